@@ -1,0 +1,2 @@
+//! `llm-kernels`: the command line.
+fn main() {}

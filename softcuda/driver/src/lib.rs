@@ -1,0 +1,1 @@
+//! softcuda as a `libcuda.so.1` for other people's programs.

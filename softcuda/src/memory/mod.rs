@@ -1,0 +1,3 @@
+//! Memories of the device.
+mod global;
+pub use global::{AllocationInfo, GlobalMemory, MemoryError};

@@ -1,0 +1,283 @@
+//! Syntax tree of a PTX module after name resolution: registers, labels and symbols are numbers, lexical scopes are gone.
+
+use super::isa::{Modifiers, Row};
+
+/// A place in the PTX text, both counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Position {
+    /// Line of the PTX text.
+    pub line: u32,
+    /// Column in bytes.
+    pub column: u32,
+}
+
+/// `.loc`: the place in the CUDA source that an instruction comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceLine {
+    /// Index into [`Module::files`].
+    pub file: u32,
+    /// Line in that file.
+    pub line: u32,
+}
+
+/// Fundamental types of PTX, packed forms included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the names are PTX's own")]
+pub enum Type {
+    Pred,
+    B8,
+    B16,
+    B32,
+    B64,
+    B128,
+    U8,
+    U16,
+    U32,
+    U64,
+    S8,
+    S16,
+    S32,
+    S64,
+    F16,
+    F16x2,
+    Bf16,
+    Bf16x2,
+    F32,
+    F64,
+    Tf32,
+    E4m3,
+    E5m2,
+    E4m3x2,
+    E5m2x2,
+    U4,
+    S4,
+    B1,
+}
+
+/// State spaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the names are PTX's own")]
+pub enum Space {
+    Generic,
+    Global,
+    Shared,
+    Local,
+    Param,
+    Const,
+}
+
+/// A parsed module.
+#[derive(Clone, Debug)]
+pub struct Module {
+    /// `.version major.minor`.
+    pub version: (u32, u32),
+    /// `.target sm_80` as 80; a suffix (`a`, `f`) in `target_suffix`.
+    pub target: u32,
+    /// `a` of `sm_90a`.
+    pub target_suffix: Option<char>,
+    /// Module-scope variables (`.global`, `.const`, `.shared`).
+    pub variables: Vec<Variable>,
+    /// Kernels and device functions.
+    pub functions: Vec<Function>,
+    /// `.file`: index and path.
+    pub files: Vec<(u32, String)>,
+}
+
+/// A variable: module scope, function scope, or a parameter.
+#[derive(Clone, Debug)]
+pub struct Variable {
+    /// Its name in the text.
+    pub name: String,
+    /// Where it lives.
+    pub space: Space,
+    /// Type of an element.
+    pub ty: Type,
+    /// Alignment in bytes: as written, or the element's own.
+    pub align: u32,
+    /// Size in bytes; 0 for an unsized `.extern .shared x[]`.
+    pub bytes: u64,
+    /// `.extern` and unsized: dynamic shared memory.
+    pub dynamic: bool,
+    /// Initial bytes (zeros where the text gives none).
+    pub init: Vec<u8>,
+    /// Addresses to be written into `init` at load: (byte offset, symbol, addend).
+    pub relocations: Vec<(u64, Symbol, i64)>,
+    /// `.visible` or `.extern`.
+    pub external: bool,
+    /// Where it is declared.
+    pub position: Position,
+}
+
+/// `.entry` or `.func`.
+#[derive(Clone, Debug)]
+pub struct Function {
+    /// Its name in the text.
+    pub name: String,
+    /// `.entry`: a kernel.
+    pub entry: bool,
+    /// Parameters in order.
+    pub params: Vec<Variable>,
+    /// Return values of a `.func`.
+    pub returns: Vec<Variable>,
+    /// `.reqntid`.
+    pub required_block: Option<[u32; 3]>,
+    /// `.maxntid`.
+    pub max_block: Option<[u32; 3]>,
+    /// `.minnctapersm`.
+    pub min_blocks_per_sm: Option<u32>,
+    /// Absent for a declaration.
+    pub body: Option<Body>,
+    /// Where it is declared.
+    pub position: Position,
+}
+
+/// A function's body, scopes flattened.
+#[derive(Clone, Debug, Default)]
+pub struct Body {
+    /// Every register of every scope; [`RegisterId`] indexes it.
+    pub registers: Vec<Register>,
+    /// `.shared`, `.local`, `.param`, `.const`, `.global` variables declared inside.
+    pub variables: Vec<Variable>,
+    /// Instructions in order.
+    pub instructions: Vec<Instruction>,
+    /// Label to index into `instructions` (may equal its length).
+    pub labels: Vec<Label>,
+}
+
+/// A label.
+#[derive(Clone, Debug)]
+pub struct Label {
+    /// Its name in the text.
+    pub name: String,
+    /// Index of the instruction that follows it.
+    pub target: usize,
+}
+
+/// A virtual register.
+#[derive(Clone, Debug)]
+pub struct Register {
+    /// Its name in the text.
+    pub name: String,
+    /// Its declared type.
+    pub ty: Type,
+}
+
+/// Index into [`Body::registers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RegisterId(pub u32);
+
+/// Index into [`Body::labels`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LabelId(pub u32);
+
+/// A resolved name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Symbol {
+    /// Index into [`Function::params`].
+    Param(u32),
+    /// Index into [`Function::returns`].
+    Return(u32),
+    /// Index into [`Body::variables`].
+    Body(u32),
+    /// Index into [`Module::variables`].
+    Module(u32),
+    /// Index into [`Module::functions`].
+    Function(u32),
+}
+
+/// Special registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(
+    missing_docs,
+    reason = "the names are PTX's own; the number is the dimension x, y, z"
+)]
+pub enum Special {
+    Tid(u8),
+    Ntid(u8),
+    Ctaid(u8),
+    Nctaid(u8),
+    LaneId,
+    WarpId,
+    NwarpId,
+    SmId,
+    NsmId,
+    GridId,
+    LanemaskEq,
+    LanemaskLe,
+    LanemaskLt,
+    LanemaskGe,
+    LanemaskGt,
+    Clock,
+    Clock64,
+    GlobalTimer,
+    DynamicSmemSize,
+    TotalSmemSize,
+}
+
+/// What an address is relative to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Base {
+    /// A register holding an address.
+    Register(RegisterId),
+    /// A variable.
+    Symbol(Symbol),
+    /// The offset is the address.
+    Absolute,
+}
+
+/// An operand.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Operand {
+    /// A register.
+    Register(RegisterId),
+    /// `!%p`.
+    NotPredicate(RegisterId),
+    /// A special register.
+    Special(Special),
+    /// An integer, as its 64-bit pattern (negative numbers sign-extended).
+    Integer(u64),
+    /// `0f3F800000`: bits of an f32.
+    Float32(u32),
+    /// `0d...` or a decimal literal: bits of an f64.
+    Float64(u64),
+    /// Address of a variable or function plus an offset in bytes (operand of `mov`, callee of `call`).
+    Symbol(Symbol, i64),
+    /// `[base + offset]`.
+    Address(Base, i64),
+    /// `{a, b, ..}`.
+    Vector(Vec<Operand>),
+    /// `d|p`.
+    Pair(Box<Operand>, Box<Operand>),
+    /// `_`.
+    Sink,
+    /// Branch target.
+    Label(LabelId),
+}
+
+/// `@p` or `@!p`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// The predicate.
+    pub register: RegisterId,
+    /// `@!p`.
+    pub negated: bool,
+}
+
+/// One instruction that the table accepts.
+#[derive(Clone, Debug)]
+pub struct Instruction {
+    /// Its row of the instruction table.
+    pub row: &'static Row,
+    /// Modifiers as a set: their order in the text carries no meaning.
+    pub modifiers: Modifiers,
+    /// Type modifiers in their order in the text (`cvt.rn.f16.f32`: F16, F32).
+    pub types: Vec<Type>,
+    /// `@p`.
+    pub guard: Option<Guard>,
+    /// Operands in order.
+    pub operands: Vec<Operand>,
+    /// Where it stands.
+    pub position: Position,
+    /// The CUDA source line, where `.loc` gives one.
+    pub source: Option<SourceLine>,
+}

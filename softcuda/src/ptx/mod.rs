@@ -1,0 +1,3 @@
+//! PTX text to a syntax tree.
+pub mod ast;
+pub mod isa;

@@ -1,0 +1,1 @@
+//! Hand-written CUDA kernels for resource-efficient language models, behind safe Rust.
