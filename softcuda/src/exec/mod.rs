@@ -1,5 +1,8 @@
 //! Runs a kernel.
 
+pub mod mma;
+pub mod value;
+
 use crate::{
     chip::Architecture, config::Config, fault::Fault, memory::GlobalMemory, profile::Counters,
     program::Kernel,
