@@ -2,6 +2,8 @@
 //!
 //! Until then the destination is poisoned: reading or writing it is a fault, and so is overwriting the source.
 
+use super::engine::Span;
+
 /// One warp-wide `cp.async`.
 #[derive(Clone)]
 pub(crate) struct Copy {
@@ -17,6 +19,8 @@ pub(crate) struct Copy {
     pub(crate) source_bytes: [u32; 32],
     /// Bytes written.
     pub(crate) bytes: u32,
+    /// The allocation that holds the sources, or most of them.
+    pub(crate) span: Span,
     /// The op that issued it.
     pub(crate) op: u32,
 }

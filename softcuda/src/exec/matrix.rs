@@ -62,6 +62,7 @@ impl Engine<'_> {
             source,
             source_bytes,
             bytes: copy.bytes,
+            span: self.copy_spans[op.aux as usize],
             op: at,
         });
         Ok(())
@@ -136,9 +137,10 @@ impl Engine<'_> {
             let count = copy.source_bytes[lane] as usize;
             let mut data = [0u8; 16];
             if count > 0 {
-                let Some(span) = self.lookup(copy.source[lane], count as u64) else {
-                    // Freed between issue and wait, by the host or by another stream.
-                    let address = copy.source[lane];
+                let address = copy.source[lane];
+                let known = address >= copy.span.base && address + count as u64 <= copy.span.end;
+                let span = if known { Some(copy.span) } else { self.lookup(address, count as u64) };
+                let Some(span) = span else {
                     return Err(self.memory_fault(warp, copy.op, lane as u32, "cp.async read", address, count as u64));
                 };
                 let host = span.shift.wrapping_add(copy.source[lane] as usize) as *const u8;

@@ -1,10 +1,7 @@
 //! A warp's register file: slots of 32 lanes, predicates as masks, and the few vector primitives that need the host's
 //! instruction set.
 
-/// One slot: 32 lanes of 32 bits.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-pub(crate) struct Row(pub(crate) [u32; 32]);
+use super::value::Lanes;
 
 /// What the compiler does not make of plain loops by itself, one implementation an instruction-set level.
 pub(crate) trait Simd: Copy {
@@ -12,12 +9,12 @@ pub(crate) trait Simd: Copy {
     ///
     /// # Safety
     /// The level's instructions must exist on this host.
-    unsafe fn bits(lanes: &Row) -> u32;
+    unsafe fn bits(lanes: &Lanes) -> u32;
     /// Lane i is all ones where bit i is set.
     ///
     /// # Safety
     /// The level's instructions must exist on this host.
-    unsafe fn expand(mask: u32) -> Row;
+    unsafe fn expand(mask: u32) -> Lanes;
 }
 
 /// Plain loops.
@@ -26,12 +23,12 @@ pub(crate) struct Plain;
 
 impl Simd for Plain {
     #[inline(always)]
-    unsafe fn bits(lanes: &Row) -> u32 {
+    unsafe fn bits(lanes: &Lanes) -> u32 {
         lanes.0.iter().enumerate().fold(0, |mask, (i, &lane)| mask | (lane >> 31) << i)
     }
     #[inline(always)]
-    unsafe fn expand(mask: u32) -> Row {
-        let mut row = Row([0; 32]);
+    unsafe fn expand(mask: u32) -> Lanes {
+        let mut row = Lanes([0; 32]);
         for (i, lane) in row.0.iter_mut().enumerate() {
             *lane = 0u32.wrapping_sub(mask >> i & 1);
         }
@@ -47,7 +44,7 @@ pub(crate) struct Avx2;
 #[cfg(target_arch = "x86_64")]
 impl Simd for Avx2 {
     #[inline(always)]
-    unsafe fn bits(lanes: &Row) -> u32 {
+    unsafe fn bits(lanes: &Lanes) -> u32 {
         use std::arch::x86_64::*;
         let mut mask = 0;
         for part in 0..4 {
@@ -58,9 +55,9 @@ impl Simd for Avx2 {
         mask
     }
     #[inline(always)]
-    unsafe fn expand(mask: u32) -> Row {
+    unsafe fn expand(mask: u32) -> Lanes {
         use std::arch::x86_64::*;
-        let mut row = Row([0; 32]);
+        let mut row = Lanes([0; 32]);
         for part in 0..4 {
             // SAFETY: as above, for the store.
             unsafe {
@@ -82,7 +79,7 @@ pub(crate) struct Avx512;
 #[cfg(target_arch = "x86_64")]
 impl Simd for Avx512 {
     #[inline(always)]
-    unsafe fn bits(lanes: &Row) -> u32 {
+    unsafe fn bits(lanes: &Lanes) -> u32 {
         use std::arch::x86_64::*;
         // SAFETY: the row has two aligned parts of sixteen lanes; AVX-512 is the caller's promise.
         unsafe {
@@ -92,9 +89,9 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
-    unsafe fn expand(mask: u32) -> Row {
+    unsafe fn expand(mask: u32) -> Lanes {
         use std::arch::x86_64::*;
-        let mut row = Row([0; 32]);
+        let mut row = Lanes([0; 32]);
         // SAFETY: as above, for the stores.
         unsafe {
             _mm512_store_si512(row.0.as_mut_ptr().cast(), _mm512_movm_epi32(mask as u16));
@@ -106,7 +103,7 @@ impl Simd for Avx512 {
 
 /// The register file of one warp. Slot numbers come from the decoded program, which fixes how many there are.
 pub(crate) struct Registers {
-    rows: Box<[Row]>,
+    rows: Box<[Lanes]>,
     predicates: Box<[u32]>,
 }
 
@@ -114,7 +111,7 @@ impl Registers {
     pub(crate) fn new(slots: u32, predicates: u32) -> Registers {
         Registers {
             // One spare row: a 64-bit slot is two rows, and the last preset may be the last row.
-            rows: vec![Row([0; 32]); slots as usize + 1].into_boxed_slice(),
+            rows: vec![Lanes([0; 32]); slots as usize + 1].into_boxed_slice(),
             predicates: vec![0; predicates as usize].into_boxed_slice(),
         }
     }
