@@ -161,7 +161,10 @@ impl<'a> Lexer<'a> {
     fn number(&mut self) -> Result<Token<'a>, String> {
         let rest = &self.text[self.at..];
         let bytes = rest.as_bytes();
-        let mut length = bytes.iter().position(|b| !is_name(*b)).unwrap_or(bytes.len());
+        let mut length = bytes
+            .iter()
+            .position(|b| !is_name(*b))
+            .unwrap_or(bytes.len());
         let is_decimal = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
         if bytes.get(length) == Some(&b'.')
             && bytes.get(length + 1).is_some_and(u8::is_ascii_digit)
@@ -176,7 +179,9 @@ impl<'a> Lexer<'a> {
         let ends_in_e = matches!(bytes[length - 1], b'e' | b'E');
         if ends_in_e
             && matches!(bytes.get(length), Some(b'+' | b'-'))
-            && rest[..length - 1].bytes().all(|b| b.is_ascii_digit() || b == b'.')
+            && rest[..length - 1]
+                .bytes()
+                .all(|b| b.is_ascii_digit() || b == b'.')
         {
             let digits = bytes[length + 1..].iter().position(|b| !is_name(*b));
             length += 1 + digits.unwrap_or(bytes.len() - length - 1);
@@ -222,7 +227,10 @@ fn parse_number(text: &str) -> Option<Token<'static>> {
     let decimal_point = text.contains('.');
     let exponent = text.contains(['e', 'E']) && !matches!(prefix, "0x" | "0X");
     if decimal_point || exponent {
-        return text.parse::<f64>().ok().map(|value| Token::Float64(value.to_bits()));
+        return text
+            .parse::<f64>()
+            .ok()
+            .map(|value| Token::Float64(value.to_bits()));
     }
     let (text, unsigned) = match text.strip_suffix('U') {
         Some(text) => (text, true),

@@ -66,7 +66,10 @@ impl Special {
                 return entry.map_or(String::new(), |(text, _)| (*text).to_string());
             }
         };
-        format!("{vector}.{}", ["x", "y", "z"][usize::from(dimension.min(2))])
+        format!(
+            "{vector}.{}",
+            ["x", "y", "z"][usize::from(dimension.min(2))]
+        )
     }
 
     /// Its width in bits.

@@ -48,7 +48,11 @@ impl Row {
             covered += count;
         }
         covered == modifiers.count()
-            && self.types.iter().zip(types).all(|(list, ty)| list.contains(ty))
+            && self
+                .types
+                .iter()
+                .zip(types)
+                .all(|(list, ty)| list.contains(ty))
     }
 
     /// Matches operands against the row. On success constants have the width of their type, and `{a}` where one register is
@@ -77,19 +81,28 @@ impl Row {
                     false => format!("{least} or {most}"),
                 };
                 let message = format!("has {n} operands, expected {expected}");
-                return Err(Mismatch { matched: 0, message });
+                return Err(Mismatch {
+                    matched: 0,
+                    message,
+                });
             }
         };
-        let context = Context { modifiers, types, names };
+        let context = Context {
+            modifiers,
+            types,
+            names,
+        };
         for (index, (operand, rule)) in operands.iter_mut().zip(rules).enumerate() {
-            context.operand(rule, operand).map_err(|expected| Mismatch {
-                matched: index + 1,
-                message: format!(
-                    "operand {} is {}, expected {expected}",
-                    index + 1,
-                    context.describe(operand)
-                ),
-            })?;
+            context
+                .operand(rule, operand)
+                .map_err(|expected| Mismatch {
+                    matched: index + 1,
+                    message: format!(
+                        "operand {} is {}, expected {expected}",
+                        index + 1,
+                        context.describe(operand)
+                    ),
+                })?;
         }
         Ok(())
     }
@@ -132,6 +145,7 @@ impl Context<'_> {
         // `ld.global.b32 {%r1}, [a]` is written by some compilers.
         if let Operand::Vector(items) = operand
             && let [item] = items.as_slice()
+            && !matches!(rule.kind, Kind::List | Kind::Targets)
         {
             *operand = item.clone();
         }
@@ -147,9 +161,16 @@ impl Context<'_> {
         let register = |id: RegisterId| agrees(self.names.register(id), wanted, wider);
         match (rule.kind, &mut *operand) {
             (
-                Kind::Write | Kind::WriteOrSink | Kind::WritePair | Kind::WriteOrUnpack
-                | Kind::Read | Kind::ReadRegister | Kind::ReadOrSpecial | Kind::ReadOrSymbol
-                | Kind::ReadOrPack | Kind::Predicate,
+                Kind::Write
+                | Kind::WriteOrSink
+                | Kind::WritePair
+                | Kind::WriteOrUnpack
+                | Kind::Read
+                | Kind::ReadRegister
+                | Kind::ReadOrSpecial
+                | Kind::ReadOrSymbol
+                | Kind::ReadOrPack
+                | Kind::Predicate,
                 Operand::Register(id),
             ) => register(*id),
             (Kind::WriteOrSink, Operand::Sink) => true,
@@ -173,7 +194,10 @@ impl Context<'_> {
                 integral && special.bits() >= wanted.bits()
             }
             (Kind::ReadOrSymbol | Kind::ReadOrPack, Operand::Symbol(symbol, _)) => {
-                let short = self.names.space(*symbol).is_some_and(Space::has_short_addresses);
+                let short = self
+                    .names
+                    .space(*symbol)
+                    .is_some_and(Space::has_short_addresses);
                 let integral = matches!(wanted.class(), Class::Integer | Class::Bits);
                 integral && (wanted.bits() == 64 || wanted.bits() == 32 && short)
             }
@@ -227,7 +251,12 @@ impl Context<'_> {
 
     /// Whether the instruction names a state space with 32-bit addresses.
     fn is_short(&self) -> bool {
-        let spaces = [Modifier::Shared, Modifier::Local, Modifier::Param, Modifier::Const];
+        let spaces = [
+            Modifier::Shared,
+            Modifier::Local,
+            Modifier::Param,
+            Modifier::Const,
+        ];
         spaces.iter().any(|space| self.modifiers.has(*space))
     }
 
@@ -293,7 +322,10 @@ impl Context<'_> {
             Operand::Symbol(Symbol::Function(_), _) => "a function".into(),
             Operand::Symbol(..) => "the address of a variable".into(),
             Operand::Address(Base::Register(id), _) => {
-                format!("an address in a register of type .{}", self.names.register(*id).name())
+                format!(
+                    "an address in a register of type .{}",
+                    self.names.register(*id).name()
+                )
             }
             Operand::Address(..) => "an address".into(),
             Operand::Vector(items) => format!("{{..}} of {}", items.len()),

@@ -3,9 +3,8 @@
 use std::fmt::Write;
 
 use super::{
-    Row,
+    Row, rows,
     rules::{Count, Group, Kind, OperandRule, Presence, Rule},
-    rows,
 };
 
 /// The instruction table as Markdown: one line for each row. `{..}` is optional, `|` separates alternatives.
@@ -35,7 +34,11 @@ fn spelling(row: &Row) -> String {
 }
 
 fn push_group(text: &mut String, group: &Group) {
-    let names: Vec<String> = group.members.iter().map(|m| format!(".{}", m.name())).collect();
+    let names: Vec<String> = group
+        .members
+        .iter()
+        .map(|m| format!(".{}", m.name()))
+        .collect();
     match group.rule {
         Rule::One => text.push_str(&alternatives(&names)),
         Rule::Optional => text.push_str(&format!("{{{}}}", names.join("|"))),

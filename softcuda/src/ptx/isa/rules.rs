@@ -227,5 +227,4 @@ pub const P: OperandRule = fixed(Kind::Predicate, Type::Pred);
 /// Address.
 pub const ADDRESS: OperandRule = fixed(Kind::Address, Type::U64);
 /// Cache policy of an instruction with `.L2::cache_hint`.
-pub const POLICY: OperandRule =
-    fixed(Kind::ReadRegister, Type::B64).with(Modifier::L2CacheHint);
+pub const POLICY: OperandRule = fixed(Kind::ReadRegister, Type::B64).with(Modifier::L2CacheHint);

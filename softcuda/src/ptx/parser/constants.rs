@@ -86,7 +86,8 @@ impl<'a> Parser<'a> {
         self.check_depth(depth)?;
         let mut left = self.unary(depth)?;
         while let Token::Mark(mark) = self.token {
-            let Some((operator, strength)) = OPERATORS.iter().find(|(text, _)| *text == mark) else {
+            let Some((operator, strength)) = OPERATORS.iter().find(|(text, _)| *text == mark)
+            else {
                 break;
             };
             if *strength < least {
@@ -95,7 +96,8 @@ impl<'a> Parser<'a> {
             let position = self.position;
             self.advance()?;
             let right = self.binary(strength + 1, depth + 1)?;
-            let (Constant::Integer(a, a_unsigned), Constant::Integer(b, b_unsigned)) = (left, right)
+            let (Constant::Integer(a, a_unsigned), Constant::Integer(b, b_unsigned)) =
+                (left, right)
             else {
                 let message = format!("`{operator}` takes integers, not floating-point constants");
                 return Err(self.error(position, &message));
@@ -173,7 +175,13 @@ impl<'a> Parser<'a> {
 }
 
 /// One operation; none for a division by zero.
-fn evaluate(operator: &str, a: u64, b: u64, a_unsigned: bool, b_unsigned: bool) -> Option<Constant> {
+fn evaluate(
+    operator: &str,
+    a: u64,
+    b: u64,
+    a_unsigned: bool,
+    b_unsigned: bool,
+) -> Option<Constant> {
     let unsigned = a_unsigned || b_unsigned;
     let (sa, sb) = (a as i64, b as i64);
     let truth = |value: bool| Constant::Integer(u64::from(value), false);

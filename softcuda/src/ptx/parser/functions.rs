@@ -53,7 +53,12 @@ impl<'a> Parser<'a> {
     }
 
     /// Index of the function in the module: a new one, or that of an earlier declaration.
-    fn declare_function(&mut self, name: &'a str, function: &Function, defines: bool) -> Result<usize> {
+    fn declare_function(
+        &mut self,
+        name: &'a str,
+        function: &Function,
+        defines: bool,
+    ) -> Result<usize> {
         let Some(symbol) = self.globals.get(name) else {
             let index = self.module.functions.len();
             self.globals.insert(name, Symbol::Function(index as u32));
@@ -68,13 +73,17 @@ impl<'a> Parser<'a> {
         if defines && earlier.body.is_some() {
             return Err(self.error(position, &format!("`{name}` is defined twice")));
         }
-        let shape = |list: &[Variable]| -> Vec<_> { list.iter().map(|v| (v.ty, v.bytes)).collect() };
+        let shape =
+            |list: &[Variable]| -> Vec<_> { list.iter().map(|v| (v.ty, v.bytes)).collect() };
         let agrees = earlier.entry == function.entry
             && shape(&earlier.params) == shape(&function.params)
             && shape(&earlier.returns) == shape(&function.returns);
         match agrees {
             true => Ok(index as usize),
-            false => Err(self.error(position, &format!("`{name}` was declared with other parameters"))),
+            false => Err(self.error(
+                position,
+                &format!("`{name}` was declared with other parameters"),
+            )),
         }
     }
 
@@ -89,7 +98,8 @@ impl<'a> Parser<'a> {
                     self.pragma()?;
                     continue;
                 }
-                "maxntid" | "reqntid" | "minnctapersm" | "maxnctapersm" | "maxnreg" | "noreturn" => {
+                "maxntid" | "reqntid" | "minnctapersm" | "maxnctapersm" | "maxnreg"
+                | "noreturn" => {
                     self.advance()?;
                 }
                 other => {
@@ -100,7 +110,9 @@ impl<'a> Parser<'a> {
             match name {
                 "maxntid" => function.max_block = Some(self.extents()?),
                 "reqntid" => function.required_block = Some(self.extents()?),
-                "minnctapersm" => function.min_blocks_per_sm = Some(self.small("a number of blocks")?),
+                "minnctapersm" => {
+                    function.min_blocks_per_sm = Some(self.small("a number of blocks")?)
+                }
                 // These only guide the compiler of machine code.
                 "maxnctapersm" | "maxnreg" => {
                     self.small("a limit")?;
@@ -204,7 +216,12 @@ impl<'a> Parser<'a> {
     }
 
     /// What stands behind `name:`.
-    fn label(&mut self, builder: &mut Builder<'a>, name: &'a str, position: Position) -> Result<()> {
+    fn label(
+        &mut self,
+        builder: &mut Builder<'a>,
+        name: &'a str,
+        position: Position,
+    ) -> Result<()> {
         self.check_new(builder, name, position)?;
         match self.token {
             Token::Dot("branchtargets") => {

@@ -37,7 +37,11 @@ impl Parser<'_> {
         }
         // Braces that are open: where each begins and ends in the variable.
         let mut open: Vec<(usize, u64)> = Vec::new();
-        let end_of_all = if shape.grows { MAX_INITIALISED_BYTES } else { variable.bytes };
+        let end_of_all = if shape.grows {
+            MAX_INITIALISED_BYTES
+        } else {
+            variable.bytes
+        };
         loop {
             let end = open.last().map_or(end_of_all, |(_, end)| *end);
             if self.is("{") {

@@ -174,7 +174,8 @@ impl<'a> Parser<'a> {
         self.advance()?;
         let text = format!("{:?}", f64::from_bits(bits));
         let parts = text.split_once('.');
-        let version = parts.and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+        let version =
+            parts.and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
         match version {
             Some((major @ 1..=9, minor)) => Ok((major, minor)),
             _ => Err(self.error(position, &format!("PTX version {text} is not supported"))),
@@ -228,7 +229,10 @@ impl<'a> Parser<'a> {
             Token::Dot("section") if plain => self.section(),
             Token::Dot("pragma") if plain => self.pragma(),
             Token::Dot("loc") if plain => self.location().map(|_| ()),
-            Token::Dot(name @ ("alias" | "texref" | "samplerref" | "surfref" | "tex" | "local" | "reg" | "param")) => {
+            Token::Dot(
+                name @ ("alias" | "texref" | "samplerref" | "surfref" | "tex" | "local" | "reg"
+                | "param"),
+            ) => {
                 let message = format!("`.{name}` at module scope is not supported");
                 Err(self.error(self.position, &message))
             }
@@ -292,14 +296,23 @@ impl<'a> Parser<'a> {
         for (index, (number, _)) in self.module.files.iter().enumerate() {
             indices.entry(*number).or_insert(index as u32);
         }
-        let missing = self.files_used.iter().filter(|(number, _)| !indices.contains_key(number));
+        let missing = self
+            .files_used
+            .iter()
+            .filter(|(number, _)| !indices.contains_key(number));
         if let Some((number, position)) = missing.min_by_key(|(_, p)| (p.line, p.column)) {
             let message = format!("there is no `.file {number}`");
             return Err(self.error(*position, &message));
         }
         for function in &mut self.module.functions {
-            let Some(body) = &mut function.body else { continue };
-            for source in body.instructions.iter_mut().filter_map(|i| i.source.as_mut()) {
+            let Some(body) = &mut function.body else {
+                continue;
+            };
+            for source in body
+                .instructions
+                .iter_mut()
+                .filter_map(|i| i.source.as_mut())
+            {
                 source.file = indices[&source.file];
             }
         }

@@ -72,7 +72,11 @@ impl<'a> Parser<'a> {
             true => self.list(builder, "(", ")")?,
             false => Vec::new(),
         };
-        Ok(vec![Operand::Vector(returns), callee, Operand::Vector(arguments)])
+        Ok(vec![
+            Operand::Vector(returns),
+            callee,
+            Operand::Vector(arguments),
+        ])
     }
 
     /// Operands between two marks.

@@ -77,7 +77,8 @@ impl<'a> Builder<'a> {
     }
 
     fn resolve(&mut self, label_use: &LabelUse<'a>, id: LabelId) {
-        let operand = &mut self.body.instructions[label_use.instruction].operands[label_use.operand];
+        let operand =
+            &mut self.body.instructions[label_use.instruction].operands[label_use.operand];
         match (operand, label_use.element) {
             (Operand::Vector(items), Some(element)) => items[element] = Operand::Label(id),
             (operand, _) => *operand = Operand::Label(id),
@@ -214,7 +215,10 @@ impl Scope<'_> {
                 _ => return false,
             };
             let canonical = digits == "0" || !digits.starts_with('0');
-            canonical && digits.parse::<u64>().is_ok_and(|number| number < range.count)
+            canonical
+                && digits
+                    .parse::<u64>()
+                    .is_ok_and(|number| number < range.count)
         });
         found.map(|range| range.ty)
     }

@@ -52,7 +52,10 @@ impl<'a> Parser<'a> {
     fn matches_earlier(&self, index: u32, variable: &Variable) -> bool {
         let earlier = &self.module.variables[index as usize];
         let same_size = earlier.bytes == variable.bytes || earlier.bytes == 0;
-        earlier.external && earlier.space == variable.space && earlier.ty == variable.ty && same_size
+        earlier.external
+            && earlier.space == variable.space
+            && earlier.ty == variable.ty
+            && same_size
     }
 
     /// `.shared .b8 a[16], b;` in a function's body.
@@ -253,7 +256,9 @@ impl<'a> Parser<'a> {
             extents.push(prefix.lanes);
         }
         let element = u64::from(prefix.ty.bytes());
-        let bytes = extents.iter().try_fold(element, |bytes, n| bytes.checked_mul(*n));
+        let bytes = extents
+            .iter()
+            .try_fold(element, |bytes, n| bytes.checked_mul(*n));
         // Addresses have 47 bits.
         let Some(bytes) = bytes.filter(|bytes| *bytes < 1 << 47) else {
             return Err(self.error(position, &format!("`{name}` is too large")));
