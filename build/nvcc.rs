@@ -80,8 +80,8 @@ fn candidates() -> Vec<PathBuf> {
 /// Runs `nvcc --version`.
 fn inspect(path: &Path) -> Result<Compiler, String> {
     let version = output(Command::new(path).arg("--version"))?;
-    let release = recipe::release(&version)
-        .ok_or_else(|| format!("{}: not an nvcc: {version}", path.display()))?;
+    let release =
+        recipe::release(&version).ok_or_else(|| format!("{}: not an nvcc", path.display()))?;
     if release < OLDEST {
         let (major, minor) = release;
         return Err(format!(
