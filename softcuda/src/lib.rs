@@ -1,6 +1,7 @@
 //! A CUDA device in software.
 pub mod chip;
 pub mod config;
+pub mod container;
 pub mod exec;
 pub mod fault;
 pub mod memory;
