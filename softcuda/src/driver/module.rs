@@ -12,7 +12,10 @@ use super::{
 use crate::{
     memory::GlobalMemory,
     program::Program,
-    ptx::ast::{self, Space, Symbol, Variable},
+    ptx::{
+        self,
+        ast::{self, Space, Symbol, Variable},
+    },
 };
 use std::{collections::BTreeMap, ffi::c_char, sync::Arc};
 
@@ -118,8 +121,8 @@ fn link(context: Arc<Context>, source: &Source) -> Result<(Handle, Module), Erro
 }
 
 /// PTX text to a syntax tree.
-fn parse(_text: &str) -> Result<ast::Module, Error> {
-    Err(Error::report(Code::INVALID_PTX, "PTX cannot be read yet"))
+fn parse(text: &str) -> Result<ast::Module, Error> {
+    ptx::parse(text).map_err(|error| Error::report(Code::INVALID_PTX, error.to_string()))
 }
 
 /// An error unless this device can run the module.

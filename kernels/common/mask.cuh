@@ -1,0 +1,89 @@
+// Which keys a query sees: sequence end, causal mask and sliding window, aligned bottom-right.
+//
+// Query i stands at position p = i + (s_k - s_q) of the keys and sees key j when p - window_left <= j <= p + window_right
+// and 0 <= j < s_k. A window of -1 is no limit; causal is window_right = 0. Lengths and windows are at most 2^29, so
+// that no sum here leaves 32 bits.
+#pragma once
+
+#include <math_constants.h>
+
+#include <cstdint>
+
+namespace llm_kernels {
+
+struct KeyMask {
+  int s_k;
+  int diagonal;  // s_k - s_q.
+  int window_left;
+  int window_right;
+
+  __device__ __forceinline__ KeyMask(int s_q, int s_k, int window_left, int window_right)
+      : s_k(s_k), diagonal(s_k - s_q), window_left(window_left), window_right(window_right) {}
+
+  // The same mask over the keys from `key_first` on, numbered from 0.
+  __device__ __forceinline__ KeyMask from(int key_first) const {
+    KeyMask mask = *this;
+    mask.s_k -= key_first;
+    mask.diagonal -= key_first;
+    return mask;
+  }
+
+  // First key that query `query` sees; nothing below 0.
+  __device__ __forceinline__ int begin(int query) const {
+    return window_left < 0 ? 0 : max(0, query + diagonal - window_left);
+  }
+
+  // One past the last key that query `query` sees. The range is empty when this is not above `begin`.
+  __device__ __forceinline__ int end(int query) const {
+    return window_right < 0 ? s_k : min(s_k, query + diagonal + window_right + 1);
+  }
+};
+
+// The tiles of `kBlockN` keys that a block of queries visits, and which of them every query sees whole.
+template <int kBlockN>
+struct KeyTiles {
+  int first, last;             // Visited tiles, both included; last < first when there is none.
+  int full_first, full_last;   // Tiles that need no mask.
+
+  // For queries `query_first` to `query_last`, both included.
+  __device__ __forceinline__ KeyTiles(const KeyMask& mask, int query_first, int query_last) {
+    // Both ends of the visible range grow with the query.
+    first = mask.begin(query_first) / kBlockN;
+    last = (mask.end(query_last) + kBlockN - 1) / kBlockN - 1;
+    full_first = (mask.begin(query_last) + kBlockN - 1) / kBlockN;
+    full_last = mask.end(query_first) / kBlockN - 1;
+  }
+
+  __device__ __forceinline__ bool is_full(int tile) const { return tile >= full_first && tile <= full_last; }
+};
+
+// Sets the scores of unseen keys to -inf. The accumulator columns start at key `key_first`, the rows at query
+// `query_first` (each lane adds its own part).
+template <int kRowTiles, int kScoreTiles>
+__device__ __forceinline__ void apply_mask(float (&scores)[kRowTiles][kScoreTiles][4], const KeyMask& mask, int query_first,
+                                           int key_first, int lane) {
+  // In the tile's own numbering nothing here is the same for every tile, so that the compiler does not keep it in
+  // registers all through a loop that needs them.
+  const KeyMask tile_mask = mask.from(key_first);
+#pragma unroll
+  for (int i = 0; i < kRowTiles; ++i) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int query = query_first + i * 16 + h * 8 + lane / 4;
+      const int begin = tile_mask.begin(query);
+      // Key j is seen when j - begin, as unsigned, is below the length of the range: one comparison for both ends.
+      const uint32_t length = max(0, tile_mask.end(query) - begin);
+      const uint32_t offset = (lane % 4) * 2 - begin;
+#pragma unroll
+      for (int j = 0; j < kScoreTiles; ++j) {
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          float& score = scores[i][j][2 * h + e];
+          score = offset + (j * 8 + e) < length ? score : -CUDART_INF_F;
+        }
+      }
+    }
+  }
+}
+
+}  // namespace llm_kernels

@@ -1,0 +1,30 @@
+// Views of tensors in global memory: pointer and strides. The only index arithmetic on global memory.
+#pragma once
+
+#include <cstdint>
+
+namespace llm_kernels {
+
+// A `[b, s, h, d]` tensor with unit stride in d. Strides are in elements and 64-bit, so that an offset never wraps.
+// Mirrored by a repr(C) struct in Rust; the host has checked shape, overflow and 16-byte alignment of every row.
+struct SequenceTensor {
+  void* data;
+  int64_t batch_stride;
+  int64_t sequence_stride;
+  int64_t head_stride;
+
+  // The row of d elements at (batch, position, head).
+  template <typename T>
+  __device__ __forceinline__ T* row(int batch, int position, int head) const {
+    return static_cast<T*>(data) + batch * batch_stride + position * sequence_stride + head * head_stride;
+  }
+};
+
+static_assert(sizeof(SequenceTensor) == 32, "mirrored in Rust");
+
+// The offset of (batch, head, position) in a contiguous `[b, h, s]` tensor.
+__device__ __forceinline__ int64_t row_offset(int batch, int head, int position, int num_heads, int num_positions) {
+  return (static_cast<int64_t>(batch) * num_heads + head) * num_positions + position;
+}
+
+}  // namespace llm_kernels

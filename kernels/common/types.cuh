@@ -1,0 +1,31 @@
+// The 16-bit floating-point element types of the kernels.
+//
+// Kernels move 16-bit elements, multiply them in tensor cores and convert them from f32; they never do scalar
+// arithmetic on them. So these are plain storage types, and no CUDA header has to be compiled for them.
+#pragma once
+
+#include <cstdint>
+
+#include "common/ptx.cuh"
+
+namespace llm_kernels {
+
+// IEEE binary16.
+struct f16 {
+  uint16_t bits;
+
+  // Two f32 values rounded to nearest even, `low` in the lower half of the register.
+  static __device__ __forceinline__ uint32_t pack(float low, float high) { return ptx::cvt_rn_f16x2(low, high); }
+};
+
+// bfloat16: the upper half of an f32.
+struct bf16 {
+  uint16_t bits;
+
+  // Two f32 values rounded to nearest even, `low` in the lower half of the register.
+  static __device__ __forceinline__ uint32_t pack(float low, float high) { return ptx::cvt_rn_bf16x2(low, high); }
+};
+
+static_assert(sizeof(f16) == 2 && sizeof(bf16) == 2, "16-bit elements");
+
+}  // namespace llm_kernels
