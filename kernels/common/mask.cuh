@@ -61,7 +61,7 @@ struct KeyTiles {
 // `query_first` (each lane adds its own part).
 template <int kRowTiles, int kScoreTiles>
 __device__ __forceinline__ void apply_mask(float (&scores)[kRowTiles][kScoreTiles][4], const KeyMask& mask, int query_first,
-                                           int key_first, int lane) {
+                                           int key_first, unsigned lane) {
   // In the tile's own numbering nothing here is the same for every tile, so that the compiler does not keep it in
   // registers all through a loop that needs them.
   const KeyMask tile_mask = mask.from(key_first);

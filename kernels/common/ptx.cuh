@@ -17,8 +17,8 @@ __device__ __forceinline__ uint32_t shared_address(const void* pointer) {
 
 // threadIdx.x, read anew at every call. Code after a long loop that calls this, rather than to use a value from before
 // it, costs no register through the loop.
-__device__ __forceinline__ int thread_index() {
-  int index;
+__device__ __forceinline__ unsigned thread_index() {
+  unsigned index;
   asm volatile("mov.u32 %0, %%tid.x;" : "=r"(index));
   return index;
 }
@@ -28,6 +28,13 @@ __device__ __forceinline__ unsigned block_index() {
   unsigned index;
   asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(index));
   return index;
+}
+
+// `pointer`, from where the compiler cannot know: it then adds to it step by step, where it would rather multiply a step
+// anew for every use. No instruction.
+__device__ __forceinline__ const char* opaque(const char* pointer) {
+  asm volatile("" : "+l"(pointer));
+  return pointer;
 }
 
 // --- Asynchronous copies ---------------------------------------------------------------------------------------------

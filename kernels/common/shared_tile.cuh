@@ -30,11 +30,11 @@ struct SharedTile {
 
   // This lane's address for ldmatrix.x4 of the 16x16 block at (0, 0), in the order of matrices that operand A needs, and
   // B of a block stored as [k][n]: (rows 0-7, columns 0-7), (8-15, 0-7), (0-7, 8-15), (8-15, 8-15).
-  __device__ __forceinline__ uint32_t ldmatrix_address(int lane) const { return chunk_address(lane & 15, lane >> 4); }
+  __device__ __forceinline__ uint32_t ldmatrix_address(unsigned lane) const { return chunk_address(lane & 15, lane >> 4); }
 
   // Likewise in the order that operand B of a block stored as [n][k] needs, so that the two registers of each half are
   // neighbours: (rows 0-7, columns 0-7), (0-7, 8-15), (8-15, 0-7), (8-15, 8-15).
-  __device__ __forceinline__ uint32_t ldmatrix_address_n_by_k(int lane) const {
+  __device__ __forceinline__ uint32_t ldmatrix_address_n_by_k(unsigned lane) const {
     return chunk_address((lane & 7) + ((lane >> 4) << 3), (lane >> 3) & 1);
   }
 

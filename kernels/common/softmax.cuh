@@ -24,7 +24,7 @@ struct OnlineSoftmax {
   // Powers reach 2^kSlack at most: far inside f16's range, and 2^-24 of it is still above f32's rounding.
   static constexpr float kSlack = 8.0f;
 
-  float reference[kRowTiles][2];  // r above; -inf before the first score.
+  float reference[kRowTiles][2];  // r above. Before the first score -FLT_MAX: 2^(-inf - r) is then 0 and not NaN.
   float sum[kRowTiles][2];        // Of this lane's columns.
 
   __device__ __forceinline__ OnlineSoftmax() {
@@ -32,7 +32,7 @@ struct OnlineSoftmax {
     for (int i = 0; i < kRowTiles; ++i) {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        reference[i][h] = -CUDART_INF_F;
+        reference[i][h] = -FLT_MAX;
         sum[i][h] = 0.0f;
       }
     }
@@ -63,13 +63,11 @@ struct OnlineSoftmax {
     for (int i = 0; i < kRowTiles; ++i) {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        // A finite stand-in where there was no score yet: 2^(-inf - r) is then 0 and not NaN.
-        const float r = fmaxf(reference[i][h], -FLT_MAX);
 #pragma unroll
         for (int j = 0; j < kScoreTiles; ++j) {
 #pragma unroll
           for (int e = 2 * h; e < 2 * h + 2; ++e) {
-            const float power = ptx::ex2_approx_ftz(__fmaf_rn(scores[i][j][e], scale_log2, -r));
+            const float power = ptx::ex2_approx_ftz(__fmaf_rn(scores[i][j][e], scale_log2, -reference[i][h]));
             scores[i][j][e] = power;
             sum[i][h] += power;
           }
@@ -92,16 +90,16 @@ struct OnlineSoftmax {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         const float maximum = quad_max(lane_maximum[i][h]);
-        if (must_move(maximum, i, h, scale_log2)) {
-          const float moved = maximum * scale_log2;
-          const float factor = ptx::ex2_approx_ftz(reference[i][h] - moved);  // 0 before the first score.
-          reference[i][h] = moved;
-          sum[i][h] *= factor;
+        const bool moves = must_move(maximum, i, h, scale_log2);
+        const float moved = moves ? maximum * scale_log2 : reference[i][h];
+        // 0 before the first score, and exactly 1 for a row that does not move.
+        const float factor = moves ? ptx::ex2_approx_ftz(reference[i][h] - moved) : 1.0f;
+        reference[i][h] = moved;
+        sum[i][h] *= factor;
 #pragma unroll
-          for (int j = 0; j < kOutputTiles; ++j) {
-            output[i][j][2 * h] *= factor;
-            output[i][j][2 * h + 1] *= factor;
-          }
+        for (int j = 0; j < kOutputTiles; ++j) {
+          output[i][j][2 * h] *= factor;
+          output[i][j][2 * h + 1] *= factor;
         }
       }
     }
