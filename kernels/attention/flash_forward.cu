@@ -3,9 +3,9 @@
 //   q: [b, s_q, h_q, d]   k, v: [b, s_k, h_kv, d]   out: [b, s_q, h_q, d]   lse: [b, h_q, s_q] f32, natural logarithm
 //
 // Block: kBlockM queries of one head; visits the tiles of kBlockN keys that its queries see, from last to first.
-// Warp:  kRowTiles * 16 queries, all keys of a tile. Lane: rows lane / 4 (+ 8), columns 2 (lane % 4) (+ 1) of each 16x8.
-// Scores, powers' sums and output accumulate in f32; powers are rounded to the element type for P V.
-// Memory: q once, k and v once per block, out and lse once. Derivation: src/attention/flash_forward/README.md
+// Warp:  kRowTiles * 16 queries, all keys of a tile. Lane: rows lane / 4 (+ 8), columns 2 (lane % 4) (+ 1) of each
+// 16x8. Scores, powers' sums and output accumulate in f32; powers are rounded to the element type for P V. Memory: q
+// once, k and v once per block, out and lse once. Derivation: src/attention/flash_forward/README.md
 #include <cfloat>
 #include <cstddef>
 #include <cstdint>
@@ -78,8 +78,8 @@ struct BlockCoordinates {
 
 // scores = q k^T for this warp's rows and one tile of keys.
 template <typename Traits, int kScoreTiles>
-__device__ __forceinline__ void multiply_query_key(float (&scores)[Traits::kRowTiles][kScoreTiles][4], uint32_t q_address,
-                                                   uint32_t k_address) {
+__device__ __forceinline__ void multiply_query_key(float (&scores)[Traits::kRowTiles][kScoreTiles][4],
+                                                   uint32_t q_address, uint32_t k_address) {
 #pragma unroll
   for (int i = 0; i < Traits::kRowTiles; ++i) {
 #pragma unroll
@@ -99,8 +99,7 @@ __device__ __forceinline__ void multiply_query_key(float (&scores)[Traits::kRowT
       k.load_n_by_k(Traits::KTile::block_address(k_address, j, depth));
 #pragma unroll
       for (int i = 0; i < Traits::kRowTiles; ++i) {
-        mma<typename Traits::T>(scores[i][2 * j], q[i], k.b[0]);
-        mma<typename Traits::T>(scores[i][2 * j + 1], q[i], k.b[1]);
+        mma<typename Traits::T>(scores[i][2 * j], scores[i][2 * j + 1], q[i], k);
       }
     }
   }
@@ -124,8 +123,7 @@ __device__ __forceinline__ void multiply_power_value(float (&output)[Traits::kRo
       v.load_k_by_n(Traits::VTile::block_address(v_address, depth, j));
 #pragma unroll
       for (int i = 0; i < Traits::kRowTiles; ++i) {
-        mma<typename Traits::T>(output[i][2 * j], p[i], v.b[0]);
-        mma<typename Traits::T>(output[i][2 * j + 1], p[i], v.b[1]);
+        mma<typename Traits::T>(output[i][2 * j], output[i][2 * j + 1], p[i], v);
       }
     }
   }
@@ -167,7 +165,8 @@ __device__ __forceinline__ void store_output(const FlashForwardParams& params,
       for (int j = 0; j < kOutputTiles; ++j) {
         const float left = empty ? 0.0f : output[i][j][2 * h] * inverse;
         const float right = empty ? 0.0f : output[i][j][2 * h + 1] * inverse;
-        const uint32_t address = tile.chunk_address(row, j % 8) + (j / 8) * Traits::OutTile::kPanelBytes + (lane % 4) * 4;
+        const uint32_t address =
+            tile.chunk_address(row, j % 8) + (j / 8) * Traits::OutTile::kPanelBytes + (lane % 4) * 4;
         ptx::st_shared_4(address, T::pack(left, right));
       }
       if (params.lse != nullptr && lane % 4 == 0 && query_first + row < params.s_q) {
@@ -186,7 +185,7 @@ __device__ __forceinline__ void store_output(const FlashForwardParams& params,
 #pragma unroll
       for (int panel = 0; panel < Traits::OutTile::kPanels; ++panel) {
         const uint4 chunk = ptx::ld_shared_16(tile.chunk_address(row, lane % 8) + panel * Traits::OutTile::kPanelBytes);
-        *reinterpret_cast<uint4*>(out + panel * 64) = chunk;
+        ptx::st_global_16(out + panel * 64, chunk);
       }
     }
   }
@@ -276,10 +275,12 @@ __device__ __forceinline__ void flash_forward(const FlashForwardParams& params) 
 }  // namespace llm_kernels
 
 // Name, element type, head dim, kBlockM, kBlockN, warps, blocks per multiprocessor, dynamic shared bytes.
-#define FLASH_FORWARD_INSTANCE(NAME, T, D, M, N, WARPS, BLOCKS, SHARED)                                                      \
-  static_assert(llm_kernels::FlashForwardTraits<llm_kernels::T, D, D, M, N, WARPS>::kSharedBytes == SHARED, "mirrored in Rust"); \
-  extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS) NAME(const __grid_constant__ llm_kernels::FlashForwardParams params) { \
-    llm_kernels::flash_forward<llm_kernels::FlashForwardTraits<llm_kernels::T, D, D, M, N, WARPS>>(params);                 \
+#define FLASH_FORWARD_INSTANCE(NAME, T, D, M, N, WARPS, BLOCKS, SHARED)                                     \
+  static_assert(llm_kernels::FlashForwardTraits<llm_kernels::T, D, D, M, N, WARPS>::kSharedBytes == SHARED, \
+                "mirrored in Rust");                                                                        \
+  extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS)                                          \
+      NAME(const __grid_constant__ llm_kernels::FlashForwardParams params) {                                \
+    llm_kernels::flash_forward<llm_kernels::FlashForwardTraits<llm_kernels::T, D, D, M, N, WARPS>>(params); \
   }
 
 FLASH_FORWARD_INSTANCE(flash_forward_f16_d64, f16, 64, 128, 128, 4, 2, 49152)

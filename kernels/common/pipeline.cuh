@@ -1,7 +1,7 @@
 // Asynchronous copies of tiles from global to swizzled shared memory.
 //
-// The rule of use: a thread waits for its own copies (`wait_for_copies`), then a barrier shows them to the others; and a
-// barrier stands between the last read of a tile and the next copy into it. Both may be one barrier.
+// The rule of use: a thread waits for its own copies (`wait_for_copies`), then a barrier shows them to the others; and
+// a barrier stands between the last read of a tile and the next copy into it. Both may be one barrier.
 #pragma once
 
 #include <cstdint>
@@ -68,8 +68,8 @@ struct TileLoader {
       const uint32_t source_bytes = pass * kRowsPerPass + row < valid_rows ? 16 : 0;
 #pragma unroll
       for (int panel = 0; panel < Tile::kPanels; ++panel) {
-        ptx::cp_async_16_zero_fill(destination + pass * kRowsPerPass * 128 + panel * Tile::kPanelBytes, from + panel * 128,
-                                   source_bytes);
+        ptx::cp_async_16_zero_fill(destination + pass * kRowsPerPass * 128 + panel * Tile::kPanelBytes,
+                                   from + panel * 128, source_bytes);
       }
     }
     source -= pass_bytes * (kRows / kRowsPerPass);

@@ -3,7 +3,7 @@
 // For every row the state holds a reference r, in units of the exponent (score * scale_log2), and sum = sum of
 // 2^(score * scale_log2 - r) over the columns this lane has seen. Any r gives the same softmax; it only has to keep the
 // powers in range. So r follows the row's maximum lazily: it moves, and sum and output are rescaled, only when a score
-// exceeds it by more than 2^kSlack, which after the first tiles is rare. A row's result depends on that row alone.
+// exceeds it by more than kSlack, which after the first tiles is rare. A row's result depends on that row alone.
 //
 // NaN: max ignores it, so it never moves r, and the power of a NaN score is NaN: exactly its row becomes NaN.
 // -inf (masked): its power is 0, and a row of nothing else keeps sum = 0.
@@ -21,7 +21,7 @@ namespace llm_kernels {
 // State of kRowTiles x 16 rows of a warp; index [i][h] is row 16 i + 8 h + lane / 4, as in accumulators.
 template <int kRowTiles>
 struct OnlineSoftmax {
-  // Powers reach 2^kSlack at most: far inside f16's range, and 2^-24 of it is still above f32's rounding.
+  // Powers reach 2^kSlack at most, far inside f16's range.
   static constexpr float kSlack = 8.0f;
 
   float reference[kRowTiles][2];  // r above. Before the first score -FLT_MAX: 2^(-inf - r) is then 0 and not NaN.
@@ -76,7 +76,8 @@ struct OnlineSoftmax {
     }
   }
 
-  // Whether `maximum` exceeds the reference by more than the slack. Not so for -inf, NaN, and once the reference is +inf.
+  // Whether `maximum` exceeds the reference by more than the slack. Not so for -inf, NaN, and once the reference is
+  // +inf.
   __device__ __forceinline__ bool must_move(float maximum, int i, int h, float scale_log2) const {
     return __fmaf_rn(maximum, scale_log2, -reference[i][h]) > kSlack;
   }
