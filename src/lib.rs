@@ -1,1 +1,43 @@
 //! Hand-written CUDA kernels for resource-efficient language models, behind safe Rust.
+//!
+//! The way of the data is one direction, one type per arrow:
+//!
+//! ```text
+//! attention::flash_forward(&queue, Args { q, k, v, out, lse, options })   views of the caller's memory, named options
+//!   -> Problem::check     every error is raised here; the result is the checked shape
+//!   -> plan               pure data: instance, grid, block, shared memory; tested without a device
+//!   -> Params             one struct per kernel, passed by value
+//!   -> queue.launch       cudarc -> libcuda: a GPU, or the software device
+//! ```
+//!
+//! A [`Device`] is a CUDA context with the kernels loaded into it, a [`Queue`] a device and a stream. Operators
+//! allocate nothing, never synchronise, and leave the caller's current context as they found it.
+//! Each operator documents itself with its derivation and ships with a naive reference.
+//!
+//! Capturing into a graph: call [`Device::prepare`] with the plan first, and switch off cudarc's event tracking
+//! (`CudaContext::disable_event_tracking`), since events recorded outside a capture can't be waited for inside.
+//!
+//! Features: `software` adds [`Device`]'s software device, `verify` the module `verify`, which tests, benches and
+//! the command line share, `bundled-nvcc` fetches NVIDIA's compiler when the build finds none.
+
+pub mod attention;
+mod device;
+mod dtype;
+pub mod embedded;
+mod error;
+mod launch;
+mod layout;
+mod resources;
+#[cfg(feature = "software")]
+pub mod software;
+mod tensor;
+#[cfg(feature = "verify")]
+pub mod verify;
+
+pub use device::{Device, Limits};
+pub use dtype::{DType, Element};
+pub use error::{Error, Result};
+pub use launch::{LaunchPlan, Queue};
+pub use layout::{Layout, MAX_RANK, overlap};
+pub use resources::Resources;
+pub use tensor::{Buffer, BufferMut, Operand, TensorView, TensorViewMut};

@@ -1,0 +1,10 @@
+//! Attention.
+
+pub mod flash_forward;
+
+#[doc(inline)]
+pub use flash_forward::flash_forward;
+
+/// The operators of this family, as `check`, `bench` and `run` see them.
+#[cfg(feature = "verify")]
+pub const OPS: &[crate::verify::Op] = &[flash_forward::verify::ENTRY];

@@ -1,0 +1,36 @@
+//! The software device: see the crate `softcuda`.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub use softcuda::chip::Architecture;
+
+use crate::{Error, Result};
+
+/// The chips that the software device offers, by ordinal.
+const CHIPS: [Architecture; 3] = [Architecture::Sm80, Architecture::Sm89, Architecture::Sm90];
+
+static INSTALLED: AtomicBool = AtomicBool::new(false);
+
+/// Makes the software device this process's CUDA driver; the ordinal of the chip.
+pub(crate) fn install(architecture: Architecture) -> Result<usize> {
+    softcuda::install(&CHIPS).map_err(|error| Error::Software {
+        reason: error.to_string(),
+    })?;
+    INSTALLED.store(true, Ordering::Release);
+    Ok(CHIPS
+        .iter()
+        .position(|&chip| chip == architecture)
+        .unwrap_or(0))
+}
+
+/// Whether the software device is this process's driver.
+pub(crate) fn installed() -> bool {
+    INSTALLED.load(Ordering::Acquire)
+}
+
+/// The chip called `sm_80`, `sm_89` or `sm_90`.
+pub(crate) fn by_name(name: &str) -> Option<Architecture> {
+    CHIPS
+        .into_iter()
+        .find(|chip| name.strip_prefix("sm_") == Some(&chip.number().to_string()))
+}

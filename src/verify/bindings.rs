@@ -1,0 +1,202 @@
+//! Named tensors and option strings, checked against a description.
+
+use std::collections::BTreeMap;
+
+use super::{Description, HostTensor, Op, OptionSpec, OptionType, TensorSpec};
+use crate::{Error, Result};
+
+/// The value of an option.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value {
+    /// Of a [`OptionType::Bool`].
+    Bool(bool),
+    /// Of a [`OptionType::Count`].
+    Count(u64),
+    /// Of a [`OptionType::Float`].
+    Float(f64),
+}
+
+/// Input of an operator that fits its description.
+#[derive(Clone, Debug, Default)]
+pub struct Bindings {
+    tensors: BTreeMap<&'static str, HostTensor>,
+    sizes: BTreeMap<&'static str, usize>,
+    options: BTreeMap<&'static str, Value>,
+}
+
+impl Bindings {
+    /// Checks tensors and options (name and text) against an operator's description.
+    ///
+    /// # Errors
+    /// [`Error::Binding`]: a name that is not in the description or comes twice, a missing tensor, a wrong element
+    /// type, rank or number of bytes, a dimension with two sizes, an option that can't be read.
+    pub fn new(op: &Op, tensors: Vec<HostTensor>, options: &[(&str, &str)]) -> Result<Self> {
+        Self::bind(&op.description, tensors, options).map_err(|problem| Error::Binding {
+            op: op.path,
+            problem,
+        })
+    }
+
+    fn bind(
+        description: &Description,
+        tensors: Vec<HostTensor>,
+        options: &[(&str, &str)],
+    ) -> std::result::Result<Self, String> {
+        let mut bindings = Self {
+            options: parse_options(description, options)?,
+            ..Self::default()
+        };
+        // The dimension that fixed a size, for the message when another disagrees.
+        let mut fixed_by = BTreeMap::new();
+        for tensor in tensors {
+            let spec = description
+                .inputs
+                .iter()
+                .find(|spec| spec.name == tensor.name);
+            let spec =
+                spec.ok_or_else(|| unknown("input", &tensor.name, names(description.inputs)))?;
+            check_tensor(spec, &tensor)?;
+            for (&dimension, &size) in spec.shape.iter().zip(&tensor.shape) {
+                let (first, expected) = *fixed_by.entry(dimension).or_insert((spec.name, size));
+                if size != expected {
+                    let name = spec.name;
+                    return Err(format!(
+                        "{name} has {dimension} {size}, expected {expected} (= {first})"
+                    ));
+                }
+                bindings.sizes.insert(dimension, size);
+            }
+            if bindings.tensors.insert(spec.name, tensor).is_some() {
+                return Err(format!("input {} is given twice", spec.name));
+            }
+        }
+        let given =
+            |spec: &&TensorSpec| !spec.optional && !bindings.tensors.contains_key(spec.name);
+        match description.inputs.iter().find(given) {
+            Some(missing) => Err(format!(
+                "input {} {:?} is missing",
+                missing.name, missing.shape
+            )),
+            None => Ok(bindings),
+        }
+    }
+
+    /// An input; `None` if it is optional and not given.
+    pub fn tensor(&self, name: &str) -> Option<&HostTensor> {
+        self.tensors.get(name)
+    }
+
+    /// A required input; an error that names it if it is not there.
+    pub fn required(&self, op: &'static str, name: &str) -> Result<&HostTensor> {
+        let missing = || Error::Binding {
+            op,
+            problem: format!("input {name} is missing"),
+        };
+        self.tensor(name).ok_or_else(missing)
+    }
+
+    /// The size of a dimension; `None` if no given input has it.
+    pub fn size(&self, dimension: &str) -> Option<usize> {
+        self.sizes.get(dimension).copied()
+    }
+
+    /// An option of type bool; `false` if it is not set.
+    pub fn bool(&self, name: &str) -> bool {
+        matches!(self.options.get(name), Some(Value::Bool(true)))
+    }
+
+    /// An option of type int, if it is set.
+    pub fn count(&self, name: &str) -> Option<u64> {
+        match self.options.get(name) {
+            Some(&Value::Count(value)) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// An option of type float, if it is set.
+    pub fn float(&self, name: &str) -> Option<f64> {
+        match self.options.get(name) {
+            Some(&Value::Float(value)) => Some(value),
+            _ => None,
+        }
+    }
+}
+
+fn check_tensor(spec: &TensorSpec, tensor: &HostTensor) -> std::result::Result<(), String> {
+    let HostTensor {
+        name,
+        dtype,
+        shape,
+        bytes,
+    } = tensor;
+    if !spec.dtypes.contains(dtype) {
+        let supported: Vec<_> = spec.dtypes.iter().map(|dtype| dtype.name()).collect();
+        return Err(format!(
+            "{name} is {dtype}, supported: {}",
+            supported.join(", ")
+        ));
+    }
+    if shape.len() != spec.shape.len() {
+        return Err(format!(
+            "{name} has rank {}, expected {} [{}]",
+            shape.len(),
+            spec.shape.len(),
+            spec.shape.join(", ")
+        ));
+    }
+    let expected = shape
+        .iter()
+        .try_fold(dtype.size_bytes(), |bytes, &size| bytes.checked_mul(size));
+    if expected != Some(bytes.len()) {
+        return Err(format!(
+            "{name} of shape {shape:?} and type {dtype} has {} bytes",
+            bytes.len()
+        ));
+    }
+    Ok(())
+}
+
+fn parse_options(
+    description: &Description,
+    options: &[(&str, &str)],
+) -> std::result::Result<BTreeMap<&'static str, Value>, String> {
+    let mut values = BTreeMap::new();
+    for &(name, text) in options {
+        let spec = description.options.iter().find(|spec| spec.name == name);
+        let known = || description.options.iter().map(|spec| spec.name).collect();
+        let spec = spec.ok_or_else(|| unknown("option", name, known()))?;
+        if values.insert(spec.name, parse(spec, text)?).is_some() {
+            return Err(format!("option {name} is set twice"));
+        }
+    }
+    Ok(values)
+}
+
+fn parse(spec: &OptionSpec, text: &str) -> std::result::Result<Value, String> {
+    let value = match spec.kind {
+        OptionType::Bool => text.parse().ok().map(Value::Bool),
+        OptionType::Count => text.parse().ok().map(Value::Count),
+        OptionType::Float => text
+            .parse()
+            .ok()
+            .filter(|value: &f64| value.is_finite())
+            .map(Value::Float),
+    };
+    let expected = match spec.kind {
+        OptionType::Bool => "true or false",
+        OptionType::Count => "a whole number from 0 on",
+        OptionType::Float => "a finite number",
+    };
+    value.ok_or_else(|| format!("option {} is {text:?}, expected {expected}", spec.name))
+}
+
+fn names(specs: &'static [TensorSpec]) -> Vec<&'static str> {
+    specs.iter().map(|spec| spec.name).collect()
+}
+
+fn unknown(what: &str, name: &str, known: Vec<&'static str>) -> String {
+    format!(
+        "{what} {name:?} is unknown; there are: {}",
+        known.join(", ")
+    )
+}
