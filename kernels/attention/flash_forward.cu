@@ -48,6 +48,9 @@ struct FlashForwardTraits {
   static_assert(kRowTiles * kWarps_ * 16 == kBlockM, "whole row tiles in every warp");
   static_assert(kHeadDimV <= kHeadDim, "the output is staged where q was");
 
+  // First row in the tile of the warp of `thread`.
+  static __device__ __forceinline__ int warp_row(int thread) { return thread / 32 * (kRowTiles * 16); }
+
   using QTile = SharedTile<kBlockM, kHeadDim>;
   using KTile = SharedTile<kBlockN, kHeadDim>;
   using VTile = SharedTile<kBlockN, kHeadDimV>;
@@ -62,7 +65,7 @@ struct BlockCoordinates {
 
   __device__ __forceinline__ explicit BlockCoordinates(const FlashForwardParams& params) {
     const unsigned group_size = params.h_q / params.h_kv;
-    unsigned rest = blockIdx.x;
+    unsigned rest = ptx::block_index();
     const unsigned head_in_group = rest % group_size;
     rest /= group_size;
     query_tile = params.num_query_tiles - 1 - rest % params.num_query_tiles;
@@ -131,6 +134,7 @@ __device__ __forceinline__ void multiply_power_value(float (&output)[Traits::kRo
 // Flips the signs of the q elements that this thread has copied: a negative scale becomes a positive one.
 template <typename Traits>
 __device__ __forceinline__ void negate_own_copies(typename Traits::QTile tile, uint32_t first_chunk) {
+#pragma unroll 1
   for (int offset = 0; offset < Traits::QTile::kBytes; offset += Traits::kThreads * 16) {
     uint4 x = ptx::ld_shared_16(first_chunk + offset);
     x.x ^= 0x80008000u, x.y ^= 0x80008000u, x.z ^= 0x80008000u, x.w ^= 0x80008000u;
@@ -141,11 +145,14 @@ __device__ __forceinline__ void negate_own_copies(typename Traits::QTile tile, u
 // Writes this warp's rows of the output and of lse. They are staged in `tile`, in rows no other warp touches, so that
 // whole 128-byte segments go out in 16-byte stores.
 template <typename Traits, int kOutputTiles>
-__device__ __forceinline__ void store_output(const FlashForwardParams& params, const BlockCoordinates& block,
+__device__ __forceinline__ void store_output(const FlashForwardParams& params,
                                              const float (&output)[Traits::kRowTiles][kOutputTiles][4],
-                                             OnlineSoftmax<Traits::kRowTiles>& softmax, typename Traits::OutTile tile,
-                                             int warp_row, int lane) {
+                                             OnlineSoftmax<Traits::kRowTiles>& softmax, typename Traits::OutTile tile) {
   using T = typename Traits::T;
+  const BlockCoordinates block(params);
+  const int thread = ptx::thread_index();
+  const int lane = thread % 32;
+  const int warp_row = Traits::warp_row(thread);
   const int query_first = block.query_tile * Traits::kBlockM;
   softmax.finish();
 #pragma unroll
@@ -194,9 +201,8 @@ __device__ __forceinline__ void flash_forward(const FlashForwardParams& params) 
   const typename Traits::KTile k_tile{q_tile.base + Traits::QTile::kBytes};
   const typename Traits::VTile v_tile{k_tile.base + Traits::KTile::kBytes};
 
-  const int thread = threadIdx.x;
+  const int thread = ptx::thread_index();
   const int lane = thread % 32;
-  const int warp_row = thread / 32 * (kRowTiles * 16);
   const BlockCoordinates block(params);
   const int query_first = block.query_tile * Traits::kBlockM;
   const int query_last = min(query_first + Traits::kBlockM, params.s_q) - 1;
@@ -225,7 +231,7 @@ __device__ __forceinline__ void flash_forward(const FlashForwardParams& params) 
     }
     // Not 0, so that a masked score of -inf stays -inf when scaled.
     const float scale_log2 = fmaxf(fabsf(params.scale_log2), FLT_MIN);
-    const uint32_t q_address = q_tile.ldmatrix_address(lane) + warp_row * 128;
+    const uint32_t q_address = q_tile.ldmatrix_address(lane) + Traits::warp_row(thread) * 128;
     const uint32_t k_address = k_tile.ldmatrix_address_n_by_k(lane);
     const uint32_t v_address = v_tile.ldmatrix_address(lane);
 
@@ -252,13 +258,14 @@ __device__ __forceinline__ void flash_forward(const FlashForwardParams& params) 
       commit_copies();
 
       if (!tiles.is_full(tile)) {
-        apply_mask(scores, mask, query_first + warp_row, tile * Traits::kBlockN, lane);
+        const int thread = ptx::thread_index();
+        apply_mask(scores, mask, query_first + Traits::warp_row(thread), tile * Traits::kBlockN, thread % 32);
       }
       softmax.update(scores, output, scale_log2);
       multiply_power_value<Traits>(output, scores, v_address);
     }
   }
-  store_output<Traits>(params, block, output, softmax, typename Traits::OutTile{q_tile.base}, warp_row, lane);
+  store_output<Traits>(params, output, softmax, typename Traits::OutTile{q_tile.base});
 }
 
 }  // namespace llm_kernels

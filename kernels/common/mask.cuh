@@ -20,6 +20,14 @@ struct KeyMask {
   __device__ __forceinline__ KeyMask(int s_q, int s_k, int window_left, int window_right)
       : s_k(s_k), diagonal(s_k - s_q), window_left(window_left), window_right(window_right) {}
 
+  // The same mask over the keys from `key_first` on, numbered from 0.
+  __device__ __forceinline__ KeyMask from(int key_first) const {
+    KeyMask mask = *this;
+    mask.s_k -= key_first;
+    mask.diagonal -= key_first;
+    return mask;
+  }
+
   // First key that query `query` sees; nothing below 0.
   __device__ __forceinline__ int begin(int query) const {
     return window_left < 0 ? 0 : max(0, query + diagonal - window_left);
@@ -54,15 +62,18 @@ struct KeyTiles {
 template <int kRowTiles, int kScoreTiles>
 __device__ __forceinline__ void apply_mask(float (&scores)[kRowTiles][kScoreTiles][4], const KeyMask& mask, int query_first,
                                            int key_first, int lane) {
+  // In the tile's own numbering nothing here is the same for every tile, so that the compiler does not keep it in
+  // registers all through a loop that needs them.
+  const KeyMask tile_mask = mask.from(key_first);
 #pragma unroll
   for (int i = 0; i < kRowTiles; ++i) {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const int query = query_first + i * 16 + h * 8 + lane / 4;
-      const int begin = mask.begin(query);
+      const int begin = tile_mask.begin(query);
       // Key j is seen when j - begin, as unsigned, is below the length of the range: one comparison for both ends.
-      const uint32_t length = max(0, mask.end(query) - begin);
-      const uint32_t offset = key_first + (lane % 4) * 2 - begin;
+      const uint32_t length = max(0, tile_mask.end(query) - begin);
+      const uint32_t offset = (lane % 4) * 2 - begin;
 #pragma unroll
       for (int j = 0; j < kScoreTiles; ++j) {
 #pragma unroll

@@ -13,6 +13,23 @@ __device__ __forceinline__ uint32_t shared_address(const void* pointer) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
+// --- Special registers -----------------------------------------------------------------------------------------------
+
+// threadIdx.x, read anew at every call. Code after a long loop that calls this, rather than to use a value from before
+// it, costs no register through the loop.
+__device__ __forceinline__ int thread_index() {
+  int index;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(index));
+  return index;
+}
+
+// blockIdx.x, likewise.
+__device__ __forceinline__ unsigned block_index() {
+  unsigned index;
+  asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(index));
+  return index;
+}
+
 // --- Asynchronous copies ---------------------------------------------------------------------------------------------
 
 // Copies 16 bytes from global to shared memory, past L1. Both addresses are multiples of 16.

@@ -11,6 +11,8 @@
 
 #include <math_constants.h>
 
+#include <cfloat>
+
 #include "common/ptx.cuh"
 #include "common/reduce.cuh"
 
@@ -22,8 +24,7 @@ struct OnlineSoftmax {
   // Powers reach 2^kSlack at most: far inside f16's range, and 2^-24 of it is still above f32's rounding.
   static constexpr float kSlack = 8.0f;
 
-  float bound[kRowTiles][2];      // The raw score above which the reference must move; -inf before the first.
-  float reference[kRowTiles][2];  // r above; 0 before the first score.
+  float reference[kRowTiles][2];  // r above; -inf before the first score.
   float sum[kRowTiles][2];        // Of this lane's columns.
 
   __device__ __forceinline__ OnlineSoftmax() {
@@ -31,8 +32,7 @@ struct OnlineSoftmax {
     for (int i = 0; i < kRowTiles; ++i) {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        bound[i][h] = -CUDART_INF_F;
-        reference[i][h] = 0.0f;
+        reference[i][h] = -CUDART_INF_F;
         sum[i][h] = 0.0f;
       }
     }
@@ -55,25 +55,35 @@ struct OnlineSoftmax {
           m = fmaxf(m, fmaxf(scores[i][j][2 * h], scores[i][j][2 * h + 1]));
         }
         maximum[i][h] = m;
-        above |= m > bound[i][h];
+        above |= must_move(m, i, h, scale_log2);
       }
     }
     if (__any_sync(kAllLanes, above)) rescale(maximum, output, scale_log2);
 #pragma unroll
     for (int i = 0; i < kRowTiles; ++i) {
 #pragma unroll
-      for (int j = 0; j < kScoreTiles; ++j) {
+      for (int h = 0; h < 2; ++h) {
+        // A finite stand-in where there was no score yet: 2^(-inf - r) is then 0 and not NaN.
+        const float r = fmaxf(reference[i][h], -FLT_MAX);
 #pragma unroll
-        for (int e = 0; e < 4; ++e) {
-          const float power = ptx::ex2_approx_ftz(__fmaf_rn(scores[i][j][e], scale_log2, -reference[i][e / 2]));
-          scores[i][j][e] = power;
-          sum[i][e / 2] += power;
+        for (int j = 0; j < kScoreTiles; ++j) {
+#pragma unroll
+          for (int e = 2 * h; e < 2 * h + 2; ++e) {
+            const float power = ptx::ex2_approx_ftz(__fmaf_rn(scores[i][j][e], scale_log2, -r));
+            scores[i][j][e] = power;
+            sum[i][h] += power;
+          }
         }
       }
     }
   }
 
-  // Moves the reference of each row with a score above its bound to the row's maximum.
+  // Whether `maximum` exceeds the reference by more than the slack. Not so for -inf, NaN, and once the reference is +inf.
+  __device__ __forceinline__ bool must_move(float maximum, int i, int h, float scale_log2) const {
+    return __fmaf_rn(maximum, scale_log2, -reference[i][h]) > kSlack;
+  }
+
+  // Moves the reference to the row's maximum wherever it must move.
   template <int kOutputTiles>
   __device__ __forceinline__ void rescale(const float (&lane_maximum)[kRowTiles][2],
                                           float (&output)[kRowTiles][kOutputTiles][4], float scale_log2) {
@@ -82,12 +92,10 @@ struct OnlineSoftmax {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         const float maximum = quad_max(lane_maximum[i][h]);
-        if (maximum > bound[i][h]) {
+        if (must_move(maximum, i, h, scale_log2)) {
           const float moved = maximum * scale_log2;
-          // Before the first score sum and output are zero (or NaN), and stay so.
-          const float factor = bound[i][h] == -CUDART_INF_F ? 0.0f : ptx::ex2_approx_ftz(reference[i][h] - moved);
+          const float factor = ptx::ex2_approx_ftz(reference[i][h] - moved);  // 0 before the first score.
           reference[i][h] = moved;
-          bound[i][h] = maximum + kSlack * ptx::rcp_approx_ftz(scale_log2);
           sum[i][h] *= factor;
 #pragma unroll
           for (int j = 0; j < kOutputTiles; ++j) {
