@@ -32,7 +32,7 @@ const FULL: Options = Options {
 };
 
 /// A problem with its input, row-major.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Attention {
     problem: Problem,
     options: Options,
@@ -226,6 +226,12 @@ impl Attention {
         let Shape { s_k, h_kv, d, .. } = self.problem.shape;
         let start = ((batch * s_k + j) * h_kv + head) * d;
         start..start + d
+    }
+}
+
+impl std::fmt::Debug for Attention {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} {:?}", self.problem, self.options)
     }
 }
 

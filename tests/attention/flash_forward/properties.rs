@@ -10,6 +10,7 @@ fn cases(count: u32) -> Config {
     Config {
         cases: count,
         failure_persistence: None,
+        max_shrink_iters: 50,
         ..Config::default()
     }
 }
