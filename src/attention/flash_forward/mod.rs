@@ -7,6 +7,8 @@ pub mod reference;
 #[cfg(feature = "verify")]
 pub(crate) mod verify;
 
+#[cfg(feature = "verify")]
+pub(crate) use plan::launches;
 pub use plan::{Plan, plan};
 pub use problem::{Operands, Problem, Shape};
 

@@ -1,11 +1,11 @@
 //! How the operator is checked, measured and run by name.
 
 use super::reference::{Row, plain_row, reference_row};
-use super::{Args, OP, Options, Problem, Shape, flash_forward, plan};
+use super::{Args, OP, Options, Problem, Shape, flash_forward, launches, plan};
 use crate::verify::tolerance::Tolerance;
 use crate::verify::{
-    Agreement, BenchRow, Bindings, Case, CheckRow, Description, DeviceTensor, HostTensor, Op,
-    OptionSpec, OptionType, TensorSpec, compare, counted, random, seconds,
+    Agreement, BenchRow, Bindings, Case, CheckRow, Compared, Description, DeviceTensor, HostTensor,
+    Op, OptionSpec, OptionType, TensorSpec, compare, counted, random, seconds,
 };
 use crate::{DType, Layout, Queue, Resources, Result};
 
@@ -19,6 +19,8 @@ pub(crate) const ENTRY: Op = Op {
     check,
     bench,
     run,
+    run_and_compare,
+    launches,
 };
 
 const HALVES: &[DType] = &[DType::F16, DType::BF16];
@@ -354,6 +356,16 @@ fn run(queue: &Queue, bindings: &Bindings) -> Result<Vec<HostTensor>> {
     let mut setup = Setup::new(queue, bindings)?;
     setup.launch(queue)?;
     Ok(setup.outputs(queue)?.into())
+}
+
+fn run_and_compare(queue: &Queue, bindings: &Bindings) -> Result<Compared> {
+    let mut setup = Setup::new(queue, bindings)?;
+    setup.launch(queue)?;
+    let (outputs, agreement) = (
+        setup.outputs(queue)?.into(),
+        setup.agreement(queue, usize::MAX)?,
+    );
+    Ok(Compared { outputs, agreement })
 }
 
 fn check(queue: &Queue, case: &Case) -> Result<CheckRow> {
