@@ -1,5 +1,7 @@
 #![doc = include_str!("README.md")]
 
+#[cfg(feature = "verify")]
+mod cases;
 mod params;
 mod plan;
 mod problem;
