@@ -1,4 +1,9 @@
 //! The emulated chips: their limits, as the driver reports and enforces them.
+//!
+//! Sources: NVIDIA's CUDA C++ Programming Guide (tables of compute capabilities), the A100, Ada and Hopper
+//! whitepapers, and the rules of the public header `cuda_occupancy.h`.
+
+use std::str::FromStr;
 
 /// An emulated architecture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -12,6 +17,9 @@ pub enum Architecture {
 }
 
 impl Architecture {
+    /// Every architecture there is.
+    pub const ALL: [Architecture; 3] = [Self::Sm80, Self::Sm89, Self::Sm90];
+
     /// 80, 89 or 90.
     pub fn number(self) -> u32 {
         match self {
@@ -19,5 +27,198 @@ impl Architecture {
             Self::Sm89 => 89,
             Self::Sm90 => 90,
         }
+    }
+
+    /// The chip that stands for this architecture.
+    pub fn chip(self) -> &'static Chip {
+        match self {
+            Self::Sm80 => &A100,
+            Self::Sm89 => &RTX_4090,
+            Self::Sm90 => &H100,
+        }
+    }
+}
+
+/// A name that is none of `sm_80`, `sm_89`, `sm_90`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown architecture {0:?}: expected sm_80, sm_89 or sm_90")]
+pub struct UnknownArchitecture(pub String);
+
+impl FromStr for Architecture {
+    type Err = UnknownArchitecture;
+
+    fn from_str(text: &str) -> Result<Self, UnknownArchitecture> {
+        match text.trim() {
+            "sm_80" => Ok(Self::Sm80),
+            "sm_89" => Ok(Self::Sm89),
+            "sm_90" => Ok(Self::Sm90),
+            other => Err(UnknownArchitecture(other.to_owned())),
+        }
+    }
+}
+
+/// Threads of a warp.
+pub const WARP_SIZE: u32 = 32;
+/// Threads of a block at most.
+pub const MAX_BLOCK_THREADS: u32 = 1024;
+/// Threads of a block at most in x, y, z.
+pub const MAX_BLOCK: [u32; 3] = [1024, 1024, 64];
+/// Blocks of a grid at most in x, y, z.
+pub const MAX_GRID: [u32; 3] = [0x7fff_ffff, 65_535, 65_535];
+/// Shared memory of a block in bytes (static and dynamic) without opting in to more.
+pub const SHARED_PER_BLOCK: u32 = 48 * 1024;
+/// Shared memory in bytes that the system keeps for itself in each block.
+pub const SHARED_RESERVED_PER_BLOCK: u32 = 1024;
+/// Shared memory is given to blocks in units of this many bytes.
+pub const SHARED_UNIT: u32 = 128;
+/// 32-bit registers of a multiprocessor, and of a block at most.
+pub const REGISTERS: u32 = 65_536;
+/// Registers are given to warps in units of this many.
+pub const REGISTER_UNIT: u32 = 256;
+/// Sub-cores of a multiprocessor; the register file is split evenly among them.
+pub const SUB_CORES: u32 = 4;
+/// Bytes of a kernel's parameters at most.
+pub const MAX_PARAMETER_BYTES: u32 = 4096;
+
+/// What distinguishes one chip from another.
+#[derive(Debug)]
+pub struct Chip {
+    /// Its architecture.
+    pub architecture: Architecture,
+    /// The name that the driver reports.
+    pub name: &'static str,
+    /// Multiprocessors.
+    pub multiprocessors: u32,
+    /// Boost clock of the multiprocessors in kHz.
+    pub clock_khz: u32,
+    /// Memory clock in kHz.
+    pub memory_clock_khz: u32,
+    /// Width of the memory bus in bits.
+    pub memory_bus_bits: u32,
+    /// Device memory in bytes.
+    pub memory_bytes: u64,
+    /// Whether memory has error correction.
+    pub ecc: bool,
+    /// L2 cache in bytes.
+    pub l2_bytes: u32,
+    /// The part of L2 in bytes that can be set aside for persisting accesses.
+    pub l2_persisting_bytes: u32,
+    /// Sizes in KB that the shared memory of a multiprocessor can be configured to, ascending.
+    pub shared_carveouts_kb: &'static [u32],
+    /// Shared memory of a block in bytes after opting in.
+    pub shared_per_block_optin: u32,
+    /// Threads of a multiprocessor.
+    pub threads_per_multiprocessor: u32,
+    /// Blocks of a multiprocessor.
+    pub blocks_per_multiprocessor: u32,
+    /// f32 operations for each f64 operation.
+    pub single_to_double_ratio: u32,
+    /// Copy engines.
+    pub copy_engines: u32,
+}
+
+impl Chip {
+    /// Compute capability: (8, 9) for sm_89.
+    pub fn compute_capability(&self) -> (u32, u32) {
+        let number = self.architecture.number();
+        (number / 10, number % 10)
+    }
+
+    /// Shared memory of a multiprocessor in bytes.
+    pub fn shared_per_multiprocessor(&self) -> u32 {
+        self.shared_carveouts_kb.last().map_or(0, |kb| kb * 1024)
+    }
+
+    /// Warps of a multiprocessor.
+    pub fn warps_per_multiprocessor(&self) -> u32 {
+        self.threads_per_multiprocessor / WARP_SIZE
+    }
+}
+
+/// NVIDIA A100 SXM4, 80 GB.
+static A100: Chip = Chip {
+    architecture: Architecture::Sm80,
+    name: "NVIDIA A100-SXM4-80GB (softcuda)",
+    multiprocessors: 108,
+    clock_khz: 1_410_000,
+    memory_clock_khz: 1_593_000,
+    memory_bus_bits: 5120,
+    memory_bytes: 85_031_714_816,
+    ecc: true,
+    l2_bytes: 40 << 20,
+    l2_persisting_bytes: 30 << 20,
+    shared_carveouts_kb: &[0, 8, 16, 32, 64, 100, 132, 164],
+    shared_per_block_optin: 163 * 1024,
+    threads_per_multiprocessor: 2048,
+    blocks_per_multiprocessor: 32,
+    single_to_double_ratio: 2,
+    copy_engines: 3,
+};
+
+/// NVIDIA GeForce RTX 4090, 24 GB.
+static RTX_4090: Chip = Chip {
+    architecture: Architecture::Sm89,
+    name: "NVIDIA GeForce RTX 4090 (softcuda)",
+    multiprocessors: 128,
+    clock_khz: 2_520_000,
+    memory_clock_khz: 10_501_000,
+    memory_bus_bits: 384,
+    memory_bytes: 25_386_352_640,
+    ecc: false,
+    l2_bytes: 72 << 20,
+    l2_persisting_bytes: 51_904_512,
+    shared_carveouts_kb: &[0, 8, 16, 32, 64, 100],
+    shared_per_block_optin: 99 * 1024,
+    threads_per_multiprocessor: 1536,
+    blocks_per_multiprocessor: 24,
+    single_to_double_ratio: 64,
+    copy_engines: 2,
+};
+
+/// NVIDIA H100 SXM5, 80 GB.
+static H100: Chip = Chip {
+    architecture: Architecture::Sm90,
+    name: "NVIDIA H100 80GB HBM3 (softcuda)",
+    multiprocessors: 132,
+    clock_khz: 1_980_000,
+    memory_clock_khz: 2_619_000,
+    memory_bus_bits: 5120,
+    memory_bytes: 85_028_896_768,
+    ecc: true,
+    l2_bytes: 50 << 20,
+    l2_persisting_bytes: 32_768_000,
+    shared_carveouts_kb: &[0, 8, 16, 32, 64, 100, 132, 164, 196, 228],
+    shared_per_block_optin: 227 * 1024,
+    threads_per_multiprocessor: 2048,
+    blocks_per_multiprocessor: 32,
+    single_to_double_ratio: 2,
+    copy_engines: 3,
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opting_in_leaves_exactly_the_reserved_part_of_a_multiprocessor() {
+        for architecture in Architecture::ALL {
+            let chip = architecture.chip();
+            assert_eq!(
+                chip.shared_per_block_optin + SHARED_RESERVED_PER_BLOCK,
+                chip.shared_per_multiprocessor(),
+                "{}",
+                chip.name
+            );
+        }
+    }
+
+    #[test]
+    fn names_of_architectures_parse_and_others_say_what_is_expected() {
+        assert_eq!("sm_89".parse(), Ok(Architecture::Sm89));
+        let error = "sm_70".parse::<Architecture>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "unknown architecture \"sm_70\": expected sm_80, sm_89 or sm_90"
+        );
     }
 }

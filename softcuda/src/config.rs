@@ -1,5 +1,8 @@
 //! Settings, read once from the environment.
 
+use crate::chip::Architecture;
+use std::{num::NonZero, path::PathBuf};
+
 /// `SOFTCUDA_TENSOR`: arithmetic of mma.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TensorMode {
@@ -14,10 +17,145 @@ pub enum TensorMode {
 pub struct Config {
     /// `SOFTCUDA_THREADS`: host threads; default: all cores.
     pub threads: usize,
-    /// `SOFTCUDA_INSTRUCTION_LIMIT`: warp instructions that a launch may execute.
+    /// `SOFTCUDA_INSTRUCTION_LIMIT`: warp instructions that a launch may execute; default: no limit (`u64::MAX`).
     pub instruction_limit: u64,
-    /// `SOFTCUDA_TENSOR`.
+    /// `SOFTCUDA_TENSOR`: `exact` (default) or `fast`.
     pub tensor: TensorMode,
     /// `SOFTCUDA_REPORT`: a JSON file of counters, written as launches end.
-    pub report: Option<std::path::PathBuf>,
+    pub report: Option<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            threads: std::thread::available_parallelism().map_or(1, NonZero::get),
+            instruction_limit: u64::MAX,
+            tensor: TensorMode::Exact,
+            report: None,
+        }
+    }
+}
+
+/// A setting that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{variable}={value:?}: expected {expected}")]
+pub struct ConfigError {
+    /// The environment variable.
+    pub variable: &'static str,
+    /// Its value.
+    pub value: String,
+    /// What it may be.
+    pub expected: &'static str,
+}
+
+impl Config {
+    /// Reads the `SOFTCUDA_*` variables; those that are unset or empty keep their defaults.
+    pub fn from_environment() -> Result<Config, ConfigError> {
+        Self::from_variables(variable)
+    }
+
+    fn from_variables(get: impl Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+        let mut config = Config::default();
+        if let Some(threads) = number(&get, "SOFTCUDA_THREADS")? {
+            config.threads = usize::try_from(threads).unwrap_or(usize::MAX);
+        }
+        if let Some(limit) = number(&get, "SOFTCUDA_INSTRUCTION_LIMIT")? {
+            config.instruction_limit = limit;
+        }
+        config.tensor = match get("SOFTCUDA_TENSOR").as_deref() {
+            None | Some("exact") => TensorMode::Exact,
+            Some("fast") => TensorMode::Fast,
+            Some(other) => {
+                return Err(ConfigError {
+                    variable: "SOFTCUDA_TENSOR",
+                    value: other.to_owned(),
+                    expected: "exact or fast",
+                });
+            }
+        };
+        config.report = get("SOFTCUDA_REPORT").map(PathBuf::from);
+        Ok(config)
+    }
+}
+
+/// `SOFTCUDA_ARCH`: the devices to emulate when the program does not say, `sm_80` by default; several are separated
+/// by commas.
+pub fn architectures_from_environment() -> Result<Vec<Architecture>, ConfigError> {
+    let Some(list) = variable("SOFTCUDA_ARCH") else {
+        return Ok(vec![Architecture::Sm80]);
+    };
+    list.split(',')
+        .map(str::parse)
+        .collect::<Result<_, _>>()
+        .map_err(|_| ConfigError {
+            variable: "SOFTCUDA_ARCH",
+            value: list.clone(),
+            expected: "sm_80, sm_89 or sm_90, or several of them separated by commas",
+        })
+}
+
+fn variable(name: &str) -> Option<String> {
+    let value = std::env::var_os(name)?.to_string_lossy().into_owned();
+    (!value.is_empty()).then_some(value)
+}
+
+fn number(
+    get: &impl Fn(&str) -> Option<String>,
+    variable: &'static str,
+) -> Result<Option<u64>, ConfigError> {
+    let Some(value) = get(variable) else {
+        return Ok(None);
+    };
+    match value.trim().parse() {
+        Ok(number) if number > 0 => Ok(Some(number)),
+        _ => Err(ConfigError {
+            variable,
+            value,
+            expected: "a positive whole number",
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(name: &'static str, value: &'static str) -> Result<Config, ConfigError> {
+        Config::from_variables(|asked| (asked == name).then(|| value.to_owned()))
+    }
+
+    #[test]
+    fn unset_variables_give_the_defaults() {
+        let config = Config::from_variables(|_| None).unwrap();
+        assert!(config.threads >= 1);
+        assert_eq!(config.instruction_limit, u64::MAX);
+        assert_eq!(config.tensor, TensorMode::Exact);
+        assert_eq!(config.report, None);
+    }
+
+    #[test]
+    fn set_variables_are_read() {
+        assert_eq!(with("SOFTCUDA_THREADS", "3").unwrap().threads, 3);
+        assert_eq!(
+            with("SOFTCUDA_INSTRUCTION_LIMIT", "1000")
+                .unwrap()
+                .instruction_limit,
+            1000
+        );
+        assert_eq!(
+            with("SOFTCUDA_TENSOR", "fast").unwrap().tensor,
+            TensorMode::Fast
+        );
+    }
+
+    #[test]
+    fn a_bad_value_names_the_variable_and_what_it_may_be() {
+        let text = with("SOFTCUDA_THREADS", "0").unwrap_err().to_string();
+        assert_eq!(
+            text,
+            "SOFTCUDA_THREADS=\"0\": expected a positive whole number"
+        );
+        assert!(with("SOFTCUDA_INSTRUCTION_LIMIT", "-1").is_err());
+        assert!(with("SOFTCUDA_TENSOR", "exakt").is_err());
+    }
 }

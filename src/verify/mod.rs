@@ -21,7 +21,7 @@ pub use device::{DEVICE_VARIABLE, open_device, queue};
 pub use host::{DeviceTensor, HostTensor};
 pub use rows::{BenchRow, Case, CheckRow, seconds};
 
-use crate::{Queue, Result};
+use crate::{LaunchPlan, Limits, Queue, Result};
 
 /// An operator, as the command line, tests and benches see it.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +42,19 @@ pub struct Op {
     pub bench: fn(&Queue, &Case) -> Result<BenchRow>,
     /// Runs on given input; the outputs in the order of the description.
     pub run: fn(&Queue, &Bindings) -> Result<Vec<HostTensor>>,
+    /// Runs on given input, and compares every row of the outputs with the reference, computed on the host.
+    pub run_and_compare: fn(&Queue, &Bindings) -> Result<Compared>,
+    /// How each instance that fits the chip is launched, one block of it: for reports on occupancy.
+    pub launches: fn(&Limits) -> Vec<LaunchPlan>,
+}
+
+/// Outputs, and how they agree with the reference.
+#[derive(Clone, Debug)]
+pub struct Compared {
+    /// In the order of the description.
+    pub outputs: Vec<HostTensor>,
+    /// One entry for each.
+    pub agreement: Agreement,
 }
 
 /// Every operator of every family.

@@ -1,9 +1,33 @@
-//! Runs a kernel.
+//! Runs a kernel: blocks over host threads, warps of a block in turns, 32 lanes side by side.
 
-use crate::{
-    chip::Architecture, config::Config, fault::Fault, memory::GlobalMemory, profile::Counters,
-    program::Kernel,
-};
+pub(crate) mod access;
+mod alu;
+mod async_copy;
+mod atomic;
+mod block;
+mod engine;
+mod matrix;
+pub mod mma;
+mod other;
+mod rare_float;
+mod rare_integer;
+mod registers;
+mod run;
+mod scalar;
+mod traffic;
+mod transfer;
+pub mod value;
+mod warp;
+mod warp_operation;
+
+use crate::config::TensorMode;
+use crate::{chip::Architecture, config::Config, fault::Fault, memory::GlobalMemory, profile::Counters, program::Kernel};
+use block::{Block, BlockStop};
+use engine::{Engine, Shared};
+use mma::HostLevel;
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What a launch needs to know of the device.
 pub struct Machine<'a> {
@@ -29,11 +53,124 @@ pub struct Launch<'a> {
     pub resident_blocks: u64,
 }
 
+/// The mma functions of a launch.
+pub(crate) struct Multiply {
+    f16_f32: mma::MmaF32,
+    bf16_f32: mma::MmaF32,
+    f16_f16: mma::MmaF16,
+}
+
+impl Multiply {
+    fn select(level: HostLevel, architecture: Architecture, mode: TensorMode) -> Multiply {
+        use mma::{Arithmetic, OperandType::*, Shape::K16};
+        let arithmetic = match mode {
+            TensorMode::Exact => Arithmetic::Exact(architecture.into()),
+            TensorMode::Fast => Arithmetic::Fast,
+        };
+        Multiply {
+            f16_f32: mma::select_f32(level, K16, F16, arithmetic),
+            bf16_f32: mma::select_f32(level, K16, Bf16, arithmetic),
+            f16_f16: mma::select_f16(level, K16, F16, arithmetic),
+        }
+    }
+}
+
 /// Runs a kernel to its end. Limits of the chip are the caller's to check.
-pub fn launch(
-    _machine: &Machine<'_>,
-    _kernel: &Kernel,
-    _launch: &Launch<'_>,
-) -> Result<Counters, Box<Fault>> {
-    Ok(Counters::default())
+///
+/// # Errors
+/// The fault of the lowest-numbered block that has one.
+pub fn launch(machine: &Machine<'_>, kernel: &Kernel, launch: &Launch<'_>) -> Result<Counters, Box<Fault>> {
+    let blocks = launch.grid.iter().map(|&count| u64::from(count)).product::<u64>();
+    let shared = Shared { executed: AtomicU64::new(0), faulted: AtomicU64::new(u64::MAX) };
+    let next = AtomicU64::new(0);
+    // Blocks that talk to one another run in one order, so that what they say does not depend on the host.
+    let threads = if kernel.communicates { 1 } else { machine.config.threads.clamp(1, blocks.max(1) as usize) };
+    let results = Mutex::new(Vec::new());
+    let work = || {
+        let mut worker = Worker::new(Engine::new(machine, kernel, launch, &shared), &next, blocks);
+        let fault = worker.run();
+        let counters = worker.engine.into_counters();
+        results.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((counters, fault));
+    };
+    if threads == 1 {
+        work();
+    } else {
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(work);
+            }
+        });
+    }
+    let results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut counters = Counters::default();
+    let mut first: Option<(u64, Box<Fault>)> = None;
+    for (part, fault) in results {
+        counters.merge(&part);
+        if let Some((number, fault)) = fault
+            && first.as_ref().is_none_or(|(lowest, _)| number < *lowest)
+        {
+            first = Some((number, fault));
+        }
+    }
+    match first {
+        Some((_, fault)) => Err(fault),
+        None => Ok(counters),
+    }
+}
+
+/// One host thread of a launch.
+struct Worker<'a> {
+    engine: Engine<'a>,
+    next: &'a AtomicU64,
+    blocks: u64,
+    run: run::RunWarp,
+}
+
+impl<'a> Worker<'a> {
+    fn new(engine: Engine<'a>, next: &'a AtomicU64, blocks: u64) -> Worker<'a> {
+        Worker { engine, next, blocks, run: run::select(HostLevel::detect()) }
+    }
+
+    /// Runs blocks until none is left; the number and fault of the block that failed.
+    ///
+    /// Blocks whose turn ends go to the back of the queue, and new ones start as long as the device has room for them: a
+    /// block that waits for another one's flag ends.
+    fn run(&mut self) -> Option<(u64, Box<Fault>)> {
+        let mut running: VecDeque<Block> = VecDeque::new();
+        let mut idle: Vec<Block> = Vec::new();
+        let resident = if self.engine.kernel.communicates { self.engine.launch.resident_blocks.max(1) } else { 1 };
+        loop {
+            if (running.len() as u64) < resident
+                && let Some(number) = self.take()
+            {
+                let mut block = idle.pop().unwrap_or_else(|| Block::new(&self.engine));
+                std::mem::swap(&mut self.engine.site, &mut block.site);
+                self.engine.site.restart(number, self.engine.launch.grid);
+                block.restart(&mut self.engine);
+                std::mem::swap(&mut self.engine.site, &mut block.site);
+                running.push_back(block);
+            } else if running.is_empty() {
+                return None;
+            }
+            let Some(mut block) = running.pop_front() else { continue };
+            std::mem::swap(&mut self.engine.site, &mut block.site);
+            let stop = block.run(&mut self.engine, self.run);
+            let number = self.engine.site.number;
+            std::mem::swap(&mut self.engine.site, &mut block.site);
+            match stop {
+                Ok(BlockStop::Finished) => idle.push(block),
+                Ok(BlockStop::Turn) => running.push_back(block),
+                Err(fault) => {
+                    self.engine.shared_state.faulted.fetch_min(number, Ordering::Relaxed);
+                    return Some((number, fault));
+                }
+            }
+        }
+    }
+
+    /// The next block to start, in order; blocks behind one that faulted are not started.
+    fn take(&self) -> Option<u64> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        (number < self.blocks && number < self.engine.shared_state.faulted.load(Ordering::Relaxed)).then_some(number)
+    }
 }

@@ -1,6 +1,20 @@
 //! THE instruction table: what this machine executes. Parser checks, printer, documentation and the coverage test derive from it.
 
+use std::{collections::HashMap, sync::LazyLock};
+
 use super::ast::Type;
+
+mod check;
+mod markdown;
+mod modifier;
+pub mod rules;
+mod table;
+
+pub use check::{Mismatch, Names};
+pub use markdown::markdown;
+pub use modifier::{Modifier, Modifiers};
+use rules::{Group, OperandRule};
+pub use table::rows;
 
 /// One mnemonic; the executor's lowering matches on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,12 +27,14 @@ pub enum Opcode {
     And,
     Atom,
     Bar,
+    BarWarpSync,
     Barrier,
     Bfe,
     Bfi,
     Bfind,
     Bra,
     Brev,
+    BrxIdx,
     Call,
     Clz,
     Cnot,
@@ -28,6 +44,7 @@ pub enum Opcode {
     CpAsyncCommitGroup,
     CpAsyncWaitAll,
     CpAsyncWaitGroup,
+    Createpolicy,
     Cvt,
     Cvta,
     Discard,
@@ -92,178 +109,6 @@ pub enum Opcode {
     Xor,
 }
 
-/// Modifiers other than types. State spaces, vector widths, roundings, comparisons ... each is a bit of [`Modifiers`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-#[allow(missing_docs, reason = "the names are PTX's own")]
-pub enum Modifier {
-    // State spaces and address conversions.
-    Global,
-    Shared,
-    Local,
-    Param,
-    Const,
-    To,
-    // Vectors.
-    V2,
-    V4,
-    V8,
-    // Rounding.
-    Rn,
-    Rz,
-    Rm,
-    Rp,
-    Rna,
-    Rni,
-    Rzi,
-    Rmi,
-    Rpi,
-    // Floating point behaviour.
-    Ftz,
-    Sat,
-    Approx,
-    Full,
-    Nan,
-    Xorsign,
-    Relu,
-    Satfinite,
-    Noftz,
-    // Integer results.
-    Lo,
-    Hi,
-    Wide,
-    Cc,
-    L,
-    R,
-    Clamp,
-    Wrap,
-    Mode4e,
-    ModeF4e,
-    ModeB4e,
-    ModeRc8,
-    ModeEcl,
-    ModeEcr,
-    ModeRc16,
-    Shiftamt,
-    // Comparison.
-    Eq,
-    Ne,
-    Lt,
-    Le,
-    Gt,
-    Ge,
-    Lo_,
-    Ls,
-    Hi_,
-    Hs,
-    Equ,
-    Neu,
-    Ltu,
-    Leu,
-    Gtu,
-    Geu,
-    Num,
-    IsNan,
-    // Boolean combination of setp and set; atomics.
-    And,
-    Or,
-    Xor,
-    Popc,
-    Add,
-    Sub,
-    Min,
-    Max,
-    Inc,
-    Dec,
-    Exch,
-    Cas,
-    // Memory order, scope, caching.
-    Weak,
-    Relaxed,
-    Acquire,
-    Release,
-    AcqRel,
-    Sc,
-    Volatile,
-    Cta,
-    Cluster,
-    Gpu,
-    Sys,
-    Gl,
-    Ca,
-    Cg,
-    Cs,
-    Lu,
-    Cv,
-    Wb,
-    Wt,
-    Nc,
-    L1EvictFirst,
-    L1EvictLast,
-    L1EvictNormal,
-    L1EvictUnchanged,
-    L1NoAllocate,
-    L2CacheHint,
-    L2Prefetch64,
-    L2Prefetch128,
-    L2Prefetch256,
-    L1,
-    L2,
-    // Warp-level.
-    Sync,
-    Aligned,
-    Arrive,
-    Red,
-    Up,
-    Down,
-    Bfly,
-    Idx,
-    All,
-    Any,
-    Uni,
-    Ballot,
-    // Matrix.
-    M8n8,
-    M8n8k4,
-    M8n8k16,
-    M8n8k32,
-    M16n8k4,
-    M16n8k8,
-    M16n8k16,
-    M16n8k32,
-    M16n8k64,
-    M16n8k128,
-    M16n8k256,
-    X1,
-    X2,
-    X4,
-    Trans,
-    Row,
-    Col,
-    // Families written with a dot in their name.
-    Async,
-    CommitGroup,
-    WaitGroup,
-    WaitAll,
-    Proxy,
-}
-
-/// A set of [`Modifier`]s.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub struct Modifiers([u64; 4]);
-
-impl Modifiers {
-    /// Whether `modifier` is in the set.
-    pub fn has(&self, modifier: Modifier) -> bool {
-        self.0[modifier as usize / 64] >> (modifier as usize % 64) & 1 == 1
-    }
-
-    /// Adds `modifier`.
-    pub fn insert(&mut self, modifier: Modifier) {
-        self.0[modifier as usize / 64] |= 1 << (modifier as usize % 64);
-    }
-}
-
 /// The execution pipe that an instruction occupies (HARDWARE: issue, FP32, ALU ...); counters are kept by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pipe {
@@ -292,8 +137,38 @@ pub struct Row {
     pub opcode: Opcode,
     /// The mnemonic in the text, `cp.async` and the like whole.
     pub mnemonic: &'static str,
-    /// Types it accepts (the first type modifier); empty when it carries none.
-    pub types: &'static [Type],
+    /// Modifiers it takes, in the order of the PTX manual.
+    pub modifiers: &'static [Group],
+    /// Types it accepts, one list for each type modifier; empty when it carries none.
+    pub types: &'static [&'static [Type]],
+    /// Its operands.
+    pub operands: &'static [OperandRule],
     /// The pipe it occupies.
     pub pipe: Pipe,
+    /// What it computes, in a line.
+    pub meaning: &'static str,
+}
+
+impl PartialEq for Row {
+    fn eq(&self, other: &Row) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+/// Rows of the longest mnemonic that `opcode` (`cp.async.ca.shared.global`) begins with, and that mnemonic's length.
+pub fn rows_of(opcode: &str) -> Option<(&'static [&'static Row], usize)> {
+    static BY_MNEMONIC: LazyLock<HashMap<&str, Vec<&'static Row>>> = LazyLock::new(|| {
+        let mut map: HashMap<&str, Vec<&'static Row>> = HashMap::new();
+        for row in rows() {
+            map.entry(row.mnemonic).or_default().push(row);
+        }
+        map
+    });
+    let mut end = opcode.len();
+    loop {
+        if let Some(found) = BY_MNEMONIC.get(&opcode[..end]) {
+            return Some((found, end));
+        }
+        end = opcode[..end].rfind('.')?;
+    }
 }

@@ -1,0 +1,325 @@
+//! The arithmetic that kernels spend their time in: one loop over 32 lanes an operation, which the compiler vectorises.
+
+use super::registers::{Registers, Simd};
+use super::scalar as value;
+use super::value::Lanes;
+use super::warp::Warp;
+use crate::program::op::{Code, Op};
+
+/// Lanes that an operation writes.
+#[derive(Clone, Copy)]
+pub(crate) struct Active {
+    /// Bit i: lane i.
+    pub(crate) mask: u32,
+    /// All ones where active.
+    pub(crate) lanes: Lanes,
+}
+
+/// Writes a 32-bit result: everywhere, or where active.
+#[inline(always)]
+pub(crate) fn write32<const FULL: bool>(registers: &mut Registers, d: u16, result: &[u32; 32], active: &Active) {
+    let row = registers.word_mut(d);
+    if FULL {
+        *row = *result;
+    } else {
+        for ((old, &new), &lane) in row.iter_mut().zip(result).zip(&active.lanes.0) {
+            *old = *old & !lane | new & lane;
+        }
+    }
+}
+
+/// Writes a 64-bit result.
+#[inline(always)]
+pub(crate) fn write64<const FULL: bool>(registers: &mut Registers, d: u16, result: &[u64; 32], active: &Active) {
+    let row = registers.double_mut(d);
+    if FULL {
+        *row = *result;
+    } else {
+        for ((old, &new), &lane) in row.iter_mut().zip(result).zip(&active.lanes.0) {
+            let lane = lane as i32 as i64 as u64;
+            *old = *old & !lane | new & lane;
+        }
+    }
+}
+
+/// Executes a frequent operation; `false` for any other.
+///
+/// # Safety
+/// The host must have the instructions of `S`.
+#[inline(always)]
+pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warp: &mut Warp, op: &Op, active: &Active) -> bool {
+    let registers = &mut warp.registers;
+    macro_rules! word1 {
+        ($f:expr) => {{
+            let a = registers.word(op.a);
+            let mut result = [0u32; 32];
+            for i in 0..32 {
+                result[i] = $f(a[i]);
+            }
+            write32::<FULL>(registers, op.d, &result, active);
+        }};
+    }
+    macro_rules! word2 {
+        ($f:expr) => {{
+            let (a, b) = (registers.word(op.a), registers.word(op.b));
+            let mut result = [0u32; 32];
+            for i in 0..32 {
+                result[i] = $f(a[i], b[i]);
+            }
+            write32::<FULL>(registers, op.d, &result, active);
+        }};
+    }
+    macro_rules! word3 {
+        ($f:expr) => {{
+            let (a, b, c) = (registers.word(op.a), registers.word(op.b), registers.word(op.c));
+            let mut result = [0u32; 32];
+            for i in 0..32 {
+                result[i] = $f(a[i], b[i], c[i]);
+            }
+            write32::<FULL>(registers, op.d, &result, active);
+        }};
+    }
+    macro_rules! float1 {
+        ($f:expr) => {{
+            let a = registers.float(op.a);
+            let mut result = [0u32; 32];
+            for i in 0..32 {
+                let value: f32 = $f(a[i]);
+                result[i] = value.to_bits();
+            }
+            write32::<FULL>(registers, op.d, &result, active);
+        }};
+    }
+    macro_rules! float2 {
+        ($f:expr) => {{
+            let (a, b) = (registers.float(op.a), registers.float(op.b));
+            let mut result = [0u32; 32];
+            for i in 0..32 {
+                let value: f32 = $f(a[i], b[i]);
+                result[i] = value.to_bits();
+            }
+            write32::<FULL>(registers, op.d, &result, active);
+        }};
+    }
+    macro_rules! float3 {
+        ($f:expr) => {{
+            let (a, b, c) = (registers.float(op.a), registers.float(op.b), registers.float(op.c));
+            let mut result = [0u32; 32];
+            for i in 0..32 {
+                let value: f32 = $f(a[i], b[i], c[i]);
+                result[i] = value.to_bits();
+            }
+            write32::<FULL>(registers, op.d, &result, active);
+        }};
+    }
+    macro_rules! double2 {
+        ($f:expr) => {{
+            let (a, b) = (registers.double(op.a), registers.double(op.b));
+            let mut result = [0u64; 32];
+            for i in 0..32 {
+                result[i] = $f(a[i], b[i]);
+            }
+            write64::<FULL>(registers, op.d, &result, active);
+        }};
+    }
+    // A 64-bit value shifted by a 32-bit amount.
+    macro_rules! shift64 {
+        ($f:expr) => {{
+            let (a, b) = (registers.double(op.a), registers.word(op.b));
+            let mut result = [0u64; 32];
+            for i in 0..32 {
+                result[i] = $f(a[i], b[i]);
+            }
+            write64::<FULL>(registers, op.d, &result, active);
+        }};
+    }
+    macro_rules! widen1 {
+        ($f:expr) => {{
+            let a = registers.word(op.a);
+            let mut result = [0u64; 32];
+            for i in 0..32 {
+                result[i] = $f(a[i]);
+            }
+            write64::<FULL>(registers, op.d, &result, active);
+        }};
+    }
+    macro_rules! widen2 {
+        ($f:expr) => {{
+            let (a, b) = (registers.word(op.a), registers.word(op.b));
+            let mut result = [0u64; 32];
+            for i in 0..32 {
+                result[i] = $f(a[i], b[i]);
+            }
+            write64::<FULL>(registers, op.d, &result, active);
+        }};
+    }
+    macro_rules! widen3 {
+        ($f:expr) => {{
+            let (a, b, c) = (registers.word(op.a), registers.word(op.b), registers.double(op.c));
+            let mut result = [0u64; 32];
+            for i in 0..32 {
+                result[i] = $f(a[i], b[i], c[i]);
+            }
+            write64::<FULL>(registers, op.d, &result, active);
+        }};
+    }
+    macro_rules! compare {
+        ($view:ident, $f:expr) => {{
+            let (a, b) = (registers.$view(op.a), registers.$view(op.b));
+            let mut row = Lanes([0; 32]);
+            for i in 0..32 {
+                let holds: bool = $f(a[i], b[i]);
+                row.0[i] = 0u32.wrapping_sub(holds as u32);
+            }
+            // SAFETY: the host has the instructions of S.
+            let bits = unsafe { S::bits(&row) } ^ 0u32.wrapping_sub(u32::from(op.aux));
+            registers.set_predicate(op.d, active.mask, bits);
+        }};
+    }
+    macro_rules! select {
+        ($view:ident, $write:ident, $extend:expr) => {{
+            let (a, b) = (registers.$view(op.a), registers.$view(op.b));
+            // SAFETY: the host has the instructions of S.
+            let chosen = unsafe { S::expand(registers.predicate(op.c)) };
+            let mut result = *a;
+            for i in 0..32 {
+                let lane = $extend(chosen.0[i]);
+                result[i] = a[i] & lane | b[i] & !lane;
+            }
+            $write::<FULL>(registers, op.d, &result, active);
+        }};
+    }
+    macro_rules! predicate2 {
+        ($f:expr) => {{
+            let value = $f(registers.predicate(op.a), registers.predicate(op.b));
+            registers.set_predicate(op.d, active.mask, value);
+        }};
+    }
+    match op.code {
+        Code::Mov32 => word1!(|a| a),
+        Code::Mov64 => {
+            let result = *registers.double(op.a);
+            write64::<FULL>(registers, op.d, &result, active);
+        }
+        Code::Selp32 => select!(word, write32, |lane: u32| lane),
+        Code::Selp64 => select!(double, write64, |lane: u32| lane as i32 as i64 as u64),
+        Code::Pack64 => widen2!(|a: u32, b: u32| u64::from(a) | u64::from(b) << 32),
+        Code::UnpackLow | Code::UnpackHigh => {
+            let shift = if op.code == Code::UnpackHigh { 32 } else { 0 };
+            let a = registers.double(op.a);
+            let mut result = [0u32; 32];
+            for i in 0..32 {
+                result[i] = (a[i] >> shift) as u32;
+            }
+            write32::<FULL>(registers, op.d, &result, active);
+        }
+        Code::Pack16 => word2!(|a: u32, b: u32| a & 0xffff | b << 16),
+        Code::Add32 => word2!(u32::wrapping_add),
+        Code::Sub32 => word2!(u32::wrapping_sub),
+        Code::Mul32 => word2!(u32::wrapping_mul),
+        Code::Mad32 => word3!(|a: u32, b: u32, c: u32| a.wrapping_mul(b).wrapping_add(c)),
+        Code::MulHiU32 => word2!(|a: u32, b: u32| (u64::from(a) * u64::from(b) >> 32) as u32),
+        Code::MulWideU32 => widen2!(|a: u32, b: u32| u64::from(a) * u64::from(b)),
+        Code::MulWideS32 => widen2!(|a: u32, b: u32| (i64::from(a as i32) * i64::from(b as i32)) as u64),
+        Code::MadWideU32 => widen3!(|a: u32, b: u32, c: u64| (u64::from(a) * u64::from(b)).wrapping_add(c)),
+        Code::MadWideS32 => {
+            widen3!(|a: u32, b: u32, c: u64| ((i64::from(a as i32) * i64::from(b as i32)) as u64).wrapping_add(c))
+        }
+        Code::MinS32 => word2!(|a: u32, b: u32| (a as i32).min(b as i32) as u32),
+        Code::MinU32 => word2!(u32::min),
+        Code::MaxS32 => word2!(|a: u32, b: u32| (a as i32).max(b as i32) as u32),
+        Code::MaxU32 => word2!(u32::max),
+        Code::And32 => word2!(|a: u32, b: u32| a & b),
+        Code::Or32 => word2!(|a: u32, b: u32| a | b),
+        Code::Xor32 => word2!(|a: u32, b: u32| a ^ b),
+        Code::Not32 => word1!(|a: u32| !a),
+        // Shifts by 32 and more are clamped, not wrapped.
+        Code::Shl32 => word2!(|a: u32, b: u32| if b > 31 { 0 } else { a << (b & 31) }),
+        Code::ShrU32 => word2!(|a: u32, b: u32| if b > 31 { 0 } else { a >> (b & 31) }),
+        Code::ShrS32 => word2!(|a: u32, b: u32| ((a as i32) >> b.min(31)) as u32),
+        Code::Lop3 => {
+            // Bit i of the table is the result for a, b, c = bits 2, 1, 0 of i.
+            let mut table = [0u32; 8];
+            for (i, entry) in table.iter_mut().enumerate() {
+                *entry = 0u32.wrapping_sub(op.imm as u32 >> i & 1);
+            }
+            word3!(|a: u32, b: u32, c: u32| {
+                let low = c & (b & table[3] | !b & table[1]) | !c & (b & table[2] | !b & table[0]);
+                let high = c & (b & table[7] | !b & table[5]) | !c & (b & table[6] | !b & table[4]);
+                a & high | !a & low
+            });
+        }
+        Code::Add64 => double2!(u64::wrapping_add),
+        Code::Sub64 => double2!(u64::wrapping_sub),
+        Code::Mul64 => double2!(u64::wrapping_mul),
+        Code::And64 => double2!(|a: u64, b: u64| a & b),
+        Code::Or64 => double2!(|a: u64, b: u64| a | b),
+        Code::Xor64 => double2!(|a: u64, b: u64| a ^ b),
+        Code::Shl64 => shift64!(|a: u64, b: u32| if b > 63 { 0 } else { a << (b & 63) }),
+        Code::ShrU64 => shift64!(|a: u64, b: u32| if b > 63 { 0 } else { a >> (b & 63) }),
+        Code::ShrS64 => shift64!(|a: u64, b: u32| ((a as i64) >> b.min(63)) as u64),
+        Code::Sext32To64 => widen1!(|a: u32| i64::from(a as i32) as u64),
+        Code::Zext32To64 => widen1!(u64::from),
+        Code::Zext16 => word1!(|a: u32| a & 0xffff),
+        Code::Sext16 => word1!(|a: u32| i32::from(a as i16) as u32),
+        Code::Zext8 => word1!(|a: u32| a & 0xff),
+        Code::Sext8 => word1!(|a: u32| i32::from(a as i8) as u32),
+        Code::PredMov => registers.set_predicate(op.d, active.mask, registers.predicate(op.a)),
+        Code::PredNot => registers.set_predicate(op.d, active.mask, !registers.predicate(op.a)),
+        Code::PredAnd => predicate2!(|a, b| a & b),
+        Code::PredOr => predicate2!(|a, b| a | b),
+        Code::PredXor => predicate2!(|a, b| a ^ b),
+        Code::PredConst => registers.set_predicate(op.d, active.mask, 0u32.wrapping_sub(op.imm as u32)),
+        Code::SetpEq32 => compare!(word, |a, b| a == b),
+        Code::SetpLtS32 => compare!(word, |a: u32, b: u32| (a as i32) < b as i32),
+        Code::SetpLeS32 => compare!(word, |a: u32, b: u32| a as i32 <= b as i32),
+        Code::SetpLtU32 => compare!(word, |a, b| a < b),
+        Code::SetpLeU32 => compare!(word, |a, b| a <= b),
+        Code::SetpEq64 => compare!(double, |a, b| a == b),
+        Code::SetpLtS64 => compare!(double, |a: u64, b: u64| (a as i64) < b as i64),
+        Code::SetpLeS64 => compare!(double, |a: u64, b: u64| a as i64 <= b as i64),
+        Code::SetpLtU64 => compare!(double, |a, b| a < b),
+        Code::SetpLeU64 => compare!(double, |a, b| a <= b),
+        Code::SetpEqF32 => compare!(float, |a, b| a == b),
+        Code::SetpNeF32 => compare!(float, |a: f32, b: f32| a < b || a > b),
+        Code::SetpLtF32 => compare!(float, |a, b| a < b),
+        Code::SetpLeF32 => compare!(float, |a, b| a <= b),
+        Code::SetpNumF32 => compare!(float, |a: f32, b: f32| !a.is_nan() && !b.is_nan()),
+        Code::AddF32 => float2!(|a: f32, b: f32| value::canonical(a + b)),
+        Code::SubF32 => float2!(|a: f32, b: f32| value::canonical(a - b)),
+        Code::MulF32 => float2!(|a: f32, b: f32| value::canonical(a * b)),
+        Code::FmaF32 => float3!(|a: f32, b: f32, c: f32| value::canonical(a.mul_add(b, c))),
+        Code::AddF32Ftz => float2!(|a, b| value::ftz(value::canonical(value::ftz(a) + value::ftz(b)))),
+        Code::SubF32Ftz => float2!(|a, b| value::ftz(value::canonical(value::ftz(a) - value::ftz(b)))),
+        Code::MulF32Ftz => float2!(|a, b| value::ftz(value::canonical(value::ftz(a) * value::ftz(b)))),
+        Code::FmaF32Ftz => {
+            float3!(|a, b, c| value::ftz(value::canonical(value::ftz(a).mul_add(value::ftz(b), value::ftz(c)))))
+        }
+        Code::MinF32 => float2!(value::min),
+        Code::MaxF32 => float2!(value::max),
+        Code::NegF32 => word1!(|a: u32| a ^ 0x8000_0000),
+        Code::AbsF32 => word1!(|a: u32| a & 0x7fff_ffff),
+        Code::FtzF32 => float1!(value::ftz),
+        Code::Ex2F32Ftz => float1!(value::ex2_approx_ftz),
+        Code::F32ToF16x2 if op.aux == 0 => {
+            let (a, b) = (registers.float(op.a), registers.float(op.b));
+            let mut result = [0u32; 32];
+            for i in 0..32 {
+                result[i] = u32::from(value::f32_to_f16(b[i])) | u32::from(value::f32_to_f16(a[i])) << 16;
+            }
+            write32::<FULL>(registers, op.d, &result, active);
+        }
+        Code::F32ToBf16x2 if op.aux == 0 => {
+            let (a, b) = (registers.float(op.a), registers.float(op.b));
+            let mut result = [0u32; 32];
+            for i in 0..32 {
+                result[i] = u32::from(value::f32_to_bf16(b[i])) | u32::from(value::f32_to_bf16(a[i])) << 16;
+            }
+            write32::<FULL>(registers, op.d, &result, active);
+        }
+        Code::S32ToF32 if op.aux == 0 => float1!(|a: f32| a.to_bits() as i32 as f32),
+        Code::U32ToF32 if op.aux == 0 => float1!(|a: f32| a.to_bits() as f32),
+        _ => return false,
+    }
+    true
+}

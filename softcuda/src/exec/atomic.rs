@@ -1,0 +1,141 @@
+//! Atomics: lane after lane, in lane order.
+
+use super::engine::{Engine, SHARED_WINDOW, WINDOW_BYTES};
+use super::traffic::{self, lanes};
+use super::warp::Warp;
+use crate::fault::Fault;
+use crate::program::op::{Atomic, AtomicKind, AtomicSpace, AtomicType, Op};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
+
+type Checked<T = ()> = Result<T, Box<Fault>>;
+
+impl Engine<'_> {
+    /// `atom` and `red`.
+    pub(crate) fn atomic(&mut self, warp: &mut Warp, op: &Op, at: u32, mask: u32) -> Checked {
+        let kernel = self.kernel;
+        let atomic = &kernel.tables.atomics[op.aux as usize];
+        let mut addresses = self.addresses(warp, op.a, atomic.address, atomic.offset);
+        let shared = match atomic.space {
+            AtomicSpace::Shared => mask,
+            AtomicSpace::Global => 0,
+            AtomicSpace::Generic => {
+                let inside = lanes(mask)
+                    .filter(|&lane| addresses[lane].wrapping_sub(SHARED_WINDOW) < WINDOW_BYTES)
+                    .fold(0, |found, lane| found | 1 << lane);
+                lanes(inside).for_each(|lane| addresses[lane] -= SHARED_WINDOW);
+                inside
+            }
+        };
+        let bytes = if atomic.wide() { 8 } else { 4 };
+        if shared != 0 {
+            let narrow = self.check_shared(warp, at, &addresses, shared, bytes, "shared atomic")?;
+            let counter = &mut self.counters.shared_atomics;
+            counter.requests += 1;
+            // One wavefront a distinct address: lanes that meet are served one after the other.
+            let mut distinct: Vec<u32> = lanes(shared).map(|lane| narrow[lane]).collect();
+            distinct.sort_unstable();
+            distinct.dedup();
+            counter.ideal_wavefronts += 1;
+            counter.wavefronts += (u64::from(shared.count_ones()) - distinct.len() as u64) + 1;
+        }
+        let global = mask & !shared;
+        if global != 0 {
+            for lane in lanes(global) {
+                let address = addresses[lane];
+                match self.lookup(address, bytes) {
+                    Some(span) if address % bytes == 0 && !span.read_only => self.atomic_spans[op.aux as usize] = span,
+                    Some(span) if !span.read_only => {
+                        return Err(self.misaligned(warp, at, lane as u32, "atomic", address, bytes));
+                    }
+                    _ => return Err(self.memory_fault(warp, at, lane as u32, "atomic", address, bytes)),
+                }
+            }
+            let sectors = traffic::sectors(&addresses, global, bytes);
+            traffic::count_global(&mut self.counters.global_atomics, sectors, global, bytes);
+        }
+        let shared_base = self.site.shared.pointer() as usize;
+        let global_base = self.atomic_spans[op.aux as usize].shift;
+        for lane in lanes(mask) {
+            let base = if shared >> lane & 1 == 1 { shared_base } else { global_base };
+            let host = base.wrapping_add(addresses[lane] as usize);
+            if atomic.wide() {
+                let (b, c) = (warp.registers.double(op.b)[lane], warp.registers.double(op.c)[lane]);
+                // SAFETY: the checks above have shown 8 aligned bytes inside a live, writable allocation or shared memory.
+                let cell = unsafe { AtomicU64::from_ptr(host as *mut u64) };
+                let old = update64(cell, |old| value64(atomic, old, b, c));
+                if atomic.returns {
+                    warp.registers.double_mut(op.d)[lane] = old;
+                }
+            } else {
+                let (b, c) = (warp.registers.word(op.b)[lane], warp.registers.word(op.c)[lane]);
+                // SAFETY: as above, 4 bytes.
+                let cell = unsafe { AtomicU32::from_ptr(host as *mut u32) };
+                let old = update32(cell, |old| value32(atomic, old, b, c));
+                if atomic.returns {
+                    warp.registers.word_mut(op.d)[lane] = old;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Atomic {
+    fn wide(&self) -> bool {
+        matches!(self.ty, AtomicType::U64 | AtomicType::S64 | AtomicType::F64)
+    }
+}
+
+fn update32(cell: &AtomicU32, change: impl Fn(u32) -> u32) -> u32 {
+    let mut old = cell.load(SeqCst);
+    while let Err(seen) = cell.compare_exchange_weak(old, change(old), SeqCst, SeqCst) {
+        old = seen;
+    }
+    old
+}
+
+fn update64(cell: &AtomicU64, change: impl Fn(u64) -> u64) -> u64 {
+    let mut old = cell.load(SeqCst);
+    while let Err(seen) = cell.compare_exchange_weak(old, change(old), SeqCst, SeqCst) {
+        old = seen;
+    }
+    old
+}
+
+/// The new value; `b` is the operand, `c` the value of cas.
+fn value32(atomic: &Atomic, old: u32, b: u32, c: u32) -> u32 {
+    match (atomic.kind, atomic.ty) {
+        (AtomicKind::And, _) => old & b,
+        (AtomicKind::Or, _) => old | b,
+        (AtomicKind::Xor, _) => old ^ b,
+        (AtomicKind::Exch, _) => b,
+        (AtomicKind::Cas, _) => if old == b { c } else { old },
+        (AtomicKind::Inc, _) => if old >= b { 0 } else { old + 1 },
+        (AtomicKind::Dec, _) => if old == 0 || old > b { b } else { old - 1 },
+        // atom.add.f32 on device memory flushes nothing on sm_80 and later.
+        (AtomicKind::Add, AtomicType::F32) => (f32::from_bits(old) + f32::from_bits(b)).to_bits(),
+        (AtomicKind::Add, _) => old.wrapping_add(b),
+        (AtomicKind::Min, AtomicType::S32) => (old as i32).min(b as i32) as u32,
+        (AtomicKind::Max, AtomicType::S32) => (old as i32).max(b as i32) as u32,
+        (AtomicKind::Min, _) => old.min(b),
+        (AtomicKind::Max, _) => old.max(b),
+    }
+}
+
+fn value64(atomic: &Atomic, old: u64, b: u64, c: u64) -> u64 {
+    match (atomic.kind, atomic.ty) {
+        (AtomicKind::And, _) => old & b,
+        (AtomicKind::Or, _) => old | b,
+        (AtomicKind::Xor, _) => old ^ b,
+        (AtomicKind::Exch, _) => b,
+        (AtomicKind::Cas, _) => if old == b { c } else { old },
+        (AtomicKind::Inc, _) => if old >= b { 0 } else { old + 1 },
+        (AtomicKind::Dec, _) => if old == 0 || old > b { b } else { old - 1 },
+        (AtomicKind::Add, AtomicType::F64) => (f64::from_bits(old) + f64::from_bits(b)).to_bits(),
+        (AtomicKind::Add, _) => old.wrapping_add(b),
+        (AtomicKind::Min, AtomicType::S64) => (old as i64).min(b as i64) as u64,
+        (AtomicKind::Max, AtomicType::S64) => (old as i64).max(b as i64) as u64,
+        (AtomicKind::Min, _) => old.min(b),
+        (AtomicKind::Max, _) => old.max(b),
+    }
+}

@@ -1,0 +1,249 @@
+//! A block: its warps take turns, meet at barriers, and end; or the block is stuck, and says where.
+
+use super::engine::{Engine, QUANTUM, Site};
+use super::run::{RunWarp, Stop};
+use super::warp::{PathState, Warp};
+use crate::fault::{Fault, FaultKind};
+use crate::program::op::{BarrierKind, BlockBarrier};
+
+/// Turns that a path may use up in a row before the other paths of its warp get theirs.
+const TURNS_BEFORE_ROTATION: u32 = 8;
+/// Rounds over the warps of a block before another resident block gets its turn.
+const ROUNDS: u32 = 4;
+
+/// How a block's turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BlockStop {
+    /// All threads have ended.
+    Finished,
+    /// It wants another turn.
+    Turn,
+}
+
+/// One of the sixteen barriers.
+#[derive(Clone, Default)]
+struct Barrier {
+    /// Threads counted so far.
+    arrived: u32,
+    /// Threads that release it; `None`: all threads that have not ended.
+    expected: Option<u32>,
+    /// (warp, path) of the waiting paths.
+    waiting: Vec<(usize, usize)>,
+    /// Reductions over the arrived threads.
+    count: u32,
+    all: bool,
+    any: bool,
+}
+
+/// A resident block.
+pub(crate) struct Block {
+    pub(crate) site: Site,
+    warps: Vec<Warp>,
+    barriers: Vec<Barrier>,
+    turns: Vec<u32>,
+}
+
+impl Block {
+    /// A block whose constants are filled in.
+    pub(crate) fn new(engine: &Engine<'_>) -> Block {
+        let threads = engine.launch.block.iter().product::<u32>();
+        let kernel = engine.kernel;
+        let warps: Vec<Warp> = (0..threads.div_ceil(32))
+            .map(|index| {
+                let valid = u32::MAX >> (32 - (threads - 32 * index).min(32));
+                let mut warp = Warp::new(index, valid, kernel.slot_count, kernel.predicate_count);
+                engine.fill_presets(&mut warp);
+                warp
+            })
+            .collect();
+        let turns = vec![0; warps.len()];
+        Block { site: Site::new(kernel, engine.launch), warps, barriers: vec![Barrier::default(); 16], turns }
+    }
+
+    /// Ready to run block `number`; the engine's site must be this block's.
+    pub(crate) fn restart(&mut self, engine: &mut Engine<'_>) {
+        for warp in &mut self.warps {
+            warp.restart();
+            engine.fill_block_presets(warp);
+        }
+        self.barriers.fill(Barrier::default());
+        self.turns.fill(0);
+        engine.counters.blocks += 1;
+        engine.counters.warps += self.warps.len() as u64;
+    }
+
+    /// Runs the block until it ends or its turn is over.
+    pub(crate) fn run(&mut self, engine: &mut Engine<'_>, run_warp: RunWarp) -> Result<BlockStop, Box<Fault>> {
+        for _ in 0..ROUNDS {
+            let mut progress = false;
+            for index in 0..self.warps.len() {
+                progress |= self.run_warp(engine, run_warp, index)?;
+            }
+            if self.warps.iter().all(Warp::finished) {
+                return self.finish(engine);
+            }
+            // A thread that ended may have been the last that a barrier waited for.
+            progress |= self.release_all(engine);
+            if !progress {
+                return Err(self.stuck(engine));
+            }
+        }
+        Ok(BlockStop::Turn)
+    }
+
+    /// Runs a warp for one turn; whether it got anywhere.
+    fn run_warp(&mut self, engine: &mut Engine<'_>, run_warp: RunWarp, index: usize) -> Result<bool, Box<Fault>> {
+        let mut progress = false;
+        engine.fuel = QUANTUM;
+        while !self.warps[index].finished() {
+            let before = engine.fuel;
+            // SAFETY: the function was selected for this host.
+            let stop = unsafe { run_warp(engine, &mut self.warps[index]) }?;
+            engine.settle(&self.warps[index], before - engine.fuel)?;
+            progress |= engine.fuel < before || stop == Stop::Barrier;
+            match stop {
+                Stop::Finished => break,
+                Stop::Waiting => return Ok(progress),
+                Stop::Barrier => self.arrive(engine, index)?,
+                Stop::Turn => {
+                    self.turns[index] += 1;
+                    if self.turns[index] % TURNS_BEFORE_ROTATION == 0 {
+                        self.warps[index].rotate();
+                    }
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(progress)
+    }
+
+    /// The current path of a warp meets a barrier.
+    fn arrive(&mut self, engine: &mut Engine<'_>, index: usize) -> Result<(), Box<Fault>> {
+        let kernel = engine.kernel;
+        let warp = &mut self.warps[index];
+        let path_index = warp.current;
+        let path = warp.paths[path_index];
+        let PathState::AtBarrier(table) = path.state else { return Ok(()) };
+        let barrier = &kernel.tables.barriers[table as usize];
+        let at = path.pc - 1;
+        let lane = path.mask.trailing_zeros();
+        engine.counters.barriers += 1;
+        let fault = |engine: &Engine<'_>, warp: &Warp, what: &str| engine.fault(FaultKind::LaunchFailed, warp, at, lane, what);
+        let alive = warp.valid & !warp.exited;
+        if barrier.aligned && path.mask != alive {
+            let what = format!(
+                "barrier met by the lanes {:#010x} of warp {index} only, while {:#010x} are elsewhere: all threads of a warp must meet it together",
+                path.mask,
+                alive & !path.mask
+            );
+            return Err(fault(engine, warp, &what));
+        }
+        let id = warp.registers.word(barrier.id)[lane as usize];
+        if id >= 16 {
+            return Err(fault(engine, warp, &format!("barrier {id}: a block has the barriers 0 to 15")));
+        }
+        let expected = barrier.count.map(|slot| warp.registers.word(slot)[lane as usize]);
+        if let Some(count) = expected
+            && (count == 0 || count % 32 != 0)
+        {
+            return Err(fault(engine, warp, &format!("barrier {id} for {count} threads: not a multiple of 32")));
+        }
+        let (source, negated) = barrier.source;
+        let value = warp.registers.predicate(source) ^ if negated { u32::MAX } else { 0 };
+        let state = &mut self.barriers[id as usize];
+        if state.arrived == 0 {
+            *state = Barrier { expected, all: true, ..Barrier::default() };
+        } else if state.expected != expected {
+            let what = format!("barrier {id} met with different thread counts: {:?} and {expected:?}", state.expected);
+            return Err(fault(engine, warp, &what));
+        }
+        // Barriers count whole warps: the threads of the warp that have ended count too where a number is given.
+        state.arrived += if expected.is_some() && barrier.aligned { 32 } else { path.mask.count_ones() };
+        state.count += (value & path.mask).count_ones();
+        state.all &= value & path.mask == path.mask;
+        state.any |= value & path.mask != 0;
+        if barrier.kind == BarrierKind::Arrive {
+            warp.paths[path_index].state = PathState::Ready;
+        } else {
+            state.waiting.push((index, path_index));
+        }
+        if let Some(count) = expected
+            && state.arrived > count
+        {
+            let what = format!("barrier {id} is for {count} threads, {} have come", state.arrived);
+            return Err(fault(engine, &self.warps[index], &what));
+        }
+        self.release(engine, id as usize);
+        Ok(())
+    }
+
+    /// Threads of the block that have not ended.
+    fn alive(&self) -> u32 {
+        self.warps.iter().map(|warp| (warp.valid & !warp.exited).count_ones()).sum()
+    }
+
+    fn release_all(&mut self, engine: &Engine<'_>) -> bool {
+        (0..self.barriers.len()).fold(false, |released, id| self.release(engine, id) | released)
+    }
+
+    /// Lets the threads at a barrier go on if all have come.
+    fn release(&mut self, engine: &Engine<'_>, id: usize) -> bool {
+        let needed = match self.barriers[id].expected {
+            Some(count) => count,
+            None => self.alive(),
+        };
+        let state = &mut self.barriers[id];
+        if state.arrived == 0 || state.arrived < needed {
+            return false;
+        }
+        let state = std::mem::take(state);
+        for &(index, path) in &state.waiting {
+            let warp = &mut self.warps[index];
+            let PathState::AtBarrier(table) = warp.paths[path].state else { continue };
+            let barrier = &engine.kernel.tables.barriers[table as usize];
+            deliver(warp, barrier, warp.paths[path].mask, &state);
+            warp.paths[path].state = PathState::Ready;
+        }
+        true
+    }
+
+    fn finish(&mut self, engine: &Engine<'_>) -> Result<BlockStop, Box<Fault>> {
+        // Copies that nobody waited for have had no effect; their destinations are gone with the block.
+        debug_assert!(self.barriers.iter().all(|barrier| barrier.waiting.is_empty()), "nobody waits at the end");
+        let _ = engine;
+        Ok(BlockStop::Finished)
+    }
+
+    /// No warp can go on: names each waiting warp's line.
+    fn stuck(&self, engine: &Engine<'_>) -> Box<Fault> {
+        let mut text = String::from("no progress is possible: every thread of the block that has not ended waits");
+        for warp in self.warps.iter().filter(|warp| !warp.finished()) {
+            for path in &warp.paths {
+                let (what, at) = match path.state {
+                    PathState::AtBarrier(_) => ("a barrier".to_owned(), path.pc - 1),
+                    PathState::AtWarpOperation(named) => (format!("the lanes {named:#010x}"), path.pc),
+                    _ => continue,
+                };
+                let place = engine.place(at);
+                text += &format!("\n  warp {} (lanes {:#010x}) waits for {what} at {place}", warp.index, path.mask);
+            }
+        }
+        let first = self.warps.iter().find(|warp| !warp.finished()).unwrap_or(&self.warps[0]);
+        let lane = (first.valid & !first.exited).trailing_zeros() % 32;
+        engine.fault(FaultKind::LaunchFailed, first, first.last, lane, &text)
+    }
+}
+
+/// Writes the result of a barrier reduction.
+fn deliver(warp: &mut Warp, barrier: &BlockBarrier, mask: u32, state: &Barrier) {
+    let everywhere = |value: bool| if value { u32::MAX } else { 0 };
+    match barrier.kind {
+        BarrierKind::RedPopc => {
+            let row = warp.registers.word_mut(barrier.d);
+            super::traffic::lanes(mask).for_each(|lane| row[lane] = state.count);
+        }
+        BarrierKind::RedAnd => warp.registers.set_predicate(barrier.d, mask, everywhere(state.all)),
+        BarrierKind::RedOr => warp.registers.set_predicate(barrier.d, mask, everywhere(state.any)),
+        BarrierKind::Sync | BarrierKind::Arrive => {}
+    }
+}

@@ -1,0 +1,285 @@
+//! One host thread's engine: what it needs to run blocks of one launch, and the counters it gathers.
+
+use super::registers::Registers;
+use super::warp::Warp;
+use super::{Launch, Machine};
+use crate::fault::{Fault, FaultKind};
+use crate::memory::AllocationInfo;
+use crate::profile::{Counters, InstructionCount};
+use crate::program::op::Preset;
+use crate::program::{Kernel, Line};
+use crate::ptx::ast::Special;
+use std::sync::atomic::AtomicU64;
+
+/// Generic addresses of shared memory: [`SHARED_WINDOW`], 16 MiB long.
+pub(crate) const SHARED_WINDOW: u64 = 0x7e00_0000_0000;
+/// Generic addresses of local memory, 16 MiB long.
+pub(crate) const LOCAL_WINDOW: u64 = 0x7e10_0000_0000;
+/// Length of either window.
+pub(crate) const WINDOW_BYTES: u64 = 1 << 24;
+
+/// Warp instructions that a warp runs before another warp gets its turn.
+pub(crate) const QUANTUM: i64 = 1 << 17;
+
+/// Memories of the block that an engine runs.
+pub(crate) struct Site {
+    /// Block number, x fastest.
+    pub(crate) number: u64,
+    /// %ctaid.
+    pub(crate) block: [u32; 3],
+    /// Shared memory, static then dynamic.
+    pub(crate) shared: AlignedBytes,
+    /// For each 4 bytes of shared memory: whether a `cp.async` to it is in flight.
+    pub(crate) poison: Vec<u8>,
+    /// Lanes of copies in flight in the whole block.
+    pub(crate) in_flight: usize,
+    /// Local memory: `local_bytes` a thread.
+    pub(crate) local: AlignedBytes,
+}
+
+/// Bytes aligned to 16.
+pub(crate) struct AlignedBytes {
+    words: Vec<u128>,
+    bytes: usize,
+}
+
+impl AlignedBytes {
+    pub(crate) fn new(bytes: usize) -> AlignedBytes {
+        AlignedBytes { words: vec![u128::MAX; bytes.div_ceil(16)], bytes }
+    }
+    /// Every byte 0xff: f16, bf16 and f32 NaN, and absurd as an index.
+    pub(crate) fn reset(&mut self) {
+        self.words.fill(u128::MAX);
+    }
+    pub(crate) fn len(&self) -> u64 {
+        self.bytes as u64
+    }
+    pub(crate) fn pointer(&mut self) -> *mut u8 {
+        self.words.as_mut_ptr().cast()
+    }
+}
+
+/// The allocation that an instruction touched last.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Span {
+    pub(crate) base: u64,
+    pub(crate) end: u64,
+    /// Host address minus device address.
+    pub(crate) shift: usize,
+    pub(crate) read_only: bool,
+}
+
+/// State of a launch that its host threads share.
+pub(crate) struct Shared {
+    /// Warp instructions executed so far, brought up to date at every yield.
+    pub(crate) executed: AtomicU64,
+    /// Lowest number of a block that faulted.
+    pub(crate) faulted: AtomicU64,
+}
+
+/// The engine of one host thread.
+pub(crate) struct Engine<'a> {
+    pub(crate) machine: &'a Machine<'a>,
+    pub(crate) kernel: &'a Kernel,
+    pub(crate) launch: &'a Launch<'a>,
+    pub(crate) shared_state: &'a Shared,
+    pub(crate) site: Site,
+    /// Last allocation by access, atomic and asynchronous copy.
+    pub(crate) access_spans: Vec<Span>,
+    pub(crate) atomic_spans: Vec<Span>,
+    pub(crate) copy_spans: Vec<Span>,
+    /// (warp, thread) executions of every basic block.
+    pub(crate) block_counts: Vec<(u64, u64)>,
+    pub(crate) counters: Counters,
+    /// Warp instructions left in this turn.
+    pub(crate) fuel: i64,
+}
+
+impl<'a> Engine<'a> {
+    pub(crate) fn new(machine: &'a Machine<'a>, kernel: &'a Kernel, launch: &'a Launch<'a>, shared: &'a Shared) -> Self {
+        Engine {
+            machine,
+            kernel,
+            launch,
+            shared_state: shared,
+            site: Site::new(kernel, launch),
+            access_spans: vec![Span::default(); kernel.tables.accesses.len()],
+            atomic_spans: vec![Span::default(); kernel.tables.atomics.len()],
+            copy_spans: vec![Span::default(); kernel.tables.async_copies.len()],
+            block_counts: vec![(0, 0); kernel.blocks.len()],
+            counters: Counters::default(),
+            fuel: 0,
+        }
+    }
+
+    /// The counters, instructions included.
+    pub(crate) fn into_counters(mut self) -> Counters {
+        for (block, &(warp, thread)) in self.kernel.blocks.iter().zip(&self.block_counts) {
+            for &(mnemonic, count) in &block.mix {
+                let (name, pipe) = self.kernel.mnemonics[mnemonic as usize];
+                let count = u64::from(count);
+                self.counters.add_instructions(name, pipe, InstructionCount { warp: warp * count, thread: thread * count });
+            }
+        }
+        self.counters
+    }
+
+    /// The allocation around `[address, address + bytes)`, if it lies inside one.
+    pub(crate) fn lookup(&self, address: u64, bytes: u64) -> Option<Span> {
+        let AllocationInfo { base, bytes: size, read_only, .. } = self.machine.memory.find(address)?;
+        let end = base + size;
+        let shift = (self.machine.memory.host(base) as usize).wrapping_sub(base as usize);
+        (address + bytes <= end).then_some(Span { base, end, shift, read_only })
+    }
+
+    /// %tid of a lane.
+    fn thread(&self, warp: u32, lane: u32) -> [u32; 3] {
+        let linear = 32 * warp + lane;
+        let [x, y, _] = self.launch.block;
+        [linear % x, linear / x % y, linear / (x * y)]
+    }
+
+    /// Fills the slots that keep their values for the whole launch.
+    pub(crate) fn fill_presets(&self, warp: &mut Warp) {
+        for preset in &self.kernel.presets {
+            let slot = preset.slot;
+            match preset.value {
+                Preset::Word(value) => *warp.registers.word_mut(slot) = [value; 32],
+                Preset::Double(value) => *warp.registers.double_mut(slot) = [value; 32],
+                Preset::Param32 { offset, bytes, signed } => {
+                    *warp.registers.word_mut(slot) = [self.parameter(offset, bytes, signed); 32];
+                }
+                Preset::Param64 { offset } => {
+                    let mut bytes = [0; 8];
+                    bytes.copy_from_slice(&self.launch.params[offset as usize..offset as usize + 8]);
+                    *warp.registers.double_mut(slot) = [u64::from_le_bytes(bytes); 32];
+                }
+                Preset::Special(special) => self.fill_special(warp.index, &mut warp.registers, slot, special),
+            }
+        }
+    }
+
+    fn parameter(&self, offset: u32, bytes: u8, signed: bool) -> u32 {
+        let at = |i: usize| u32::from(self.launch.params[offset as usize + i]);
+        match (bytes, signed) {
+            (1, false) => at(0),
+            (1, true) => at(0) as u8 as i8 as u32,
+            (2, false) => at(0) | at(1) << 8,
+            (2, true) => (at(0) | at(1) << 8) as u16 as i16 as u32,
+            _ => at(0) | at(1) << 8 | at(2) << 16 | at(3) << 24,
+        }
+    }
+
+    /// Fills the slots that change from block to block.
+    pub(crate) fn fill_block_presets(&self, warp: &mut Warp) {
+        for preset in &self.kernel.presets {
+            if let Preset::Special(special @ (Special::Ctaid(_) | Special::SmId)) = preset.value {
+                self.fill_special(warp.index, &mut warp.registers, preset.slot, special);
+            }
+        }
+    }
+
+    fn fill_special(&self, warp: u32, registers: &mut Registers, slot: u16, special: Special) {
+        let threads = self.launch.block.iter().product::<u32>();
+        let multiprocessors = self.machine.architecture.multiprocessors();
+        for (lane, value) in (0..32).zip(registers.word_mut(slot)) {
+            *value = match special {
+                Special::Tid(dimension) => self.thread(warp, lane)[dimension as usize],
+                Special::Ntid(dimension) => self.launch.block[dimension as usize],
+                Special::Ctaid(dimension) => self.site.block[dimension as usize],
+                Special::Nctaid(dimension) => self.launch.grid[dimension as usize],
+                Special::LaneId => lane,
+                Special::WarpId => warp,
+                Special::NwarpId => threads.div_ceil(32),
+                // Blocks are spread over the multiprocessors in turn.
+                Special::SmId => (self.site.number % u64::from(multiprocessors)) as u32,
+                Special::NsmId => multiprocessors,
+                Special::GridId => 1,
+                Special::LanemaskEq => 1 << lane,
+                Special::LanemaskLt => (1 << lane) - 1,
+                Special::LanemaskLe => u32::MAX >> (31 - lane),
+                Special::LanemaskGe => u32::MAX << lane,
+                Special::LanemaskGt => u32::MAX << lane << 1,
+                Special::DynamicSmemSize => self.launch.dynamic_shared_bytes,
+                Special::TotalSmemSize => self.site.shared.len() as u32,
+                Special::Clock | Special::Clock64 | Special::GlobalTimer => 0,
+            };
+        }
+    }
+
+    /// A fault at an op, by one lane.
+    #[cold]
+    pub(crate) fn fault(&self, kind: FaultKind, warp: &Warp, op: u32, lane: u32, what: &str) -> Box<Fault> {
+        let [x, y, z] = self.thread(warp.index, lane);
+        let [bx, by, bz] = self.site.block;
+        let place = self.place(op);
+        Box::new(Fault {
+            kind,
+            text: format!("{what}\n  by thread ({x}, {y}, {z}) of block ({bx}, {by}, {bz})\n  at {place}"),
+        })
+    }
+
+    /// `kernel k, PTX line 12 (ld.global), file.cu:34`.
+    pub(crate) fn place(&self, op: u32) -> String {
+        let line = self.kernel.lines.get(op as usize).copied().unwrap_or(Line::default());
+        let source = self.kernel.source_text(line).map_or(String::new(), |text| format!(", {text}"));
+        format!("kernel {}, PTX line {}{source}", self.kernel.name, line.ptx)
+    }
+
+    /// A fault on device memory: which rule is broken and what lies nearest.
+    #[cold]
+    pub(crate) fn memory_fault(&self, warp: &Warp, op: u32, lane: u32, action: &str, address: u64, bytes: u64) -> Box<Fault> {
+        let nearest = match self.machine.memory.nearest(address) {
+            None => "there are no allocations".to_owned(),
+            Some(info) => {
+                let (base, size, end) = (info.base, info.bytes, info.base + info.bytes);
+                let state = if info.freed { "freed allocation" } else { "allocation" };
+                let at = if address >= end {
+                    format!("{} bytes past the end of", address - end)
+                } else if address < base {
+                    format!("{} bytes before", base - address)
+                } else if address + bytes > end {
+                    format!("{} bytes over the end of", address + bytes - end)
+                } else {
+                    "inside".to_owned()
+                };
+                let constant = if info.read_only { ", read-only" } else { "" };
+                format!("{at} the {state} at {base:#x} ({size} bytes{constant})")
+            }
+        };
+        let what = format!("{action} of {bytes} bytes at device address {address:#x}: {nearest}");
+        self.fault(FaultKind::IllegalAddress, warp, op, lane, &what)
+    }
+}
+
+impl Site {
+    pub(crate) fn new(kernel: &Kernel, launch: &Launch<'_>) -> Site {
+        let bytes = if launch.dynamic_shared_bytes > 0 {
+            kernel.dynamic_shared_offset + launch.dynamic_shared_bytes
+        } else {
+            kernel.static_shared_bytes
+        } as usize;
+        let threads = launch.block.iter().product::<u32>() as usize;
+        Site {
+            number: 0,
+            block: [0; 3],
+            shared: AlignedBytes::new(bytes),
+            poison: vec![0; bytes.div_ceil(4)],
+            in_flight: 0,
+            local: AlignedBytes::new(threads * kernel.local_bytes as usize),
+        }
+    }
+
+    /// Ready for block `number`.
+    pub(crate) fn restart(&mut self, number: u64, grid: [u32; 3]) {
+        let [x, y, _] = grid.map(u64::from);
+        self.number = number;
+        self.block = [(number % x) as u32, (number / x % y) as u32, (number / (x * y)) as u32];
+        self.shared.reset();
+        self.local.reset();
+        if self.in_flight > 0 {
+            self.poison.fill(0);
+            self.in_flight = 0;
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What is no plain arithmetic: memory, matrices, warp state; and arithmetic that kernels use rarely.
+
+use super::alu::Active;
+use super::engine::{Engine, LOCAL_WINDOW, SHARED_WINDOW, WINDOW_BYTES};
+use super::registers::Simd;
+use super::warp::Warp;
+use super::{rare_float, rare_integer};
+use crate::fault::{Fault, FaultKind};
+use crate::program::op::{Code, MmaKind, Op};
+
+/// Executes any op that `alu` does not know.
+///
+/// # Safety
+/// The host must have the instructions of `S`.
+#[inline(always)]
+pub(super) unsafe fn other<S: Simd>(
+    engine: &mut Engine<'_>,
+    warp: &mut Warp,
+    op: &Op,
+    at: u32,
+    active: &Active,
+) -> Result<(), Box<Fault>> {
+    let mask = active.mask;
+    match op.code {
+        Code::LdGlobal => engine.load_global(warp, op, at, mask),
+        Code::StGlobal => engine.store_global(warp, op, at, mask),
+        Code::LdShared => engine.load_shared(warp, op, at, mask),
+        Code::StShared => engine.store_shared(warp, op, at, mask),
+        Code::Ldmatrix => engine.load_matrix(warp, op, at, mask),
+        Code::Mma => engine.multiply(warp, op, at, mask),
+        Code::CpAsync => engine.issue_copy(warp, op, at, mask),
+        Code::CpAsyncCommit => {
+            warp.copies.commit(mask);
+            Ok(())
+        }
+        Code::CpAsyncWait => engine.complete_copies(warp, mask, Some(op.imm as u32)),
+        Code::CpAsyncWaitAll => engine.complete_copies(warp, mask, None),
+        Code::LdGeneric => engine.move_generic(warp, op, at, mask, false),
+        Code::StGeneric => engine.move_generic(warp, op, at, mask, true),
+        Code::LdLocal => engine.move_local(warp, op, at, mask, false),
+        Code::StLocal => engine.move_local(warp, op, at, mask, true),
+        Code::LdParam => engine.load_param(warp, op, at, mask),
+        Code::Atom => engine.atomic(warp, op, at, mask),
+        Code::Fence | Code::Nop => Ok(()),
+        Code::Activemask => {
+            let row = warp.registers.word_mut(op.d);
+            super::traffic::lanes(mask).for_each(|lane| row[lane] = mask);
+            Ok(())
+        }
+        Code::ReadSpecial => {
+            // Clocks: warp instructions of this engine's turn, which only ever grow within a thread.
+            let time = (super::engine::QUANTUM - engine.fuel) as u32;
+            let row = warp.registers.word_mut(op.d);
+            super::traffic::lanes(mask).for_each(|lane| row[lane] = time);
+            Ok(())
+        }
+        Code::ToShared | Code::FromShared | Code::ToLocal | Code::FromLocal => {
+            let window = if matches!(op.code, Code::ToShared | Code::FromShared) { SHARED_WINDOW } else { LOCAL_WINDOW };
+            let away = matches!(op.code, Code::ToShared | Code::ToLocal);
+            let addresses = *warp.registers.double(op.a);
+            let row = warp.registers.double_mut(op.d);
+            for lane in super::traffic::lanes(mask) {
+                let address = addresses[lane];
+                row[lane] = if away { address.wrapping_sub(window) } else { address.wrapping_add(window) };
+            }
+            Ok(())
+        }
+        Code::IsShared | Code::IsLocal | Code::IsGlobal => {
+            let addresses = warp.registers.double(op.a);
+            let inside = |lane: usize, window: u64| addresses[lane].wrapping_sub(window) < WINDOW_BYTES;
+            let found = super::traffic::lanes(mask).fold(0, |found, lane| {
+                let holds = match op.code {
+                    Code::IsShared => inside(lane, SHARED_WINDOW),
+                    Code::IsLocal => inside(lane, LOCAL_WINDOW),
+                    _ => !inside(lane, SHARED_WINDOW) && !inside(lane, LOCAL_WINDOW),
+                };
+                found | u32::from(holds) << lane
+            });
+            warp.registers.set_predicate(op.d, mask, found);
+            Ok(())
+        }
+        _ => {
+            // SAFETY: the caller's promise.
+            let known = unsafe { rare_integer::execute::<S>(warp, op, active) || rare_float::execute::<S>(warp, op, active) };
+            if known {
+                return Ok(());
+            }
+            // Lowering emits only codes that are executed somewhere; a test runs every code.
+            let what = format!("internal error: {:?} has no execution", op.code);
+            Err(engine.fault(FaultKind::IllegalInstruction, warp, at, mask.trailing_zeros(), &what))
+        }
+    }
+}
+
+impl Engine<'_> {
+    /// `mma.sync`.
+    #[inline(always)]
+    fn multiply(&mut self, warp: &mut Warp, op: &Op, at: u32, mask: u32) -> Result<(), Box<Fault>> {
+        let kernel = self.kernel;
+        let mma = &kernel.tables.multiplies[op.aux as usize];
+        if mask != u32::MAX {
+            let what = format!("mma by the lanes {mask:#010x} only: all 32 must take part");
+            return Err(self.fault(FaultKind::LaunchFailed, warp, at, mask.trailing_zeros(), &what));
+        }
+        self.counters.tensor_multiply_adds += 16 * 8 * 16;
+        let registers = &mut warp.registers;
+        let a = mma.a.map(|slot| registers.lanes(slot));
+        let b = mma.b.map(|slot| registers.lanes(slot));
+        let functions = &self.multiply;
+        match mma.kind {
+            MmaKind::F16F16 => {
+                let c = [registers.lanes(mma.c[0]), registers.lanes(mma.c[1])];
+                // SAFETY: the function was selected for this host.
+                let d = unsafe { (functions.f16_f16)(a, b, c) };
+                for (slot, lanes) in mma.d.into_iter().zip(d) {
+                    *registers.word_mut(slot) = lanes.0;
+                }
+            }
+            kind => {
+                let function = if kind == MmaKind::F16F32 { functions.f16_f32 } else { functions.bf16_f32 };
+                let c = mma.c.map(|slot| registers.lanes(slot));
+                // SAFETY: as above.
+                let d = unsafe { function(a, b, c) };
+                for (slot, lanes) in mma.d.into_iter().zip(d) {
+                    *registers.word_mut(slot) = lanes.0;
+                }
+            }
+        }
+        Ok(())
+    }
+}

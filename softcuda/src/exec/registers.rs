@@ -1,0 +1,178 @@
+//! A warp's register file: slots of 32 lanes, predicates as masks, and the few vector primitives that need the host's
+//! instruction set.
+
+use super::value::Lanes;
+
+/// What the compiler does not make of plain loops by itself, one implementation an instruction-set level.
+pub(crate) trait Simd: Copy {
+    /// Bit i is the top bit of lane i.
+    ///
+    /// # Safety
+    /// The level's instructions must exist on this host.
+    unsafe fn bits(lanes: &Lanes) -> u32;
+    /// Lane i is all ones where bit i is set.
+    ///
+    /// # Safety
+    /// The level's instructions must exist on this host.
+    unsafe fn expand(mask: u32) -> Lanes;
+}
+
+/// Plain loops.
+#[derive(Clone, Copy)]
+pub(crate) struct Plain;
+
+impl Simd for Plain {
+    #[inline(always)]
+    unsafe fn bits(lanes: &Lanes) -> u32 {
+        lanes.0.iter().enumerate().fold(0, |mask, (i, &lane)| mask | (lane >> 31) << i)
+    }
+    #[inline(always)]
+    unsafe fn expand(mask: u32) -> Lanes {
+        let mut row = Lanes([0; 32]);
+        for (i, lane) in row.0.iter_mut().enumerate() {
+            *lane = 0u32.wrapping_sub(mask >> i & 1);
+        }
+        row
+    }
+}
+
+/// AVX2.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2;
+
+#[cfg(target_arch = "x86_64")]
+impl Simd for Avx2 {
+    #[inline(always)]
+    unsafe fn bits(lanes: &Lanes) -> u32 {
+        use std::arch::x86_64::*;
+        let mut mask = 0;
+        for part in 0..4 {
+            // SAFETY: the row has four aligned parts of eight lanes; AVX2 is the caller's promise.
+            let bits = unsafe { _mm256_movemask_ps(_mm256_load_ps(lanes.0.as_ptr().add(8 * part).cast())) };
+            mask |= (bits as u32) << (8 * part);
+        }
+        mask
+    }
+    #[inline(always)]
+    unsafe fn expand(mask: u32) -> Lanes {
+        use std::arch::x86_64::*;
+        let mut row = Lanes([0; 32]);
+        for part in 0..4 {
+            // SAFETY: as above, for the store.
+            unsafe {
+                let select = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+                let byte = _mm256_set1_epi32((mask >> (8 * part) & 0xff) as i32);
+                let lanes = _mm256_cmpeq_epi32(_mm256_and_si256(byte, select), select);
+                _mm256_store_si256(row.0.as_mut_ptr().add(8 * part).cast(), lanes);
+            }
+        }
+        row
+    }
+}
+
+/// AVX-512.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512;
+
+#[cfg(target_arch = "x86_64")]
+impl Simd for Avx512 {
+    #[inline(always)]
+    unsafe fn bits(lanes: &Lanes) -> u32 {
+        use std::arch::x86_64::*;
+        // SAFETY: the row has two aligned parts of sixteen lanes; AVX-512 is the caller's promise.
+        unsafe {
+            let low = _mm512_movepi32_mask(_mm512_load_si512(lanes.0.as_ptr().cast()));
+            let high = _mm512_movepi32_mask(_mm512_load_si512(lanes.0.as_ptr().add(16).cast()));
+            u32::from(low) | u32::from(high) << 16
+        }
+    }
+    #[inline(always)]
+    unsafe fn expand(mask: u32) -> Lanes {
+        use std::arch::x86_64::*;
+        let mut row = Lanes([0; 32]);
+        // SAFETY: as above, for the stores.
+        unsafe {
+            _mm512_store_si512(row.0.as_mut_ptr().cast(), _mm512_movm_epi32(mask as u16));
+            _mm512_store_si512(row.0.as_mut_ptr().add(16).cast(), _mm512_movm_epi32((mask >> 16) as u16));
+        }
+        row
+    }
+}
+
+/// The register file of one warp. Slot numbers come from the decoded program, which fixes how many there are.
+pub(crate) struct Registers {
+    rows: Box<[Lanes]>,
+    predicates: Box<[u32]>,
+}
+
+impl Registers {
+    pub(crate) fn new(slots: u32, predicates: u32) -> Registers {
+        Registers {
+            // One spare row: a 64-bit slot is two rows, and the last preset may be the last row.
+            rows: vec![Lanes([0; 32]); slots as usize + 1].into_boxed_slice(),
+            predicates: vec![0; predicates as usize].into_boxed_slice(),
+        }
+    }
+
+    /// A 32-bit slot.
+    #[inline(always)]
+    pub(crate) fn word(&self, slot: u16) -> &[u32; 32] {
+        debug_assert!((slot as usize) < self.rows.len(), "slot within the file");
+        // SAFETY: lowering hands out slots below the count that this file was made with.
+        unsafe { &self.rows.get_unchecked(slot as usize).0 }
+    }
+
+    #[inline(always)]
+    pub(crate) fn word_mut(&mut self, slot: u16) -> &mut [u32; 32] {
+        debug_assert!((slot as usize) < self.rows.len(), "slot within the file");
+        // SAFETY: as in `word`.
+        unsafe { &mut self.rows.get_unchecked_mut(slot as usize).0 }
+    }
+
+    /// The same lanes as f32.
+    #[inline(always)]
+    pub(crate) fn float(&self, slot: u16) -> &[f32; 32] {
+        // SAFETY: f32 and u32 have the same size and alignment, and every bit pattern is valid in both.
+        unsafe { &*std::ptr::from_ref(self.word(slot)).cast() }
+    }
+
+    /// A 64-bit slot: two rows.
+    #[inline(always)]
+    pub(crate) fn double(&self, slot: u16) -> &[u64; 32] {
+        debug_assert!((slot as usize) + 1 < self.rows.len(), "slot within the file");
+        // SAFETY: rows are contiguous and 64-byte aligned; lowering gives 64-bit registers two slots.
+        unsafe { &*self.rows.as_ptr().add(slot as usize).cast() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn double_mut(&mut self, slot: u16) -> &mut [u64; 32] {
+        debug_assert!((slot as usize) + 1 < self.rows.len(), "slot within the file");
+        // SAFETY: as in `double`.
+        unsafe { &mut *self.rows.as_mut_ptr().add(slot as usize).cast() }
+    }
+
+    /// The same lanes as f64.
+    #[inline(always)]
+    pub(crate) fn float64(&self, slot: u16) -> &[f64; 32] {
+        // SAFETY: f64 and u64 have the same size and alignment, and every bit pattern is valid in both.
+        unsafe { &*std::ptr::from_ref(self.double(slot)).cast() }
+    }
+
+    /// A predicate.
+    #[inline(always)]
+    pub(crate) fn predicate(&self, index: u16) -> u32 {
+        debug_assert!((index as usize) < self.predicates.len(), "predicate within the file");
+        // SAFETY: lowering hands out indices below the count that this file was made with.
+        unsafe { *self.predicates.get_unchecked(index as usize) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_predicate(&mut self, index: u16, mask: u32, value: u32) {
+        debug_assert!((index as usize) < self.predicates.len(), "predicate within the file");
+        // SAFETY: as in `predicate`.
+        let old = unsafe { self.predicates.get_unchecked_mut(index as usize) };
+        *old = *old & !mask | value & mask;
+    }
+}

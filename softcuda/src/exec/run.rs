@@ -1,0 +1,261 @@
+//! The interpreter's loop: a warp runs until it waits, ends, or has had its turn.
+
+use super::alu::{Active, alu};
+use super::engine::Engine;
+use super::registers::Simd;
+use super::warp::{PathState, Warp};
+use super::warp_operation::Outcome;
+use crate::fault::{Fault, FaultKind};
+use crate::program::op::{Code, Op};
+use std::sync::atomic::Ordering;
+
+/// Why a warp stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Every thread has ended.
+    Finished,
+    /// No path can run.
+    Waiting,
+    /// The current path has met a barrier of the block.
+    Barrier,
+    /// The turn is over.
+    Turn,
+}
+
+/// Why a path stopped.
+enum Leave {
+    /// Paths have changed: select again.
+    Switch,
+    Stop(Stop),
+}
+
+type Checked<T> = Result<T, Box<Fault>>;
+
+/// One compilation of the interpreter for each instruction-set level.
+macro_rules! level {
+    ($module:ident, $simd:ty $(, $features:literal)?) => {
+        pub(crate) mod $module {
+            use super::*;
+
+            /// Runs a warp until it stops.
+            ///
+            /// # Safety
+            /// The host must have the level's instructions.
+            $(#[target_feature(enable = $features)])?
+            pub(crate) unsafe fn run(engine: &mut Engine<'_>, warp: &mut Warp) -> Checked<Stop> {
+                // SAFETY: the caller's promise.
+                unsafe { run_warp::<$simd>(engine, warp) }
+            }
+
+            /// One op for some lanes.
+            ///
+            /// # Safety
+            /// The host must have the level's instructions.
+            $(#[target_feature(enable = $features)])?
+            pub(crate) unsafe fn one(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32, active: &Active) -> Checked<()> {
+                // SAFETY: the caller's promise.
+                unsafe { execute_one::<$simd>(engine, warp, op, at, active) }
+            }
+
+            /// An op that is no plain arithmetic, or a rare one.
+            ///
+            /// # Safety
+            /// The host must have the level's instructions.
+            $(#[target_feature(enable = $features)])?
+            #[inline(never)]
+            pub(crate) unsafe fn other(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32, active: &Active) -> Checked<()> {
+                // SAFETY: the caller's promise.
+                unsafe { super::super::other::other::<$simd>(engine, warp, op, at, active) }
+            }
+        }
+
+        impl Level for $simd {
+            #[inline(always)]
+            unsafe fn one(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32, active: &Active) -> Checked<()> {
+                // SAFETY: the caller's promise.
+                unsafe { $module::one(engine, warp, op, at, active) }
+            }
+            #[inline(always)]
+            unsafe fn other(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32, active: &Active) -> Checked<()> {
+                // SAFETY: the caller's promise.
+                unsafe { $module::other(engine, warp, op, at, active) }
+            }
+        }
+    };
+}
+
+/// Functions compiled once a level, called from the loop.
+trait Level: Simd {
+    /// # Safety
+    /// The host must have the level's instructions.
+    unsafe fn one(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32, active: &Active) -> Checked<()>;
+    /// # Safety
+    /// The host must have the level's instructions.
+    unsafe fn other(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32, active: &Active) -> Checked<()>;
+}
+
+level!(plain, super::super::registers::Plain);
+#[cfg(target_arch = "x86_64")]
+level!(avx2, super::super::registers::Avx2, "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt");
+#[cfg(target_arch = "x86_64")]
+level!(avx512, super::super::registers::Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt");
+
+#[inline(always)]
+unsafe fn run_warp<S: Level>(engine: &mut Engine<'_>, warp: &mut Warp) -> Checked<Stop> {
+    loop {
+        if !warp.select() {
+            return Ok(if warp.finished() { Stop::Finished } else { Stop::Waiting });
+        }
+        let whole = warp.paths[warp.current].mask == warp.valid;
+        // SAFETY: the caller's promise.
+        let leave = unsafe {
+            if whole { run_path::<S, true>(engine, warp) } else { run_path::<S, false>(engine, warp) }
+        };
+        match leave? {
+            Leave::Switch => {}
+            Leave::Stop(stop) => return Ok(stop),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn execute_one<S: Level>(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32, active: &Active) -> Checked<()> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if alu::<S, false>(warp, op, active) { Ok(()) } else { S::other(engine, warp, op, at, active) }
+    }
+}
+
+/// Runs the current path. `WHOLE`: all threads of the warp are on it, so that results need no merging.
+#[inline(always)]
+unsafe fn run_path<S: Level, const WHOLE: bool>(engine: &mut Engine<'_>, warp: &mut Warp) -> Checked<Leave> {
+    let kernel = engine.kernel;
+    let path = warp.paths[warp.current];
+    let mask = path.mask;
+    // SAFETY: the caller's promise.
+    let active = Active { mask, lanes: unsafe { S::expand(mask) } };
+    let mut pc = path.pc;
+    let mut block = 0usize;
+    loop {
+        debug_assert!((pc as usize) < kernel.ops.len(), "targets lie within the program");
+        // SAFETY: every target is the first op of a block or the final exit, and blocks end with a jump or run into the next.
+        let op = unsafe { kernel.ops.get_unchecked(pc as usize) };
+        match op.code {
+            Code::Enter => {
+                if pc == path.reconverge {
+                    warp.arrive();
+                    return Ok(Leave::Switch);
+                }
+                if engine.fuel <= 0 {
+                    warp.paths[warp.current].pc = pc;
+                    return Ok(Leave::Stop(Stop::Turn));
+                }
+                block = op.imm as usize;
+                engine.fuel -= i64::from(kernel.blocks[block].instructions.max(1));
+                let counts = &mut engine.block_counts[block];
+                counts.0 += 1;
+                counts.1 += u64::from(mask.count_ones());
+                pc += 1;
+            }
+            Code::Branch => pc = op.imm as u32,
+            Code::BranchIf => {
+                let taken = (warp.registers.predicate(op.a) ^ 0u32.wrapping_sub(u32::from(op.aux))) & mask;
+                if taken == mask {
+                    pc = op.imm as u32;
+                } else if taken == 0 {
+                    pc += 1;
+                } else {
+                    engine.counters.divergent_branches += 1;
+                    warp.last = pc;
+                    warp.diverge(taken, op.imm as u32, pc + 1, kernel.blocks[block].reconvergence);
+                    return Ok(Leave::Switch);
+                }
+            }
+            Code::Guard => {
+                let lanes = (warp.registers.predicate(op.a) ^ 0u32.wrapping_sub(u32::from(op.aux))) & mask;
+                let end = pc + 1 + op.imm as u32;
+                pc += 1;
+                if lanes == 0 {
+                    pc = end;
+                } else if lanes != mask {
+                    // SAFETY: the caller's promise.
+                    let some = Active { mask: lanes, lanes: unsafe { S::expand(lanes) } };
+                    while pc < end {
+                        // SAFETY: a guard covers ops of its own instruction.
+                        unsafe { S::one(engine, warp, kernel.ops.get_unchecked(pc as usize), pc, &some)? };
+                        pc += 1;
+                    }
+                }
+            }
+            Code::Exit => {
+                warp.last = pc;
+                warp.exit(mask);
+                return Ok(Leave::Switch);
+            }
+            Code::ExitIf => {
+                let lanes = (warp.registers.predicate(op.a) ^ 0u32.wrapping_sub(u32::from(op.aux))) & mask;
+                pc += 1;
+                if lanes != 0 {
+                    warp.last = pc;
+                    warp.paths[warp.current].pc = pc;
+                    warp.exit(lanes);
+                    return Ok(Leave::Switch);
+                }
+            }
+            Code::Barrier => {
+                let current = warp.current;
+                warp.last = pc;
+                warp.paths[current].pc = pc + 1;
+                warp.paths[current].state = PathState::AtBarrier(op.aux);
+                return Ok(Leave::Stop(Stop::Barrier));
+            }
+            Code::WarpSync | Code::Shfl | Code::Vote | Code::Match | Code::Redux => {
+                match engine.warp_operation(warp, op, pc, mask)? {
+                    Outcome::Done => pc += 1,
+                    Outcome::Parked => return Ok(Leave::Switch),
+                }
+            }
+            Code::Trap => {
+                return Err(engine.fault(FaultKind::LaunchFailed, warp, pc, mask.trailing_zeros(), "trap"));
+            }
+            _ => {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    if !alu::<S, WHOLE>(warp, op, &active) {
+                        S::other(engine, warp, op, pc, &active)?;
+                    }
+                }
+                pc += 1;
+            }
+        }
+    }
+}
+
+/// The interpreter of this host's best level.
+pub(crate) type RunWarp = unsafe fn(&mut Engine<'_>, &mut Warp) -> Checked<Stop>;
+
+/// Chooses once a launch.
+pub(crate) fn select(level: super::mma::HostLevel) -> RunWarp {
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        super::mma::HostLevel::Avx512 => avx512::run,
+        #[cfg(target_arch = "x86_64")]
+        super::mma::HostLevel::Avx2 => avx2::run,
+        _ => plain::run,
+    }
+}
+
+impl Engine<'_> {
+    /// Brings the launch's instruction count up to date and ends a launch that exceeds its limit.
+    pub(crate) fn settle(&mut self, warp: &Warp, spent: i64) -> Checked<()> {
+        let spent = spent.max(0) as u64;
+        let total = self.shared_state.executed.fetch_add(spent, Ordering::Relaxed) + spent;
+        let limit = self.machine.config.instruction_limit;
+        if total <= limit {
+            return Ok(());
+        }
+        let path = warp.paths[warp.current];
+        let what = format!("the launch has executed more than {limit} warp instructions (SOFTCUDA_INSTRUCTION_LIMIT)");
+        Err(self.fault(FaultKind::LaunchTimeout, warp, path.pc, path.mask.trailing_zeros() % 32, &what))
+    }
+}

@@ -1,0 +1,22 @@
+//! Values of PTX instructions as pure functions: no machine state, one lane at a time.
+//!
+//! Every function is `#[inline(always)]` and free of branches where speed matters, so that a loop over [`Lanes`] inside a
+//! `#[target_feature]` function becomes vector code. Results do not depend on the host's instruction set.
+
+pub mod half_precision;
+
+/// One 32-bit register of a warp, a value per lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct Lanes(pub [u32; 32]);
+
+impl Lanes {
+    /// All lanes zero.
+    pub const ZERO: Self = Self([0; 32]);
+}
+
+impl Default for Lanes {
+    fn default() -> Self {
+        Self::ZERO
+    }
+}

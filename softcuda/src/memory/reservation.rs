@@ -1,0 +1,128 @@
+//! A range of host address space whose pages take memory only when they are touched.
+
+use std::io;
+
+/// The range, given back when dropped.
+pub(super) struct Reservation {
+    pointer: *mut u8,
+    bytes: u64,
+}
+
+// SAFETY: the range is plain memory; who accesses which part of it is its users' affair.
+unsafe impl Send for Reservation {}
+// SAFETY: as above; the fields never change.
+unsafe impl Sync for Reservation {}
+
+/// A range smaller than this is of no use.
+const SMALLEST: u64 = 64 << 20;
+
+/// Below this size writing zeros is cheaper than asking the system for fresh pages.
+const WORTH_A_SYSTEM_CALL: usize = 1 << 20;
+
+impl Reservation {
+    /// Reserves `wanted` bytes, or half as much as long as the system refuses.
+    #[cfg(unix)]
+    pub(super) fn new(wanted: u64) -> io::Result<Reservation> {
+        let mut bytes = wanted.next_multiple_of(page_bytes() as u64);
+        loop {
+            let length = usize::try_from(bytes).unwrap_or(usize::MAX);
+            // SAFETY: a new anonymous mapping at an address of the system's choice touches no existing memory.
+            let pointer = unsafe {
+                libc::mmap(
+                    std::ptr::null_mut(),
+                    length,
+                    libc::PROT_READ | libc::PROT_WRITE,
+                    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                    -1,
+                    0,
+                )
+            };
+            if pointer != libc::MAP_FAILED {
+                return Ok(Reservation {
+                    pointer: pointer.cast(),
+                    bytes,
+                });
+            }
+            if bytes / 2 < SMALLEST {
+                return Err(io::Error::last_os_error());
+            }
+            bytes = (bytes / 2).next_multiple_of(page_bytes() as u64);
+        }
+    }
+
+    /// There is no device on other systems.
+    #[cfg(not(unix))]
+    pub(super) fn new(_wanted: u64) -> io::Result<Reservation> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Its first byte.
+    pub(super) fn pointer(&self) -> *mut u8 {
+        self.pointer
+    }
+
+    /// Its size.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Makes `bytes` bytes from `offset` on zero; whole pages of a large part are given back to the system.
+    pub(super) fn clear(&self, offset: u64, bytes: u64) {
+        let offset = offset.min(self.bytes) as usize;
+        let length = bytes.min(self.bytes - offset as u64) as usize;
+        let (whole, whole_end) = if length < WORTH_A_SYSTEM_CALL {
+            (offset, offset)
+        } else {
+            let page = page_bytes();
+            (
+                offset.next_multiple_of(page),
+                (offset + length) / page * page,
+            )
+        };
+        if whole < whole_end && !self.discard(whole, whole_end - whole) {
+            self.zero(offset, length);
+            return;
+        }
+        self.zero(offset, whole - offset);
+        self.zero(whole_end.max(whole), offset + length - whole_end.max(whole));
+    }
+
+    fn zero(&self, offset: usize, length: usize) {
+        // SAFETY: `clear` keeps both inside the range, which stays mapped as long as `self` lives.
+        unsafe { self.pointer.add(offset).write_bytes(0, length) };
+    }
+
+    /// Gives whole pages back; they read as zero afterwards. `false`: the system cannot promise that.
+    #[cfg(target_os = "linux")]
+    fn discard(&self, offset: usize, length: usize) -> bool {
+        // SAFETY: whole pages inside our own private anonymous mapping, for which the kernel documents zero-fill.
+        unsafe { libc::madvise(self.pointer.add(offset).cast(), length, libc::MADV_DONTNEED) == 0 }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn discard(&self, _offset: usize, _length: usize) -> bool {
+        false
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        #[cfg(unix)]
+        // SAFETY: `pointer` and `bytes` are those of the mapping made in `new`.
+        unsafe {
+            libc::munmap(self.pointer.cast(), self.bytes as usize);
+        }
+    }
+}
+
+#[cfg(unix)]
+fn page_bytes() -> usize {
+    // SAFETY: sysconf only reads a constant of the system.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(bytes).unwrap_or(4096)
+}
+
+#[cfg(not(unix))]
+fn page_bytes() -> usize {
+    4096
+}

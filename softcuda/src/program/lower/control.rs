@@ -1,0 +1,154 @@
+//! Branches, exits, barriers: what ends a basic block or makes a warp wait.
+
+use super::{Builder, Lowered, has, operand};
+use crate::program::op::{BarrierKind, BlockBarrier, Code, Op};
+use crate::ptx::ast::{Instruction, Operand, Type};
+use crate::ptx::isa::{Modifier, Opcode};
+
+/// Whether an instruction may change where a thread goes on, or when.
+pub(crate) fn is_control(instruction: &Instruction) -> bool {
+    matches!(
+        instruction.row.opcode,
+        Opcode::Bra | Opcode::Exit | Opcode::Ret | Opcode::Trap
+    ) || waits(instruction)
+}
+
+/// Whether a guard on this instruction must become a branch around it: it may suspend the warp, so the threads that take
+/// part must be the path's own.
+pub(crate) fn waits(instruction: &Instruction) -> bool {
+    match instruction.row.opcode {
+        Opcode::Bar | Opcode::Barrier => true,
+        Opcode::Shfl | Opcode::Vote | Opcode::Match | Opcode::Redux => {
+            has(instruction, Modifier::Sync)
+        }
+        _ => false,
+    }
+}
+
+impl Builder<'_> {
+    pub(super) fn control(&mut self, block: usize, instruction: &Instruction) -> Lowered {
+        let guard = match instruction.guard {
+            Some(guard) => Some((self.predicate_register(guard.register)?, guard.negated)),
+            None => None,
+        };
+        match instruction.row.opcode {
+            Opcode::Bra => {
+                let Operand::Label(label) = operand(instruction, 0)? else {
+                    return Err("the target must be a label".to_owned());
+                };
+                let target = self.flow.block_at[self.body.labels[label.0 as usize].target]
+                    .unwrap_or(self.flow.exit());
+                self.branch(guard, target);
+                Ok(())
+            }
+            Opcode::Exit | Opcode::Ret => {
+                match guard {
+                    None => self.push(Op::new(Code::Exit)),
+                    Some((a, negated)) => self.push(Op {
+                        a,
+                        aux: u16::from(negated),
+                        ..Op::new(Code::ExitIf)
+                    }),
+                }
+                Ok(())
+            }
+            Opcode::Trap => {
+                if let Some((predicate, negated)) = guard {
+                    self.branch(Some((predicate, !negated)), block + 1);
+                }
+                self.push(Op::new(Code::Trap));
+                Ok(())
+            }
+            _ => {
+                // The flow graph gives a guarded waiting instruction a block of its own: the others go around it.
+                if let Some((predicate, negated)) = guard {
+                    self.branch(Some((predicate, !negated)), block + 1);
+                }
+                match instruction.row.opcode {
+                    Opcode::Bar | Opcode::Barrier => self.barrier(instruction),
+                    _ => self.warp(instruction),
+                }
+            }
+        }
+    }
+
+    /// A jump to a basic block, under a predicate if there is one.
+    fn branch(&mut self, guard: Option<(u16, bool)>, target: usize) {
+        self.branches.push(self.ops.len());
+        let imm = target as i32;
+        match guard {
+            None => self.push(Op {
+                imm,
+                ..Op::new(Code::Branch)
+            }),
+            Some((a, negated)) => self.push(Op {
+                a,
+                aux: u16::from(negated),
+                imm,
+                ..Op::new(Code::BranchIf)
+            }),
+        }
+    }
+
+    fn barrier(&mut self, instruction: &Instruction) -> Lowered {
+        let mut operands = instruction.operands.as_slice();
+        if instruction.row.mnemonic == "bar.warp.sync" {
+            return self.warp(instruction);
+        }
+        let reduction = instruction.types.first().copied();
+        let (kind, destination) = match reduction {
+            None if has(instruction, Modifier::Arrive) => (BarrierKind::Arrive, None),
+            None => (BarrierKind::Sync, None),
+            Some(ty) => {
+                let kind = if ty != Type::Pred {
+                    BarrierKind::RedPopc
+                } else if has(instruction, Modifier::And) {
+                    BarrierKind::RedAnd
+                } else {
+                    BarrierKind::RedOr
+                };
+                let (first, rest) = operands.split_first().ok_or("a destination is missing")?;
+                operands = rest;
+                (kind, Some(first))
+            }
+        };
+        let source = match (reduction, operands.split_last()) {
+            (Some(_), Some((last, rest))) => {
+                operands = rest;
+                self.predicate(last)?
+            }
+            _ => (0, false),
+        };
+        let id = self.source32(
+            operands.first().ok_or("the barrier number is missing")?,
+            Type::U32,
+        )?;
+        let count = match operands.get(1) {
+            Some(count) => Some(self.source32(count, Type::U32)?),
+            None => None,
+        };
+        let d = match (kind, destination) {
+            (BarrierKind::RedPopc, Some(destination)) => {
+                self.destination(destination, Type::U32)?
+            }
+            (_, Some(destination)) => self.predicate(destination)?.0,
+            (_, None) => 0,
+        };
+        // `bar` is `barrier` with `.aligned`.
+        let aligned = instruction.row.opcode == Opcode::Bar || has(instruction, Modifier::Aligned);
+        let index = self.tables.barriers.len() as u16;
+        self.tables.barriers.push(BlockBarrier {
+            kind,
+            aligned,
+            id,
+            count,
+            d,
+            source,
+        });
+        self.push(Op {
+            aux: index,
+            ..Op::new(Code::Barrier)
+        });
+        Ok(())
+    }
+}

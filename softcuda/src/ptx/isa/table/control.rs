@@ -1,0 +1,39 @@
+//! Branches, calls, barriers and fences.
+
+use super::{
+    super::{Modifier::*, Opcode, Pipe::Control, Row, rules::*},
+    row,
+};
+use crate::ptx::ast::Type::*;
+
+const UNI: Group = optional(&[Uni]);
+const CTA: Group = optional(&[Cta]);
+const ALIGNED: Group = optional(&[Aligned]);
+/// Number of threads that take part; all of the block if absent.
+const THREADS: OperandRule = S_U32.optional();
+const LABEL: OperandRule = fixed(Kind::Label, B64);
+const TARGETS: OperandRule = fixed(Kind::Targets, B64);
+const CALLEE: OperandRule = fixed(Kind::Callee, B64);
+const LIST: OperandRule = fixed(Kind::List, B64);
+
+#[rustfmt::skip]
+pub(super) const ROWS: &[Row] = &[
+    row(Opcode::Bra, "bra", &[UNI], &[], &[LABEL], Control, "goes on at a label"),
+    row(Opcode::BrxIdx, "brx.idx", &[UNI], &[], &[S_U32, TARGETS], Control, "goes on at the a-th label of a .branchtargets list"),
+    row(Opcode::Call, "call", &[UNI], &[], &[LIST, CALLEE, LIST], Control, "calls a function: return values, function, arguments"),
+    row(Opcode::Ret, "ret", &[UNI], &[], &[], Control, "returns to the caller; ends the thread in a kernel"),
+    row(Opcode::Exit, "exit", &[], &[], &[], Control, "ends the thread"),
+    row(Opcode::Trap, "trap", &[], &[], &[], Control, "ends the kernel with a fault"),
+    row(Opcode::Nanosleep, "nanosleep", &[], &[&[U32]], &[S], Control, "waits about this many nanoseconds"),
+    row(Opcode::Bar, "bar", &[CTA, all(&[Sync])], &[], &[S_U32, THREADS], Control, "waits at a barrier of the block"),
+    row(Opcode::Bar, "bar", &[CTA, all(&[Arrive])], &[], &[S_U32, S_U32], Control, "arrives at a barrier without waiting"),
+    row(Opcode::Bar, "bar", &[CTA, all(&[Red]), all(&[Popc])], &[&[U32]], &[D, S_U32, THREADS, P], Control, "waits at a barrier; d = number of threads where c holds"),
+    row(Opcode::Bar, "bar", &[CTA, all(&[Red]), one(&[And, Or])], &[&[Pred]], &[D, S_U32, THREADS, P], Control, "waits at a barrier; d = whether c holds in all or any threads"),
+    row(Opcode::Barrier, "barrier", &[CTA, all(&[Sync]), ALIGNED], &[], &[S_U32, THREADS], Control, "waits at a barrier of the block, not necessarily by whole warps"),
+    row(Opcode::Barrier, "barrier", &[CTA, all(&[Arrive]), ALIGNED], &[], &[S_U32, S_U32], Control, "arrives at a barrier without waiting"),
+    row(Opcode::Barrier, "barrier", &[CTA, all(&[Red]), all(&[Popc]), ALIGNED], &[&[U32]], &[D, S_U32, THREADS, P], Control, "waits at a barrier; d = number of threads where c holds"),
+    row(Opcode::Barrier, "barrier", &[CTA, all(&[Red]), one(&[And, Or]), ALIGNED], &[&[Pred]], &[D, S_U32, THREADS, P], Control, "waits at a barrier; d = whether c holds in all or any threads"),
+    row(Opcode::BarWarpSync, "bar.warp.sync", &[], &[], &[S_B32], Control, "waits for the lanes of the mask"),
+    row(Opcode::Membar, "membar", &[one(&[Cta, Gl, Sys])], &[], &[], Control, "orders the thread's memory accesses for the observers of this level"),
+    row(Opcode::Fence, "fence", &[one(&[Sc, AcqRel]), one(&[Cta, Cluster, Gpu, Sys])], &[], &[], Control, "orders the thread's memory accesses for this scope"),
+];
