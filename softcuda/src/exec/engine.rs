@@ -1,5 +1,6 @@
 //! One host thread's engine: what it needs to run blocks of one launch, and the counters it gathers.
 
+use super::mma::HostLevel;
 use super::registers::Registers;
 use super::warp::Warp;
 use super::{Launch, Machine};
@@ -93,6 +94,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) counters: Counters,
     /// Warp instructions left in this turn.
     pub(crate) fuel: i64,
+    /// Tensor-core functions.
+    pub(crate) tensor: super::Multiply,
 }
 
 impl<'a> Engine<'a> {
@@ -109,6 +112,7 @@ impl<'a> Engine<'a> {
             block_counts: vec![(0, 0); kernel.blocks.len()],
             counters: Counters::default(),
             fuel: 0,
+            tensor: super::Multiply::select(HostLevel::detect(), machine.architecture, machine.config.tensor),
         }
     }
 
@@ -181,7 +185,7 @@ impl<'a> Engine<'a> {
 
     fn fill_special(&self, warp: u32, registers: &mut Registers, slot: u16, special: Special) {
         let threads = self.launch.block.iter().product::<u32>();
-        let multiprocessors = self.machine.architecture.multiprocessors();
+        let multiprocessors = self.machine.architecture.chip().multiprocessors;
         for (lane, value) in (0..32).zip(registers.word_mut(slot)) {
             *value = match special {
                 Special::Tid(dimension) => self.thread(warp, lane)[dimension as usize],

@@ -55,9 +55,9 @@ pub struct Launch<'a> {
 
 /// The mma functions of a launch.
 pub(crate) struct Multiply {
-    f16_f32: mma::MmaF32,
-    bf16_f32: mma::MmaF32,
-    f16_f16: mma::MmaF16,
+    pub(crate) f16_f32: mma::MmaF32,
+    pub(crate) bf16_f32: mma::MmaF32,
+    pub(crate) f16_f16: mma::MmaF16,
 }
 
 impl Multiply {

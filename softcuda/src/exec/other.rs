@@ -106,7 +106,7 @@ impl Engine<'_> {
         let registers = &mut warp.registers;
         let a = mma.a.map(|slot| registers.lanes(slot));
         let b = mma.b.map(|slot| registers.lanes(slot));
-        let functions = &self.multiply;
+        let functions = &self.tensor;
         match mma.kind {
             MmaKind::F16F16 => {
                 let c = [registers.lanes(mma.c[0]), registers.lanes(mma.c[1])];

@@ -116,6 +116,14 @@ impl Registers {
         }
     }
 
+    /// A 32-bit slot as the argument of a value function.
+    #[inline(always)]
+    pub(crate) fn lanes(&self, slot: u16) -> &Lanes {
+        debug_assert!((slot as usize) < self.rows.len(), "slot within the file");
+        // SAFETY: lowering hands out slots below the count that this file was made with.
+        unsafe { self.rows.get_unchecked(slot as usize) }
+    }
+
     /// A 32-bit slot.
     #[inline(always)]
     pub(crate) fn word(&self, slot: u16) -> &[u32; 32] {

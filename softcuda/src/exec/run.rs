@@ -2,7 +2,9 @@
 
 use super::alu::{Active, alu};
 use super::engine::Engine;
-use super::registers::Simd;
+use super::registers::{Plain, Simd};
+#[cfg(target_arch = "x86_64")]
+use super::registers::{Avx2, Avx512};
 use super::warp::{PathState, Warp};
 use super::warp_operation::Outcome;
 use crate::fault::{Fault, FaultKind};
@@ -94,11 +96,11 @@ trait Level: Simd {
     unsafe fn other(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32, active: &Active) -> Checked<()>;
 }
 
-level!(plain, super::super::registers::Plain);
+level!(plain, Plain);
 #[cfg(target_arch = "x86_64")]
-level!(avx2, super::super::registers::Avx2, "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt");
+level!(avx2, Avx2, "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt");
 #[cfg(target_arch = "x86_64")]
-level!(avx512, super::super::registers::Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt");
+level!(avx512, Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt");
 
 #[inline(always)]
 unsafe fn run_warp<S: Level>(engine: &mut Engine<'_>, warp: &mut Warp) -> Checked<Stop> {

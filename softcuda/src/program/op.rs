@@ -250,6 +250,7 @@ pub enum ReduxKind {
 
 /// A `.sync` warp operation: the lanes of `mask` take part together. Side table.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "fields are slots named as PTX names its operands; p and source are predicates")]
 pub enum WarpOperation {
     /// `shfl.sync`: d slot, p predicate, a, b, c slots.
     Shuffle {
@@ -362,6 +363,7 @@ pub struct MatrixMultiply {
 
 /// Values that fill slots before a thread's first instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the fields are described at their variants")]
 pub enum Preset {
     /// The same 32 bits in every lane.
     Word(u32),

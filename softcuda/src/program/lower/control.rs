@@ -17,7 +17,7 @@ pub(crate) fn is_control(instruction: &Instruction) -> bool {
 /// part must be the path's own.
 pub(crate) fn waits(instruction: &Instruction) -> bool {
     match instruction.row.opcode {
-        Opcode::Bar | Opcode::Barrier => true,
+        Opcode::Bar | Opcode::Barrier | Opcode::BarWarpSync => true,
         Opcode::Shfl | Opcode::Vote | Opcode::Match | Opcode::Redux => {
             has(instruction, Modifier::Sync)
         }
@@ -92,9 +92,6 @@ impl Builder<'_> {
 
     fn barrier(&mut self, instruction: &Instruction) -> Lowered {
         let mut operands = instruction.operands.as_slice();
-        if instruction.row.mnemonic == "bar.warp.sync" {
-            return self.warp(instruction);
-        }
         let reduction = instruction.types.first().copied();
         let (kind, destination) = match reduction {
             None if has(instruction, Modifier::Arrive) => (BarrierKind::Arrive, None),

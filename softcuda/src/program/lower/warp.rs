@@ -12,7 +12,7 @@ impl Builder<'_> {
             Opcode::Vote => self.vote(instruction),
             Opcode::Match => self.matching(instruction),
             Opcode::Redux => self.redux(instruction),
-            Opcode::Bar | Opcode::Barrier => {
+            Opcode::BarWarpSync => {
                 let mask = self.source32(operand(instruction, 0)?, Type::B32)?;
                 self.warp_operation(WarpOperation::Sync { mask });
                 Ok(())
