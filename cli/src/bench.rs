@@ -21,7 +21,7 @@ pub(crate) fn run(global: &Global, name: &str, csv: Option<&Path>) -> Result<(),
     let (mut rows, mut refused) = (Vec::new(), Vec::new());
     for (op, case) in cases {
         bar.set_message(format!("{} {}", op.path, case.name));
-        let row = (op.bench)(&queue, case).map_err(|error| {
+        let row = op.bench(&queue, case).map_err(|error| {
             Failure::Message(format!(
                 "{}, case `{}` ({}): {error}",
                 op.path,

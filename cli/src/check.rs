@@ -18,7 +18,7 @@ pub(crate) fn run(global: &Global, name: Option<&str>) -> Result<(), Failure> {
     let mut stopped = None;
     for (op, case) in cases {
         bar.set_message(format!("{} {}", op.path, case.name));
-        match (op.check)(&queue, case) {
+        match op.check(&queue, case) {
             Ok(row) => rows.push(row),
             Err(error) => {
                 // After a fault nothing more runs on this device.

@@ -51,10 +51,10 @@ pub(crate) fn run(global: &Global, arguments: &RunArgs) -> Result<(), Failure> {
     let device = global.open()?;
     let queue = device.default_queue();
     let (outputs, agreement) = if arguments.verify {
-        let compared = (op.run_and_compare)(&queue, &bindings)?;
+        let compared = op.run_and_compare(&queue, &bindings)?;
         (compared.outputs, Some(compared.agreement))
     } else {
-        ((op.run)(&queue, &bindings)?, None)
+        (op.run(&queue, &bindings)?, None)
     };
     tensors::write(target, op.path, &outputs)?;
     print(

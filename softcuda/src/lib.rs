@@ -1,13 +1,19 @@
 //! A CUDA device in software.
 pub mod chip;
 pub mod config;
+#[doc(hidden)]
+pub mod driver;
 pub mod exec;
 pub mod fault;
+mod image;
+mod install;
 pub mod memory;
 pub mod profile;
 pub mod program;
 pub mod ptx;
-/// Not there yet.
-pub fn install(_: &[chip::Architecture]) -> Result<(), String> {
-    Err("this build has none".into())
-}
+
+pub use driver::{
+    error::{last_error_text, last_fault},
+    launch::{LaunchReport, clear_launches, launches},
+};
+pub use install::{InstallError, install};

@@ -63,10 +63,10 @@ impl Instance {
 
 /// The instances at the end of `kernels/attention/flash_forward.cu`.
 const INSTANCES: [Instance; 6] = [
-    instance("flash_forward_f16_d64", DType::F16, 64, [128, 64]),
+    instance("flash_forward_f16_d64", DType::F16, 64, [128, 128]),
     instance("flash_forward_f16_d128", DType::F16, 128, [128, 64]),
     instance("flash_forward_f16_d256", DType::F16, 256, [64, 32]),
-    instance("flash_forward_bf16_d64", DType::BF16, 64, [128, 64]),
+    instance("flash_forward_bf16_d64", DType::BF16, 64, [128, 128]),
     instance("flash_forward_bf16_d128", DType::BF16, 128, [128, 64]),
     instance("flash_forward_bf16_d256", DType::BF16, 256, [64, 32]),
 ];

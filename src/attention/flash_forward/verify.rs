@@ -5,10 +5,10 @@ use super::reference::{Row, plain_row, reference_row};
 use super::{Args, OP, Options, Problem, Shape, flash_forward, launches, plan};
 use crate::verify::tolerance::Tolerance;
 use crate::verify::{
-    Agreement, BenchRow, Bindings, Case, CheckRow, Compared, Description, DeviceTensor, HostTensor,
-    Op, OptionSpec, OptionType, TensorSpec, compare, counted, random, seconds,
+    Agreement, Bindings, Description, DeviceTensor, HostTensor, Op, OptionSpec, OptionType,
+    Prepared, TensorSpec, compare,
 };
-use crate::{DType, Layout, Queue, Resources, Result};
+use crate::{DType, Layout, Limits, Queue, Resources, Result};
 
 /// The operator's entry in the family's table.
 pub(crate) const ENTRY: Op = Op {
@@ -17,10 +17,7 @@ pub(crate) const ENTRY: Op = Op {
     description: DESCRIPTION,
     check_cases: CHECK_CASES,
     bench_cases: BENCH_CASES,
-    check,
-    bench,
-    run,
-    run_and_compare,
+    prepare,
     launches,
 };
 
@@ -118,9 +115,6 @@ const fn option(
     }
 }
 
-/// Products of a query's and a key's element that the references may compute for a row of a bench.
-const BENCH_BUDGET: usize = 1 << 27;
-
 /// Tensors on the device, and what they were made of.
 struct Setup {
     problem: Problem,
@@ -175,23 +169,9 @@ impl Setup {
             lse,
         })
     }
+}
 
-    /// Made-up input for a case.
-    fn of_case(queue: &Queue, case: &Case) -> Result<Self> {
-        let size = |dimension| case.size(OP, dimension);
-        let inputs = DESCRIPTION.inputs.iter().zip(1..).map(|(spec, seed)| {
-            let shape = spec
-                .shape
-                .iter()
-                .map(|dimension| size(dimension))
-                .collect::<Result<Vec<_>>>()?;
-            let values = random::normal(seed, shape.iter().product());
-            Ok(HostTensor::from_f64(spec.name, case.dtype, &shape, &values))
-        });
-        let bindings = Bindings::new(&ENTRY, inputs.collect::<Result<_>>()?, case.options)?;
-        Self::new(queue, &bindings)
-    }
-
+impl Prepared for Setup {
     fn launch(&mut self, queue: &Queue) -> Result<()> {
         let args = Args {
             q: self.q.device.view()?,
@@ -204,14 +184,17 @@ impl Setup {
         flash_forward(queue, args)
     }
 
-    fn outputs(&self, queue: &Queue) -> Result<[HostTensor; 2]> {
-        Ok([
+    fn outputs(&self, queue: &Queue) -> Result<Vec<HostTensor>> {
+        Ok(vec![
             self.out.download(queue, "out")?,
             self.lse.download(queue, "lse")?,
         ])
     }
 
-    /// Compares with the references: all rows, or, when that is more than `budget`, rows spread evenly.
+    fn resources(&self, limits: &Limits) -> Result<Resources> {
+        Ok(plan(&self.problem, limits)?.resources)
+    }
+
     fn agreement(&self, queue: &Queue, budget: usize) -> Result<Agreement> {
         let problem = &self.problem;
         let Shape {
@@ -223,7 +206,7 @@ impl Setup {
             ..
         } = problem.shape;
         let total = b * h_q * s_q;
-        let count = (budget / (s_k * d).max(1)).max(16).min(total);
+        let count = (budget / (4 * s_k * d).max(1)).max(16).min(total);
         let rows = (0..count).map(|sample| {
             // The last row of all is among them: it sees the most.
             let row = (sample + 1) * total / count - 1;
@@ -233,7 +216,8 @@ impl Setup {
                 i: row % s_q,
             }
         });
-        let [out, lse] = self.outputs(queue)?.map(|tensor| tensor.to_f64());
+        let out = self.out.download(queue, "out")?.to_f64();
+        let lse = self.lse.download(queue, "lse")?.to_f64();
         let [q, k, v] = [&self.q, &self.k, &self.v].map(|input| input.host.to_f64());
         let (mut got, mut exact, mut plain) = (Rows::default(), Rows::default(), Rows::default());
         for row in rows {
@@ -287,52 +271,6 @@ fn options(bindings: &Bindings) -> Options {
     }
 }
 
-fn run(queue: &Queue, bindings: &Bindings) -> Result<Vec<HostTensor>> {
-    let mut setup = Setup::new(queue, bindings)?;
-    setup.launch(queue)?;
-    Ok(setup.outputs(queue)?.into())
-}
-
-fn run_and_compare(queue: &Queue, bindings: &Bindings) -> Result<Compared> {
-    let mut setup = Setup::new(queue, bindings)?;
-    setup.launch(queue)?;
-    let (outputs, agreement) = (
-        setup.outputs(queue)?.into(),
-        setup.agreement(queue, usize::MAX)?,
-    );
-    Ok(Compared { outputs, agreement })
-}
-
-fn check(queue: &Queue, case: &Case) -> Result<CheckRow> {
-    let mut setup = Setup::of_case(queue, case)?;
-    let ((), counters) = counted(queue, || setup.launch(queue))?;
-    Ok(CheckRow {
-        op: OP,
-        case: *case,
-        agreement: setup.agreement(queue, usize::MAX)?,
-        counters,
-    })
-}
-
-fn bench(queue: &Queue, case: &Case) -> Result<BenchRow> {
-    let mut setup = Setup::of_case(queue, case)?;
-    let ((), counters) = counted(queue, || setup.launch(queue))?;
-    let agreement = setup.agreement(queue, BENCH_BUDGET)?;
-    let plan = plan(&setup.problem, queue.device().limits())?;
-    let seconds = if agreement.passed() {
-        seconds(queue, || setup.launch(queue))?
-    } else {
-        None
-    };
-    let resources = Resources {
-        seconds,
-        ..plan.resources
-    };
-    Ok(BenchRow {
-        op: OP,
-        case: *case,
-        agreement,
-        resources,
-        counters,
-    })
+fn prepare(queue: &Queue, bindings: &Bindings) -> Result<Box<dyn Prepared>> {
+    Ok(Box::new(Setup::new(queue, bindings)?))
 }

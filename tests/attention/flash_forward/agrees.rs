@@ -12,7 +12,8 @@ fn op() -> &'static Op {
 fn every_case_of_check_agrees() {
     let _shared = LAUNCHES.read().unwrap_or_else(PoisonError::into_inner);
     let check = |case: &Case| {
-        (op().check)(queue(), case).unwrap_or_else(|error| panic!("{}: {error}", case.shape()))
+        op().check(queue(), case)
+            .unwrap_or_else(|error| panic!("{}: {error}", case.shape()))
     };
     for case in op()
         .check_cases
@@ -108,7 +109,9 @@ fn agrees_with_the_model(name: &str, window_left: Option<usize>) {
     let mut set = vec![("causal", "true"), ("scale", "0.0625")];
     set.extend(window.as_deref().map(|window| ("window_left", window)));
     let bindings = Bindings::new(op(), tensors.clone(), &set).unwrap();
-    let outputs = (op().run)(queue(), &bindings).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let outputs = op()
+        .run(queue(), &bindings)
+        .unwrap_or_else(|error| panic!("{name}: {error}"));
     let results = Results {
         out: named(&outputs, "out").clone(),
         lse: named(&outputs, "lse").clone(),

@@ -150,15 +150,16 @@ fn no_tile_is_multiplied_that_no_query_sees() {
             return;
         };
         let Shape { s_q, d, .. } = attention.problem.shape;
-        let (block_m, block_n) = (128, 64);
+        let plan = plan(&attention.problem, queue().device().limits()).unwrap();
+        let (block_m, block_n) = (plan.block_m, plan.block_n);
+        let last_key = |block| {
+            attention
+                .problem
+                .visible_keys((block + 1) * block_m - 1)
+                .end
+        };
         let tiles: usize = (0..s_q / block_m)
-            .map(|block| {
-                attention
-                    .problem
-                    .visible_keys((block + 1) * block_m - 1)
-                    .end
-                    .div_ceil(block_n)
-            })
+            .map(|block| last_key(block).div_ceil(block_n))
             .sum();
         let needed = (tiles * block_m * block_n * 2 * d) as f64;
         assert_eq!(

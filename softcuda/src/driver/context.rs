@@ -1,0 +1,393 @@
+//! Contexts: which one each thread uses, and whether a fault has ended it.
+
+use super::{
+    abi::{CuResult, DeviceOrdinal, Handle, Out, call},
+    device::{Device, device},
+    error::{Code, Error},
+    event, host, memory, module, stream,
+    table::{Table, new_handle},
+};
+use std::{
+    cell::RefCell,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering},
+    },
+};
+
+/// A context.
+pub(super) struct Context {
+    pub(super) handle: Handle,
+    pub(super) device: &'static Device,
+    id: u64,
+    flags: AtomicU32,
+    cache_config: AtomicI32,
+    shared_config: AtomicI32,
+    limits: Mutex<[usize; LIMITS]>,
+    destroyed: AtomicBool,
+    /// The code of the fault that ended it; 0 while it lives.
+    fault: AtomicI32,
+}
+
+/// Limits that can be asked for, from CU_LIMIT_STACK_SIZE to CU_LIMIT_PERSISTING_L2_CACHE_SIZE.
+const LIMITS: usize = 7;
+
+static CONTEXTS: Table<Context> = Table::new();
+
+thread_local! {
+    /// The contexts of this thread; the last one is current.
+    static STACK: RefCell<Vec<Arc<Context>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Context {
+    fn create(device: &'static Device, flags: u32) -> Arc<Context> {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        let context = Arc::new(Context {
+            handle: new_handle(),
+            device,
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            flags: AtomicU32::new(flags),
+            cache_config: AtomicI32::new(0),
+            shared_config: AtomicI32::new(0),
+            limits: Mutex::new([1024, 1 << 20, 8 << 20, 2, 2048, 64, 0]),
+            destroyed: AtomicBool::new(false),
+            fault: AtomicI32::new(0),
+        });
+        CONTEXTS.insert(context.handle, context.clone());
+        context
+    }
+
+    /// An error once the context is destroyed or a kernel in it is at fault.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        if self.destroyed.load(Ordering::Acquire) {
+            return Err(Code::CONTEXT_IS_DESTROYED.into());
+        }
+        match self.fault.load(Ordering::Acquire) {
+            0 => Ok(()),
+            code => Err(Code(code).into()),
+        }
+    }
+
+    /// Ends the context: from now on calls return `code`. The first fault stays.
+    pub(super) fn poison(&self, code: Code) {
+        let _ = self
+            .fault
+            .compare_exchange(0, code.0, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Frees everything that belongs to it.
+    fn destroy(&self) {
+        self.destroyed.store(true, Ordering::Release);
+        let _ = CONTEXTS.remove(self.handle);
+        stream::remove_all(self.handle);
+        event::remove_all(self.handle);
+        module::remove_all(self.handle);
+        memory::free_all(self.handle);
+        host::free_all(self.handle);
+    }
+}
+
+/// The calling thread's context, usable.
+pub(super) fn current() -> Result<Arc<Context>, Error> {
+    let context = current_even_faulty()?;
+    context.check()?;
+    Ok(context)
+}
+
+/// The calling thread's context, whatever happened to it: for freeing and for questions.
+pub(super) fn current_even_faulty() -> Result<Arc<Context>, Error> {
+    with_stack(|stack| stack.last().cloned())?.ok_or(Code::INVALID_CONTEXT.into())
+}
+
+/// The context of a handle, or for handle 0 the current one.
+pub(super) fn of_or_current(handle: Handle) -> Result<Arc<Context>, Error> {
+    if handle == 0 {
+        return current();
+    }
+    let context = find(handle)?;
+    context.check()?;
+    Ok(context)
+}
+
+fn find(handle: Handle) -> Result<Arc<Context>, Error> {
+    CONTEXTS
+        .get(handle)
+        .map_err(|_| Code::INVALID_CONTEXT.into())
+}
+
+/// Works on this thread's contexts; an error while the thread is ending.
+fn with_stack<T>(work: impl FnOnce(&mut Vec<Arc<Context>>) -> T) -> Result<T, Error> {
+    STACK
+        .try_with(|stack| work(&mut stack.borrow_mut()))
+        .map_err(|_| Code::DEINITIALIZED.into())
+}
+
+/// The primary context of a device.
+#[derive(Default)]
+pub(super) struct Primary {
+    context: Option<Arc<Context>>,
+    retained: usize,
+    flags: u32,
+}
+
+fn primary(ordinal: DeviceOrdinal) -> Result<std::sync::MutexGuard<'static, Primary>, Error> {
+    Ok(device(ordinal)?
+        .primary
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner))
+}
+
+pub extern "C" fn cuDevicePrimaryCtxRetain(out: Out<Handle>, ordinal: DeviceOrdinal) -> CuResult {
+    call(|| {
+        let mut primary = primary(ordinal)?;
+        let device = device(ordinal)?;
+        let flags = primary.flags;
+        let context = primary
+            .context
+            .get_or_insert_with(|| Context::create(device, flags));
+        out.set(context.handle)?;
+        primary.retained += 1;
+        Ok(())
+    })
+}
+
+pub extern "C" fn cuDevicePrimaryCtxRelease_v2(ordinal: DeviceOrdinal) -> CuResult {
+    call(|| {
+        let mut primary = primary(ordinal)?;
+        if primary.retained == 0 {
+            return Err(Code::INVALID_CONTEXT.into());
+        }
+        primary.retained -= 1;
+        if primary.retained == 0 {
+            if let Some(context) = primary.context.take() {
+                context.destroy();
+            }
+        }
+        Ok(())
+    })
+}
+
+pub extern "C" fn cuDevicePrimaryCtxReset_v2(ordinal: DeviceOrdinal) -> CuResult {
+    call(|| {
+        let mut primary = primary(ordinal)?;
+        primary.retained = 0;
+        if let Some(context) = primary.context.take() {
+            context.destroy();
+        }
+        Ok(())
+    })
+}
+
+pub extern "C" fn cuDevicePrimaryCtxGetState(
+    ordinal: DeviceOrdinal,
+    flags: Out<u32>,
+    active: Out<i32>,
+) -> CuResult {
+    call(|| {
+        let primary = primary(ordinal)?;
+        flags.set(primary.flags)?;
+        active.set(i32::from(primary.context.is_some()))
+    })
+}
+
+pub extern "C" fn cuDevicePrimaryCtxSetFlags_v2(ordinal: DeviceOrdinal, flags: u32) -> CuResult {
+    call(|| {
+        let mut primary = primary(ordinal)?;
+        primary.flags = flags;
+        if let Some(context) = &primary.context {
+            context.flags.store(flags, Ordering::Relaxed);
+        }
+        Ok(())
+    })
+}
+
+pub extern "C" fn cuCtxCreate_v2(out: Out<Handle>, flags: u32, ordinal: DeviceOrdinal) -> CuResult {
+    call(|| {
+        let device = device(ordinal)?;
+        if out.is_null() {
+            return Err(Code::INVALID_VALUE.into());
+        }
+        let context = Context::create(device, flags);
+        out.set(context.handle)?;
+        with_stack(|stack| stack.push(context))
+    })
+}
+
+/// Affinity of multiprocessors is not supported.
+pub extern "C" fn cuCtxCreate_v3(
+    out: Out<Handle>,
+    _affinities: usize,
+    num_affinities: i32,
+    flags: u32,
+    ordinal: DeviceOrdinal,
+) -> CuResult {
+    if num_affinities != 0 {
+        return call(|| Err(Code::UNSUPPORTED_EXEC_AFFINITY.into()));
+    }
+    cuCtxCreate_v2(out, flags, ordinal)
+}
+
+/// Neither affinity nor sharing with graphics is supported: `parameters` must be null.
+pub extern "C" fn cuCtxCreate_v4(
+    out: Out<Handle>,
+    parameters: usize,
+    flags: u32,
+    ordinal: DeviceOrdinal,
+) -> CuResult {
+    if parameters != 0 {
+        return call(|| Err(Code::NOT_SUPPORTED.into()));
+    }
+    cuCtxCreate_v2(out, flags, ordinal)
+}
+
+pub extern "C" fn cuCtxDestroy_v2(handle: Handle) -> CuResult {
+    call(|| {
+        let context = find(handle)?;
+        context.destroy();
+        with_stack(|stack| {
+            stack.pop_if(|top| top.handle == handle);
+        })
+    })
+}
+
+/// The most frequent call of all: cudarc makes it before every other.
+pub extern "C" fn cuCtxGetCurrent(out: Out<Handle>) -> CuResult {
+    call(|| {
+        out.set(with_stack(|stack| {
+            stack.last().map_or(0, |context| context.handle)
+        })?)
+    })
+}
+
+pub extern "C" fn cuCtxSetCurrent(handle: Handle) -> CuResult {
+    call(|| {
+        let context = (handle != 0).then(|| find(handle)).transpose()?;
+        with_stack(|stack| {
+            stack.pop();
+            stack.extend(context);
+        })
+    })
+}
+
+pub extern "C" fn cuCtxPushCurrent_v2(handle: Handle) -> CuResult {
+    call(|| {
+        let context = find(handle)?;
+        with_stack(|stack| stack.push(context))
+    })
+}
+
+pub extern "C" fn cuCtxPopCurrent_v2(out: Out<Handle>) -> CuResult {
+    call(|| {
+        let context = with_stack(Vec::pop)?.ok_or(Code::INVALID_CONTEXT)?;
+        out.set_if_wanted(context.handle);
+        Ok(())
+    })
+}
+
+pub extern "C" fn cuCtxGetDevice(out: Out<DeviceOrdinal>) -> CuResult {
+    call(|| out.set(current_even_faulty()?.device.ordinal))
+}
+
+pub extern "C" fn cuCtxGetDevice_v2(out: Out<DeviceOrdinal>, handle: Handle) -> CuResult {
+    call(|| out.set(of_or_current(handle)?.device.ordinal))
+}
+
+pub extern "C" fn cuCtxGetId(handle: Handle, id: Out<u64>) -> CuResult {
+    call(|| id.set(of_or_current(handle)?.id))
+}
+
+pub extern "C" fn cuCtxGetApiVersion(handle: Handle, version: Out<u32>) -> CuResult {
+    call(|| {
+        of_or_current(handle)?;
+        version.set(3020)
+    })
+}
+
+pub extern "C" fn cuCtxGetFlags(flags: Out<u32>) -> CuResult {
+    call(|| flags.set(current()?.flags.load(Ordering::Relaxed)))
+}
+
+pub extern "C" fn cuCtxSetFlags(flags: u32) -> CuResult {
+    call(|| {
+        current()?.flags.store(flags, Ordering::Relaxed);
+        Ok(())
+    })
+}
+
+/// Every operation ends before its call returns: there is nothing to wait for, but a fault is told.
+pub extern "C" fn cuCtxSynchronize() -> CuResult {
+    call(|| current().map(drop))
+}
+
+pub extern "C" fn cuCtxSynchronize_v2(handle: Handle) -> CuResult {
+    call(|| of_or_current(handle).map(drop))
+}
+
+pub extern "C" fn cuCtxGetLimit(value: Out<usize>, limit: u32) -> CuResult {
+    call(|| {
+        let context = current()?;
+        let limits = context
+            .limits
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        value.set(*limits.get(limit as usize).ok_or(Code::UNSUPPORTED_LIMIT)?)
+    })
+}
+
+/// Limits are kept and reported; none of them changes what a kernel may do here.
+pub extern "C" fn cuCtxSetLimit(limit: u32, value: usize) -> CuResult {
+    call(|| {
+        let context = current()?;
+        let mut limits = context
+            .limits
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *limits
+            .get_mut(limit as usize)
+            .ok_or(Code::UNSUPPORTED_LIMIT)? = value;
+        Ok(())
+    })
+}
+
+pub extern "C" fn cuCtxGetCacheConfig(config: Out<i32>) -> CuResult {
+    call(|| config.set(current()?.cache_config.load(Ordering::Relaxed)))
+}
+
+pub extern "C" fn cuCtxSetCacheConfig(config: i32) -> CuResult {
+    call(|| {
+        current()?.cache_config.store(config, Ordering::Relaxed);
+        Ok(())
+    })
+}
+
+pub extern "C" fn cuCtxGetSharedMemConfig(config: Out<i32>) -> CuResult {
+    call(|| config.set(current()?.shared_config.load(Ordering::Relaxed)))
+}
+
+pub extern "C" fn cuCtxSetSharedMemConfig(config: i32) -> CuResult {
+    call(|| {
+        current()?.shared_config.store(config, Ordering::Relaxed);
+        Ok(())
+    })
+}
+
+pub extern "C" fn cuCtxGetStreamPriorityRange(least: Out<i32>, greatest: Out<i32>) -> CuResult {
+    call(|| {
+        current()?;
+        least.set_if_wanted(stream::LEAST_PRIORITY);
+        greatest.set_if_wanted(stream::GREATEST_PRIORITY);
+        Ok(())
+    })
+}
+
+pub extern "C" fn cuCtxResetPersistingL2Cache() -> CuResult {
+    call(|| current().map(drop))
+}
+
+pub extern "C" fn cuCtxEnablePeerAccess(_peer: Handle, _flags: u32) -> CuResult {
+    call(|| Err(Code::PEER_ACCESS_UNSUPPORTED.into()))
+}
+
+pub extern "C" fn cuCtxDisablePeerAccess(_peer: Handle) -> CuResult {
+    call(|| Err(Code::PEER_ACCESS_NOT_ENABLED.into()))
+}

@@ -1,0 +1,383 @@
+//! Launching kernels: the checks that a driver makes, then the kernel's run.
+
+use super::{
+    abi::{CuResult, Handle, In, call},
+    device::{Device, driver},
+    error::{Code, Error},
+    faults,
+    function::{self, Function},
+    occupancy, stream,
+};
+use crate::{
+    chip::{
+        MAX_BLOCK, MAX_BLOCK_THREADS, MAX_GRID, REGISTER_UNIT, REGISTERS, SHARED_PER_BLOCK,
+        WARP_SIZE,
+    },
+    exec::{self, Launch, Machine},
+    profile::Counters,
+};
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError},
+};
+
+/// What a launch was and what it did.
+#[derive(Clone, Debug)]
+pub struct LaunchReport {
+    /// The kernel's name.
+    pub kernel: String,
+    /// Ordinal of the device.
+    pub device: usize,
+    /// Blocks in x, y, z.
+    pub grid: [u32; 3],
+    /// Threads of a block in x, y, z.
+    pub block: [u32; 3],
+    /// Dynamic shared memory of a block.
+    pub dynamic_shared_bytes: u32,
+    /// Registers of a thread; `None`: no machine code for the chip says.
+    pub registers: Option<u32>,
+    /// What was counted.
+    pub counters: Counters,
+}
+
+/// Reports that are kept; the oldest go first.
+const REPORTS: usize = 1 << 16;
+
+static LAUNCHES: Mutex<VecDeque<LaunchReport>> = Mutex::new(VecDeque::new());
+
+/// Reports of the launches that ended without a fault, the oldest first; of more than 65,536 the last ones.
+pub fn launches() -> Vec<LaunchReport> {
+    let launches = LAUNCHES.lock().unwrap_or_else(PoisonError::into_inner);
+    launches.iter().cloned().collect()
+}
+
+/// Forgets the reports of all launches.
+pub fn clear_launches() {
+    LAUNCHES
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clear();
+}
+
+fn record(report: LaunchReport) {
+    let mut launches = LAUNCHES.lock().unwrap_or_else(PoisonError::into_inner);
+    if launches.len() == REPORTS {
+        launches.pop_front();
+    }
+    launches.push_back(report);
+}
+
+/// The shape of a launch, as asked for.
+struct Shape {
+    grid: [u32; 3],
+    block: [u32; 3],
+    dynamic_shared_bytes: u32,
+    cooperative: bool,
+}
+
+fn launch(
+    function: Handle,
+    shape: &Shape,
+    on_stream: Handle,
+    parameters: In<usize>,
+    extra: In<usize>,
+) -> Result<(), Error> {
+    let function = function::get(function)?;
+    let context = stream::context_of(on_stream)?;
+    if context.handle != function.context.handle {
+        return Err(Error::new(
+            Code::INVALID_HANDLE,
+            format!(
+                "kernel {}: function and stream belong to different contexts",
+                function.kernel.name
+            ),
+        ));
+    }
+    let device = context.device;
+    check(&function, shape, device)?;
+    let resident_blocks = resident_blocks(&function, shape, device);
+    let blocks: u64 = shape.grid.iter().map(|count| u64::from(*count)).product();
+    if shape.cooperative && blocks > resident_blocks {
+        return Err(Error::new(
+            Code::COOPERATIVE_LAUNCH_TOO_LARGE,
+            format!(
+                "kernel {}: {blocks} blocks in a cooperative launch, at most {resident_blocks} are on the device at once",
+                function.kernel.name
+            ),
+        ));
+    }
+    let params = parameter_block(&function, parameters, extra)?;
+
+    let machine = Machine {
+        architecture: device.chip.architecture,
+        memory: device.memory()?,
+        config: &driver()?.config,
+    };
+    let request = Launch {
+        grid: shape.grid,
+        block: shape.block,
+        dynamic_shared_bytes: shape.dynamic_shared_bytes,
+        params: &params,
+        resident_blocks,
+    };
+    match exec::launch(&machine, &function.kernel, &request) {
+        Ok(counters) => record(LaunchReport {
+            kernel: function.kernel.name.clone(),
+            device: device.ordinal as usize,
+            grid: shape.grid,
+            block: shape.block,
+            dynamic_shared_bytes: shape.dynamic_shared_bytes,
+            registers: function.registers,
+            counters,
+        }),
+        // A kernel's fault shows in the calls that follow, as on a GPU, where a launch only starts the kernel.
+        Err(fault) => context.poison(faults::record(*fault)),
+    }
+    Ok(())
+}
+
+/// The limits of the chip and the kernel's own.
+fn check(function: &Function, shape: &Shape, device: &Device) -> Result<(), Error> {
+    let kernel = &function.kernel;
+    let refuse =
+        |code, text: String| Err(Error::new(code, format!("kernel {}: {text}", kernel.name)));
+    for (what, sizes, most) in [
+        ("grid", shape.grid, MAX_GRID),
+        ("block", shape.block, MAX_BLOCK),
+    ] {
+        if sizes.contains(&0) || sizes.iter().zip(&most).any(|(size, most)| size > most) {
+            return refuse(
+                Code::INVALID_VALUE,
+                format!("{what} {sizes:?} outside 1 to {most:?}"),
+            );
+        }
+    }
+    let threads: u32 = shape.block.iter().product();
+    if threads > MAX_BLOCK_THREADS {
+        return refuse(
+            Code::INVALID_VALUE,
+            format!("{threads} threads in a block, at most {MAX_BLOCK_THREADS}"),
+        );
+    }
+    if let Some(required) = kernel.required_block.filter(|block| *block != shape.block) {
+        return refuse(
+            Code::INVALID_VALUE,
+            format!("block {:?}, the kernel requires {required:?}", shape.block),
+        );
+    }
+    if let Some(most) = kernel.max_threads.filter(|most| threads > *most) {
+        return refuse(
+            Code::INVALID_VALUE,
+            format!("{threads} threads in a block, the kernel is made for at most {most}"),
+        );
+    }
+    if let Some(registers) = function.registers {
+        let warp = (registers * WARP_SIZE).next_multiple_of(REGISTER_UNIT);
+        let needed = warp * threads.div_ceil(WARP_SIZE);
+        if needed > REGISTERS {
+            return refuse(
+                Code::LAUNCH_OUT_OF_RESOURCES,
+                format!(
+                    "{threads} threads of {registers} registers need {needed}, there are {REGISTERS}"
+                ),
+            );
+        }
+    }
+    let most = function.max_dynamic_shared();
+    if shape.dynamic_shared_bytes > most {
+        return refuse(
+            Code::INVALID_VALUE,
+            format!(
+                "{} bytes of dynamic shared memory, at most {most} unless MAX_DYNAMIC_SHARED_SIZE_BYTES is raised (static: {}, without raising {SHARED_PER_BLOCK} in all, {} at most on {})",
+                shape.dynamic_shared_bytes,
+                kernel.static_shared_bytes,
+                device.chip.shared_per_block_optin,
+                device.chip.name
+            ),
+        );
+    }
+    Ok(())
+}
+
+/// How many blocks are on the device at once.
+fn resident_blocks(function: &Function, shape: &Shape, device: &Device) -> u64 {
+    let threads = shape.block.iter().product();
+    let per_multiprocessor =
+        occupancy::blocks_per_multiprocessor(function, threads, shape.dynamic_shared_bytes);
+    // A launch that passed the checks has room for a block.
+    u64::from(per_multiprocessor.max(1)) * u64::from(device.chip.multiprocessors)
+}
+
+/// Gathers the parameters: one pointer for each, or all in one buffer through `extra`.
+fn parameter_block(
+    function: &Function,
+    parameters: In<usize>,
+    extra: In<usize>,
+) -> Result<Vec<u8>, Error> {
+    let kernel = &function.kernel;
+    let mut block = vec![0; kernel.param_bytes as usize];
+    match (parameters.is_null(), extra.is_null()) {
+        (false, true) => {
+            for (position, (offset, bytes)) in kernel.params.iter().enumerate() {
+                let value = In::<u8>::from_address(parameters.get_at(position)?);
+                let value = value.get_all(*bytes as usize)?;
+                let start = *offset as usize;
+                block[start..start + value.len()].copy_from_slice(&value);
+            }
+        }
+        (true, false) => {
+            let given = extra_buffer(extra)?;
+            let last = kernel.params.iter().map(|(offset, bytes)| offset + bytes);
+            if given.len() < last.max().unwrap_or(0) as usize {
+                return Err(Error::new(
+                    Code::INVALID_VALUE,
+                    format!(
+                        "kernel {}: {} bytes of parameters given, {} expected",
+                        kernel.name,
+                        given.len(),
+                        kernel.param_bytes
+                    ),
+                ));
+            }
+            let common = given.len().min(block.len());
+            block[..common].copy_from_slice(&given[..common]);
+        }
+        (true, true) if kernel.params.is_empty() => {}
+        _ => return Err(Code::INVALID_VALUE.into()),
+    }
+    Ok(block)
+}
+
+/// The buffer of `extra`, a list of keys and values.
+fn extra_buffer(extra: In<usize>) -> Result<Vec<u8>, Error> {
+    const END: usize = 0;
+    const BUFFER: usize = 1;
+    const BUFFER_BYTES: usize = 2;
+    let mut buffer = None;
+    let mut bytes = None;
+    for position in (0..).step_by(2) {
+        let value = match extra.get_at(position)? {
+            END => break,
+            key => (key, extra.get_at(position + 1)?),
+        };
+        match value {
+            (BUFFER, address) => buffer = Some(In::<u8>::from_address(address)),
+            (BUFFER_BYTES, address) => bytes = Some(In::<usize>::from_address(address).get()?),
+            _ => return Err(Code::INVALID_VALUE.into()),
+        }
+    }
+    match (buffer, bytes) {
+        (Some(buffer), Some(bytes)) => buffer.get_all(bytes),
+        _ => Err(Code::INVALID_VALUE.into()),
+    }
+}
+
+pub extern "C" fn cuLaunchKernel(
+    function: Handle,
+    grid_x: u32,
+    grid_y: u32,
+    grid_z: u32,
+    block_x: u32,
+    block_y: u32,
+    block_z: u32,
+    dynamic_shared_bytes: u32,
+    stream: Handle,
+    parameters: In<usize>,
+    extra: In<usize>,
+) -> CuResult {
+    let shape = Shape {
+        grid: [grid_x, grid_y, grid_z],
+        block: [block_x, block_y, block_z],
+        dynamic_shared_bytes,
+        cooperative: false,
+    };
+    call(|| launch(function, &shape, stream, parameters, extra))
+}
+
+/// All blocks of a launch are on the device at once, or it is refused.
+pub extern "C" fn cuLaunchCooperativeKernel(
+    function: Handle,
+    grid_x: u32,
+    grid_y: u32,
+    grid_z: u32,
+    block_x: u32,
+    block_y: u32,
+    block_z: u32,
+    dynamic_shared_bytes: u32,
+    stream: Handle,
+    parameters: In<usize>,
+) -> CuResult {
+    let shape = Shape {
+        grid: [grid_x, grid_y, grid_z],
+        block: [block_x, block_y, block_z],
+        dynamic_shared_bytes,
+        cooperative: true,
+    };
+    call(|| launch(function, &shape, stream, parameters, In::from_address(0)))
+}
+
+/// `CUlaunchConfig`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct LaunchConfig {
+    pub(super) grid: [u32; 3],
+    pub(super) block: [u32; 3],
+    pub(super) dynamic_shared_bytes: u32,
+    stream: Handle,
+    attributes: In<Attribute>,
+    num_attributes: u32,
+}
+
+/// `CUlaunchAttribute`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Attribute {
+    kind: u32,
+    padding: u32,
+    value: [u32; 16],
+}
+
+/// What the attributes of a launch ask for beyond a plain launch; an error for what is not supported.
+fn cooperative(config: &LaunchConfig) -> Result<bool, Error> {
+    let mut cooperative = false;
+    for attribute in config.attributes.get_all(config.num_attributes as usize)? {
+        match attribute.kind {
+            // Hints about caches, priorities and the order of launches: the order here is a legal one anyway.
+            0 | 1 | 3 | 5 | 6 | 8 | 9 | 10 | 14 => {}
+            2 => cooperative = attribute.value[0] != 0,
+            4 if attribute.value[..3] == [1; 3] => {}
+            kind => {
+                return Err(Error::report(
+                    Code::NOT_SUPPORTED,
+                    format!("cuLaunchKernelEx: launch attribute {kind} is not supported"),
+                ));
+            }
+        }
+    }
+    Ok(cooperative)
+}
+
+impl LaunchConfig {
+    /// Whether the launch asks for clusters of more than one block, which no kernel here can have.
+    pub(super) fn check_attributes(&self) -> Result<(), Error> {
+        cooperative(self).map(drop)
+    }
+}
+
+pub extern "C" fn cuLaunchKernelEx(
+    config: In<LaunchConfig>,
+    function: Handle,
+    parameters: In<usize>,
+    extra: In<usize>,
+) -> CuResult {
+    call(|| {
+        let config = config.get()?;
+        let shape = Shape {
+            grid: config.grid,
+            block: config.block,
+            dynamic_shared_bytes: config.dynamic_shared_bytes,
+            cooperative: cooperative(&config)?,
+        };
+        launch(function, &shape, config.stream, parameters, extra)
+    })
+}

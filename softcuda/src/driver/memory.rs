@@ -1,0 +1,181 @@
+//! Device memory: allocating and freeing.
+
+use super::{
+    abi::{CuResult, DevicePointer, Handle, Out, call},
+    context::{self, Context},
+    device,
+    error::{Code, Error},
+    host, pool, stream,
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// Whose an allocation is.
+#[derive(Clone, Copy)]
+pub(super) struct Owner {
+    pub(super) context: Handle,
+    pub(super) pool: Option<Handle>,
+    /// Counts allocations of this process: CU_POINTER_ATTRIBUTE_BUFFER_ID.
+    pub(super) number: u64,
+}
+
+struct Owners {
+    by_base: BTreeMap<DevicePointer, Owner>,
+    count: u64,
+}
+
+static OWNERS: Mutex<Owners> = Mutex::new(Owners {
+    by_base: BTreeMap::new(),
+    count: 0,
+});
+
+fn owners() -> MutexGuard<'static, Owners> {
+    OWNERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The owner of the allocation that starts at `base`.
+pub(super) fn owner(base: DevicePointer) -> Option<Owner> {
+    owners().by_base.get(&base).copied()
+}
+
+/// Allocates in a context and writes the address.
+pub(super) fn allocate(
+    context: &Context,
+    out: Out<DevicePointer>,
+    bytes: usize,
+    pool: Option<Handle>,
+) -> Result<(), Error> {
+    if bytes == 0 || out.is_null() {
+        return Err(Code::INVALID_VALUE.into());
+    }
+    let memory = context.device.memory()?;
+    let address = memory.allocate(bytes as u64).ok_or_else(|| {
+        Error::new(
+            Code::OUT_OF_MEMORY,
+            format!(
+                "out of memory: {bytes} bytes asked for, {} of {} free",
+                memory.capacity() - memory.used(),
+                memory.capacity()
+            ),
+        )
+    })?;
+    let mut owners = owners();
+    owners.count += 1;
+    let number = owners.count;
+    let owner = Owner {
+        context: context.handle,
+        pool,
+        number,
+    };
+    owners.by_base.insert(address, owner);
+    drop(owners);
+    if let Some(pool) = pool {
+        pool::allocated(pool, bytes as u64);
+    }
+    out.set(address)
+}
+
+/// Frees what was allocated at `address`; works in a context that a fault has ended, too.
+fn free(address: DevicePointer) -> Result<(), Error> {
+    let not_ours = || {
+        Error::new(
+            Code::INVALID_VALUE,
+            format!("cannot free {address:#x}: no allocation starts there"),
+        )
+    };
+    let owner = owners().by_base.remove(&address).ok_or_else(not_ours)?;
+    let device = device::owner(address).ok_or_else(not_ours)?;
+    let freed = device.memory()?.free(address).map_err(|_| not_ours())?;
+    if let Some(pool) = owner.pool {
+        pool::freed(pool, freed.bytes);
+    }
+    Ok(())
+}
+
+/// Frees everything that a context allocated.
+pub(super) fn free_all(context: Handle) {
+    let theirs: Vec<DevicePointer> = owners()
+        .by_base
+        .iter()
+        .filter(|(_, owner)| owner.context == context)
+        .map(|(base, _)| *base)
+        .collect();
+    for base in theirs {
+        // An allocation that another thread freed meanwhile is gone as wanted.
+        let _ = free(base);
+    }
+}
+
+pub extern "C" fn cuMemAlloc_v2(out: Out<DevicePointer>, bytes: usize) -> CuResult {
+    call(|| allocate(&*context::current()?, out, bytes, None))
+}
+
+/// Rows of `width` bytes, each starting at a multiple of 512.
+pub extern "C" fn cuMemAllocPitch_v2(
+    out: Out<DevicePointer>,
+    pitch: Out<usize>,
+    width: usize,
+    height: usize,
+    element_bytes: u32,
+) -> CuResult {
+    call(|| {
+        let context = context::current()?;
+        if !matches!(element_bytes, 4 | 8 | 16) || pitch.is_null() {
+            return Err(Code::INVALID_VALUE.into());
+        }
+        let row = width.checked_next_multiple_of(512);
+        let bytes = row.and_then(|row| row.checked_mul(height));
+        allocate(&context, out, bytes.ok_or(Code::INVALID_VALUE)?, None)?;
+        pitch.set(row.unwrap_or(0))
+    })
+}
+
+/// Freeing address 0 does nothing.
+pub extern "C" fn cuMemFree_v2(address: DevicePointer) -> CuResult {
+    call(|| match address {
+        0 => Ok(()),
+        _ if host::free_managed(address) => Ok(()),
+        _ => free(address),
+    })
+}
+
+pub extern "C" fn cuMemFreeAsync(address: DevicePointer, on_stream: Handle) -> CuResult {
+    call(|| {
+        // A fault of the stream's context must not keep the memory; a stream that does not exist is an error.
+        match stream::context_of(on_stream) {
+            Err(error) if error.code == Code::INVALID_HANDLE => return Err(error),
+            _ => {}
+        }
+        if address == 0 {
+            return Ok(());
+        }
+        free(address)
+    })
+}
+
+pub extern "C" fn cuMemGetInfo_v2(free: Out<usize>, total: Out<usize>) -> CuResult {
+    call(|| {
+        let memory = context::current()?.device.memory()?;
+        free.set((memory.capacity() - memory.used()) as usize)?;
+        total.set(memory.capacity() as usize)
+    })
+}
+
+pub extern "C" fn cuMemGetAddressRange_v2(
+    base: Out<DevicePointer>,
+    bytes: Out<usize>,
+    address: DevicePointer,
+) -> CuResult {
+    call(|| {
+        let device = match device::owner(address) {
+            Some(device) => device,
+            None => context::current()?.device,
+        };
+        let found = device.memory()?.find(address).ok_or(Code::NOT_FOUND)?;
+        base.set_if_wanted(found.base);
+        bytes.set_if_wanted(found.bytes as usize);
+        Ok(())
+    })
+}

@@ -1,0 +1,42 @@
+//! The CUDA driver API, version 13.0: one file for each kind of CUDA object.
+//!
+//! Every operation is complete when its call returns. That is one of the orders that streams and events allow, so a
+//! correct program cannot tell; an incorrect one, which forgets to wait, is not found out here.
+//!
+//! Functions are found by name through the table in `names`; `abi` holds what is C about them. What they do is
+//! described in NVIDIA's driver API reference; comments here say what differs.
+
+#![allow(
+    non_snake_case,
+    reason = "the functions have the names of the driver API"
+)]
+
+pub mod abi;
+pub mod context;
+pub mod copy;
+pub mod device;
+pub mod error;
+pub mod event;
+pub mod fill;
+pub mod function;
+pub mod host;
+pub mod launch;
+pub mod memory;
+pub mod module;
+pub mod occupancy;
+pub mod pointer;
+pub mod pool;
+pub mod proc_address;
+pub mod stream;
+pub mod unsupported;
+
+mod attribute;
+mod codes;
+mod faults;
+mod jit;
+mod names;
+mod source;
+mod table;
+
+pub(crate) use device::configure;
+pub(crate) use names::functions;
