@@ -5,6 +5,8 @@ use super::value::Lanes;
 
 /// What the compiler does not make of plain loops by itself, one implementation an instruction-set level.
 pub(crate) trait Simd: Copy {
+    /// Fused multiply-add is an instruction of this level.
+    const FMA: bool;
     /// Bit i is the top bit of lane i.
     ///
     /// # Safety
@@ -27,6 +29,7 @@ pub(crate) trait Simd: Copy {
 pub(crate) struct Plain;
 
 impl Simd for Plain {
+    const FMA: bool = false;
     #[inline(always)]
     unsafe fn nonzero(lanes: &Lanes) -> u32 {
         lanes
@@ -60,6 +63,7 @@ pub(crate) struct Avx2;
 
 #[cfg(target_arch = "x86_64")]
 impl Simd for Avx2 {
+    const FMA: bool = true;
     #[inline(always)]
     unsafe fn nonzero(lanes: &Lanes) -> u32 {
         use std::arch::x86_64::*;
@@ -114,6 +118,7 @@ pub(crate) struct Avx512;
 
 #[cfg(target_arch = "x86_64")]
 impl Simd for Avx512 {
+    const FMA: bool = true;
     #[inline(always)]
     unsafe fn nonzero(lanes: &Lanes) -> u32 {
         use std::arch::x86_64::*;
