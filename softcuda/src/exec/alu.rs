@@ -17,7 +17,12 @@ pub(crate) struct Active {
 
 /// Writes a 32-bit result: everywhere, or where active.
 #[inline(always)]
-pub(crate) fn write32<const FULL: bool>(registers: &mut Registers, d: u16, result: &[u32; 32], active: &Active) {
+pub(crate) fn write32<const FULL: bool>(
+    registers: &mut Registers,
+    d: u16,
+    result: &[u32; 32],
+    active: &Active,
+) {
     let row = registers.word_mut(d);
     if FULL {
         *row = *result;
@@ -30,7 +35,12 @@ pub(crate) fn write32<const FULL: bool>(registers: &mut Registers, d: u16, resul
 
 /// Writes a 64-bit result.
 #[inline(always)]
-pub(crate) fn write64<const FULL: bool>(registers: &mut Registers, d: u16, result: &[u64; 32], active: &Active) {
+pub(crate) fn write64<const FULL: bool>(
+    registers: &mut Registers,
+    d: u16,
+    result: &[u64; 32],
+    active: &Active,
+) {
     let row = registers.double_mut(d);
     if FULL {
         *row = *result;
@@ -47,7 +57,11 @@ pub(crate) fn write64<const FULL: bool>(registers: &mut Registers, d: u16, resul
 /// # Safety
 /// The host must have the instructions of `S`.
 #[inline(always)]
-pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warp: &mut Warp, op: &Op, active: &Active) -> bool {
+pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(
+    warp: &mut Warp,
+    op: &Op,
+    active: &Active,
+) -> bool {
     let registers = &mut warp.registers;
     macro_rules! word1 {
         ($f:expr) => {{
@@ -71,7 +85,11 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warp: &mut Warp, op: &Op, ac
     }
     macro_rules! word3 {
         ($f:expr) => {{
-            let (a, b, c) = (registers.word(op.a), registers.word(op.b), registers.word(op.c));
+            let (a, b, c) = (
+                registers.word(op.a),
+                registers.word(op.b),
+                registers.word(op.c),
+            );
             let mut result = [0u32; 32];
             for i in 0..32 {
                 result[i] = $f(a[i], b[i], c[i]);
@@ -103,7 +121,11 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warp: &mut Warp, op: &Op, ac
     }
     macro_rules! float3 {
         ($f:expr) => {{
-            let (a, b, c) = (registers.float(op.a), registers.float(op.b), registers.float(op.c));
+            let (a, b, c) = (
+                registers.float(op.a),
+                registers.float(op.b),
+                registers.float(op.c),
+            );
             let mut result = [0u32; 32];
             for i in 0..32 {
                 let value: f32 = $f(a[i], b[i], c[i]);
@@ -155,7 +177,11 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warp: &mut Warp, op: &Op, ac
     }
     macro_rules! widen3 {
         ($f:expr) => {{
-            let (a, b, c) = (registers.word(op.a), registers.word(op.b), registers.double(op.c));
+            let (a, b, c) = (
+                registers.word(op.a),
+                registers.word(op.b),
+                registers.double(op.c),
+            );
             let mut result = [0u64; 32];
             for i in 0..32 {
                 result[i] = $f(a[i], b[i], c[i]);
@@ -220,10 +246,17 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warp: &mut Warp, op: &Op, ac
         Code::Mad32 => word3!(|a: u32, b: u32, c: u32| a.wrapping_mul(b).wrapping_add(c)),
         Code::MulHiU32 => word2!(|a: u32, b: u32| (u64::from(a) * u64::from(b) >> 32) as u32),
         Code::MulWideU32 => widen2!(|a: u32, b: u32| u64::from(a) * u64::from(b)),
-        Code::MulWideS32 => widen2!(|a: u32, b: u32| (i64::from(a as i32) * i64::from(b as i32)) as u64),
-        Code::MadWideU32 => widen3!(|a: u32, b: u32, c: u64| (u64::from(a) * u64::from(b)).wrapping_add(c)),
+        Code::MulWideS32 => {
+            widen2!(|a: u32, b: u32| (i64::from(a as i32) * i64::from(b as i32)) as u64)
+        }
+        Code::MadWideU32 => {
+            widen3!(|a: u32, b: u32, c: u64| (u64::from(a) * u64::from(b)).wrapping_add(c))
+        }
         Code::MadWideS32 => {
-            widen3!(|a: u32, b: u32, c: u64| ((i64::from(a as i32) * i64::from(b as i32)) as u64).wrapping_add(c))
+            widen3!(
+                |a: u32, b: u32, c: u64| ((i64::from(a as i32) * i64::from(b as i32)) as u64)
+                    .wrapping_add(c)
+            )
         }
         Code::MinS32 => word2!(|a: u32, b: u32| (a as i32).min(b as i32) as u32),
         Code::MinU32 => word2!(u32::min),
@@ -269,7 +302,9 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warp: &mut Warp, op: &Op, ac
         Code::PredAnd => predicate2!(|a, b| a & b),
         Code::PredOr => predicate2!(|a, b| a | b),
         Code::PredXor => predicate2!(|a, b| a ^ b),
-        Code::PredConst => registers.set_predicate(op.d, active.mask, 0u32.wrapping_sub(op.imm as u32)),
+        Code::PredConst => {
+            registers.set_predicate(op.d, active.mask, 0u32.wrapping_sub(op.imm as u32))
+        }
         Code::SetpEq32 => compare!(word, |a, b| a == b),
         Code::SetpLtS32 => compare!(word, |a: u32, b: u32| (a as i32) < b as i32),
         Code::SetpLeS32 => compare!(word, |a: u32, b: u32| a as i32 <= b as i32),
@@ -289,11 +324,19 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warp: &mut Warp, op: &Op, ac
         Code::SubF32 => float2!(|a: f32, b: f32| value::canonical(a - b)),
         Code::MulF32 => float2!(|a: f32, b: f32| value::canonical(a * b)),
         Code::FmaF32 => float3!(|a: f32, b: f32, c: f32| value::canonical(a.mul_add(b, c))),
-        Code::AddF32Ftz => float2!(|a, b| value::ftz(value::canonical(value::ftz(a) + value::ftz(b)))),
-        Code::SubF32Ftz => float2!(|a, b| value::ftz(value::canonical(value::ftz(a) - value::ftz(b)))),
-        Code::MulF32Ftz => float2!(|a, b| value::ftz(value::canonical(value::ftz(a) * value::ftz(b)))),
+        Code::AddF32Ftz => {
+            float2!(|a, b| value::ftz(value::canonical(value::ftz(a) + value::ftz(b))))
+        }
+        Code::SubF32Ftz => {
+            float2!(|a, b| value::ftz(value::canonical(value::ftz(a) - value::ftz(b))))
+        }
+        Code::MulF32Ftz => {
+            float2!(|a, b| value::ftz(value::canonical(value::ftz(a) * value::ftz(b))))
+        }
         Code::FmaF32Ftz => {
-            float3!(|a, b, c| value::ftz(value::canonical(value::ftz(a).mul_add(value::ftz(b), value::ftz(c)))))
+            float3!(|a, b, c| value::ftz(value::canonical(
+                value::ftz(a).mul_add(value::ftz(b), value::ftz(c))
+            )))
         }
         Code::MinF32 => float2!(value::min),
         Code::MaxF32 => float2!(value::max),
@@ -305,7 +348,8 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warp: &mut Warp, op: &Op, ac
             let (a, b) = (registers.float(op.a), registers.float(op.b));
             let mut result = [0u32; 32];
             for i in 0..32 {
-                result[i] = u32::from(value::f32_to_f16(b[i])) | u32::from(value::f32_to_f16(a[i])) << 16;
+                result[i] =
+                    u32::from(value::f32_to_f16(b[i])) | u32::from(value::f32_to_f16(a[i])) << 16;
             }
             write32::<FULL>(registers, op.d, &result, active);
         }
@@ -313,7 +357,8 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warp: &mut Warp, op: &Op, ac
             let (a, b) = (registers.float(op.a), registers.float(op.b));
             let mut result = [0u32; 32];
             for i in 0..32 {
-                result[i] = u32::from(value::f32_to_bf16(b[i])) | u32::from(value::f32_to_bf16(a[i])) << 16;
+                result[i] =
+                    u32::from(value::f32_to_bf16(b[i])) | u32::from(value::f32_to_bf16(a[i])) << 16;
             }
             write32::<FULL>(registers, op.d, &result, active);
         }

@@ -16,7 +16,11 @@ pub(super) unsafe fn execute<S: Simd>(warp: &mut Warp, op: &Op, active: &Active)
     // f32 operands and result.
     macro_rules! float {
         ($f:expr) => {{
-            let (a, b, c) = (registers.float(op.a), registers.float(op.b), registers.float(op.c));
+            let (a, b, c) = (
+                registers.float(op.a),
+                registers.float(op.b),
+                registers.float(op.c),
+            );
             let mut result = [0u32; 32];
             for i in 0..32 {
                 let value: f32 = $f(a[i], b[i], c[i]);

@@ -3,14 +3,22 @@
 /// NaN results are the canonical NaN: payloads and signs of NaN operands do not come through arithmetic.
 #[inline(always)]
 pub(crate) fn canonical(value: f32) -> f32 {
-    if value.is_nan() { f32::from_bits(0x7fff_ffff) } else { value }
+    if value.is_nan() {
+        f32::from_bits(0x7fff_ffff)
+    } else {
+        value
+    }
 }
 
 /// `.ftz`: subnormals become zeros of the same sign.
 #[inline(always)]
 pub(crate) fn ftz(value: f32) -> f32 {
     let bits = value.to_bits();
-    f32::from_bits(if bits & 0x7f80_0000 == 0 { bits & 0x8000_0000 } else { bits })
+    f32::from_bits(if bits & 0x7f80_0000 == 0 {
+        bits & 0x8000_0000
+    } else {
+        bits
+    })
 }
 
 /// `min.f32`: a NaN operand gives the other one, two give the canonical NaN; -0 is less than +0.

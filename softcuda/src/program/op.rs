@@ -250,7 +250,10 @@ pub enum ReduxKind {
 
 /// A `.sync` warp operation: the lanes of `mask` take part together. Side table.
 #[derive(Clone, Debug)]
-#[allow(missing_docs, reason = "fields are slots named as PTX names its operands; p and source are predicates")]
+#[allow(
+    missing_docs,
+    reason = "fields are slots named as PTX names its operands; p and source are predicates"
+)]
 pub enum WarpOperation {
     /// `shfl.sync`: d slot, p predicate, a, b, c slots.
     Shuffle {
