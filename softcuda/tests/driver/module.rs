@@ -263,6 +263,111 @@ fn what_is_no_module_is_refused() {
 }
 
 #[test]
+fn fatbins_load_and_tell_the_registers_of_the_code_for_the_chip() {
+    // PTX for compute_80, code for sm_80 and sm_90a.
+    for fatbin in [
+        include_bytes!("../container/default.fatbin").as_slice(),
+        include_bytes!("../container/size.fatbin"),
+        include_bytes!("../container/speed.fatbin"),
+        include_bytes!("../container/none.fatbin"),
+    ] {
+        for (ordinal, architecture) in [(0, 80), (1, 80), (2, 90)] {
+            let context = context(ordinal);
+            let module = context
+                .load_module(Ptx::from_binary(fatbin.to_vec()))
+                .unwrap();
+            let heavy = module.load_function("heavy").unwrap();
+            assert_eq!(heavy.num_regs().unwrap(), 32);
+            assert_eq!(heavy.local_size_bytes().unwrap(), 40);
+            assert_eq!(heavy.binary_version().unwrap(), architecture);
+            assert_eq!(heavy.max_threads_per_block().unwrap(), 128);
+            assert_eq!(heavy.shared_size_bytes().unwrap(), 16 * 17 * 4);
+            assert_eq!(heavy.const_size_bytes().unwrap(), 64);
+
+            let plain = module.load_function("plain").unwrap();
+            assert_eq!(plain.num_regs().unwrap(), 8);
+            let stream = context.default_stream();
+            let mut values = stream.clone_htod(&[1.0f32, 2.0, 3.0]).unwrap();
+            use cudarc::driver::{LaunchConfig, PushKernelArg};
+            // SAFETY: the parameters are those of the kernel.
+            unsafe {
+                stream
+                    .launch_builder(&plain)
+                    .arg(&mut values)
+                    .arg(&3i32)
+                    .launch(LaunchConfig::for_num_elems(3))
+            }
+            .unwrap();
+            assert_eq!(stream.clone_dtoh(&values).unwrap(), [3.0, 5.0, 7.0]);
+        }
+    }
+}
+
+#[test]
+fn a_fatbin_is_found_behind_the_wrapper_of_host_code() {
+    #[repr(C)]
+    struct Wrapper {
+        magic: u32,
+        version: u32,
+        fatbin: *const u8,
+        unused: *const u8,
+    }
+    let context = context(0);
+    context.bind_to_thread().unwrap();
+    let fatbin = include_bytes!("../container/default.fatbin");
+    let mut wrapper = Wrapper {
+        magic: 0x4662_43b1,
+        version: 1,
+        fatbin: fatbin.as_ptr(),
+        unused: ptr::null(),
+    };
+    let mut module = ptr::null_mut();
+    let mut function = ptr::null_mut();
+    // SAFETY: valid pointers; null is refused.
+    unsafe {
+        sys::cuModuleLoadFatBinary(&mut module, (&raw const wrapper).cast())
+            .result()
+            .unwrap();
+        sys::cuModuleGetFunction(&mut function, module, c"heavy".as_ptr())
+            .result()
+            .unwrap();
+        sys::cuModuleUnload(module).result().unwrap();
+        wrapper.fatbin = ptr::null();
+        assert_eq!(
+            sys::cuModuleLoadFatBinary(&mut module, (&raw const wrapper).cast()),
+            CUresult::CUDA_ERROR_INVALID_VALUE
+        );
+    }
+    assert!(wrapper.magic != 0 && wrapper.version == 1 && wrapper.unused.is_null());
+}
+
+#[test]
+fn a_fatbin_without_ptx_for_the_chip_says_what_it_holds() {
+    let context = context(0);
+    let mut fatbin = include_bytes!("../container/none.fatbin").to_vec();
+    // The entries start behind the header of 16 bytes; the kind of the PTX (1) becomes one that nobody knows.
+    let entries = softcuda::container::fatbin::read(&fatbin).unwrap();
+    let text = entries
+        .iter()
+        .find(|entry| !entry.payload.starts_with(b"\x7fELF"))
+        .unwrap();
+    let start = fatbin
+        .windows(text.payload.len())
+        .position(|window| window == text.payload.as_slice())
+        .unwrap();
+    let header = (0..start)
+        .rev()
+        .find(|at| fatbin[*at..*at + 4] == [1, 0, 1, 1])
+        .unwrap();
+    fatbin[header] = 77;
+    let result = context.load_module(Ptx::from_binary(fatbin));
+    assert_eq!(
+        result.map(drop).unwrap_err().0,
+        CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU
+    );
+}
+
+#[test]
 fn a_module_that_goes_gives_its_memory_back() {
     let context = context(1);
     let big =
