@@ -21,6 +21,7 @@
 //! the command line share, `bundled-nvcc` fetches NVIDIA's compiler when the build finds none.
 
 pub mod attention;
+mod check;
 mod device;
 mod dtype;
 pub mod embedded;

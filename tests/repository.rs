@@ -25,7 +25,9 @@ fn assert_none(findings: Vec<String>) {
 
 #[test]
 fn every_op_has_one_name_in_five_places() {
-    let listed: Vec<String> = vec![];
+    let listed: Vec<String> = llm_kernels::verify::ops()
+        .map(|op| op.path.to_owned())
+        .collect();
     assert_none(rules::one_name(&repository(), &listed));
 }
 
@@ -62,4 +64,9 @@ fn the_workspace_is_built_and_tested_as_a_whole() {
 #[test]
 fn the_continuous_check_runs_the_command_of_the_readme() {
     assert_none(manifests::continuous_check(&repository()));
+}
+
+#[test]
+fn the_program_in_the_readme_is_an_example_that_compiles() {
+    assert_none(manifests::readme_example(&repository()));
 }

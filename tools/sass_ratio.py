@@ -8,10 +8,9 @@
 The main loop is the innermost loop of the machine code that holds HMMA. Printed are the instructions on ways once round
 it, over the HMMA that the way executes (every one of ours is needed: check it against `needed`, from the tile sizes):
 
-    steady    the shortest way: a full tile in which no row's maximum moves (no mask, no rescaling)
-    rescaled  the longest way that does not pass a block only masked or cut tiles use: a full tile in which every row's
-              maximum moves, found as the longest way through the blocks between the warp vote and its join
-    static    all instructions of the loop, masks and partial copies too
+    steady    the shortest way that starts the next tile's copies: a full tile in which no maximum moves
+    rescaled  the longest way that adds no masks to it: a full tile in which every row's maximum moves
+    static    all instructions of the loop, masks too
 
 NOP and instructions predicated off for good (@!PT) are not counted. Registers and local-memory instructions (LDL, STL:
 spills) are those of the whole kernel.
@@ -135,13 +134,14 @@ def report(name, lines, needed):
         return
     local = count(blocks, blocks, "LDL") + count(blocks, blocks, "STL")
     all_ways = [(count(blocks, way), way) for way in ways(blocks, header, loop)]
-    steady = min(all_ways)
-    # Blocks that a rescaling way adds to the steady one hold shuffles, multiplications and exponentials, and neither
-    # comparisons of integers (masks) nor copies (cut tiles).
+    copies = max(count(blocks, way, "LDGSTS") for _, way in all_ways)
+    steady = min(way for way in all_ways if count(blocks, way[1], "LDGSTS") == copies)
+    # What rescaling adds are shuffles, multiplications and exponentials; masks compare integers and select.
     def plain(way):
         added = set(way) - set(steady[1])
-        return not any(count(blocks, added, kind) for kind in ("LDGSTS", "FSEL", "ISETP"))
-    rescaled = max(w for w in all_ways if plain(w[1]))
+        return not any(count(blocks, added, kind) for kind in ("FSEL", "ISETP"))
+
+    rescaled = max(way for way in all_ways if plain(way[1]))
     static = count(blocks, loop)
     tensor = count(blocks, steady[1], "HMMA")
     mix = collections.Counter(i.split(".")[0] for n in steady[1] for i in blocks[n].instructions)

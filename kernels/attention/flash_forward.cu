@@ -3,9 +3,9 @@
 //   q: [b, s_q, h_q, d]   k, v: [b, s_k, h_kv, d]   out: [b, s_q, h_q, d]   lse: [b, h_q, s_q] f32, natural logarithm
 //
 // Block: kBlockM queries of one head; visits the tiles of kBlockN keys that its queries see, from last to first.
-// Warp:  kRowTiles * 16 queries, all keys of a tile. Lane: rows lane / 4 (+ 8), columns 2 (lane % 4) (+ 1) of each 16x8.
-// Scores, powers' sums and output accumulate in f32; powers are rounded to the element type for P V.
-// Memory: q once, k and v once per block, out and lse once. Derivation: src/attention/flash_forward/README.md
+// Warp:  kRowTiles * 16 queries, all keys of a tile. Lane: rows lane / 4 (+ 8), columns 2 (lane % 4) (+ 1) of each
+// 16x8. Scores, powers' sums and output accumulate in f32; powers are rounded to the element type for P V. Memory: q
+// once, k and v once per block, out and lse once. Derivation: src/attention/flash_forward/README.md
 #include <cfloat>
 #include <cstddef>
 #include <cstdint>
@@ -23,11 +23,11 @@ namespace llm_kernels {
 // Mirrored in Rust: src/attention/flash_forward/.
 struct FlashForwardParams {
   SequenceTensor q, k, v, out;
-  float* lse;               // Contiguous.
+  float* lse;               // Contiguous; null when it is not wanted.
   int32_t s_q, s_k;         // At most 2^29; s_q >= 1.
   int32_t h_q, h_kv;        // h_q is a multiple of h_kv.
   int32_t num_query_tiles;  // ceil(s_q / kBlockM).
-  int32_t window_left;      // -1: no limit; at most 2^29.
+  int32_t window_left;      // -1: no limit; else at most 2^29.
   int32_t window_right;     // Likewise; 0 when causal.
   float scale_log2;         // Softmax scale times log2(e), finite, of either sign.
 };
@@ -49,7 +49,7 @@ struct FlashForwardTraits {
   static_assert(kHeadDimV <= kHeadDim, "the output is staged where q was");
 
   // First row in the tile of the warp of `thread`.
-  static __device__ __forceinline__ int warp_row(int thread) { return thread / 32 * (kRowTiles * 16); }
+  static __device__ __forceinline__ int warp_row(unsigned thread) { return thread / 32 * (kRowTiles * 16); }
 
   using QTile = SharedTile<kBlockM, kHeadDim>;
   using KTile = SharedTile<kBlockN, kHeadDim>;
@@ -78,8 +78,8 @@ struct BlockCoordinates {
 
 // scores = q k^T for this warp's rows and one tile of keys.
 template <typename Traits, int kScoreTiles>
-__device__ __forceinline__ void multiply_query_key(float (&scores)[Traits::kRowTiles][kScoreTiles][4], uint32_t q_address,
-                                                   uint32_t k_address) {
+__device__ __forceinline__ void multiply_query_key(float (&scores)[Traits::kRowTiles][kScoreTiles][4],
+                                                   uint32_t q_address, uint32_t k_address) {
 #pragma unroll
   for (int i = 0; i < Traits::kRowTiles; ++i) {
 #pragma unroll
@@ -99,8 +99,7 @@ __device__ __forceinline__ void multiply_query_key(float (&scores)[Traits::kRowT
       k.load_n_by_k(Traits::KTile::block_address(k_address, j, depth));
 #pragma unroll
       for (int i = 0; i < Traits::kRowTiles; ++i) {
-        mma<typename Traits::T>(scores[i][2 * j], q[i], k.b[0]);
-        mma<typename Traits::T>(scores[i][2 * j + 1], q[i], k.b[1]);
+        mma<typename Traits::T>(scores[i][2 * j], scores[i][2 * j + 1], q[i], k);
       }
     }
   }
@@ -124,8 +123,7 @@ __device__ __forceinline__ void multiply_power_value(float (&output)[Traits::kRo
       v.load_k_by_n(Traits::VTile::block_address(v_address, depth, j));
 #pragma unroll
       for (int i = 0; i < Traits::kRowTiles; ++i) {
-        mma<typename Traits::T>(output[i][2 * j], p[i], v.b[0]);
-        mma<typename Traits::T>(output[i][2 * j + 1], p[i], v.b[1]);
+        mma<typename Traits::T>(output[i][2 * j], output[i][2 * j + 1], p[i], v);
       }
     }
   }
@@ -150,8 +148,8 @@ __device__ __forceinline__ void store_output(const FlashForwardParams& params,
                                              OnlineSoftmax<Traits::kRowTiles>& softmax, typename Traits::OutTile tile) {
   using T = typename Traits::T;
   const BlockCoordinates block(params);
-  const int thread = ptx::thread_index();
-  const int lane = thread % 32;
+  const unsigned thread = ptx::thread_index();
+  const unsigned lane = thread % 32;
   const int warp_row = Traits::warp_row(thread);
   const int query_first = block.query_tile * Traits::kBlockM;
   softmax.finish();
@@ -167,10 +165,11 @@ __device__ __forceinline__ void store_output(const FlashForwardParams& params,
       for (int j = 0; j < kOutputTiles; ++j) {
         const float left = empty ? 0.0f : output[i][j][2 * h] * inverse;
         const float right = empty ? 0.0f : output[i][j][2 * h + 1] * inverse;
-        const uint32_t address = tile.chunk_address(row, j % 8) + (j / 8) * Traits::OutTile::kPanelBytes + (lane % 4) * 4;
+        const uint32_t address =
+            tile.chunk_address(row, j % 8) + (j / 8) * Traits::OutTile::kPanelBytes + (lane % 4) * 4;
         ptx::st_shared_4(address, T::pack(left, right));
       }
-      if (lane % 4 == 0 && query_first + row < params.s_q) {
+      if (params.lse != nullptr && lane % 4 == 0 && query_first + row < params.s_q) {
         const int64_t offset = row_offset(block.batch, block.head, query_first + row, params.h_q, params.s_q);
         params.lse[offset] = softmax.log_sum_exp(i, h);
       }
@@ -186,7 +185,7 @@ __device__ __forceinline__ void store_output(const FlashForwardParams& params,
 #pragma unroll
       for (int panel = 0; panel < Traits::OutTile::kPanels; ++panel) {
         const uint4 chunk = ptx::ld_shared_16(tile.chunk_address(row, lane % 8) + panel * Traits::OutTile::kPanelBytes);
-        *reinterpret_cast<uint4*>(out + panel * 64) = chunk;
+        ptx::st_global_16(out + panel * 64, chunk);
       }
     }
   }
@@ -201,8 +200,8 @@ __device__ __forceinline__ void flash_forward(const FlashForwardParams& params) 
   const typename Traits::KTile k_tile{q_tile.base + Traits::QTile::kBytes};
   const typename Traits::VTile v_tile{k_tile.base + Traits::KTile::kBytes};
 
-  const int thread = ptx::thread_index();
-  const int lane = thread % 32;
+  const unsigned thread = ptx::thread_index();
+  const unsigned lane = thread % 32;
   const BlockCoordinates block(params);
   const int query_first = block.query_tile * Traits::kBlockM;
   const int query_last = min(query_first + Traits::kBlockM, params.s_q) - 1;
@@ -221,12 +220,15 @@ __device__ __forceinline__ void flash_forward(const FlashForwardParams& params) 
     TileLoader<Traits::kBlockN, Traits::kHeadDimV, Traits::kThreads> v_loader(
         v_tile, params.v.row<T>(block.batch, key_first, block.kv_head), params.v.sequence_stride, thread);
 
+    // Only these first tiles can reach past the last query or key.
     q_loader.load_cut(params.s_q - query_first);
     commit_copies();
     k_loader.load_cut(params.s_k - key_first);
     commit_copies();
+    v_loader.load_cut(params.s_k - key_first);
+    commit_copies();
     if (params.scale_log2 < 0.0f) {
-      wait_for_copies<1>();
+      wait_for_copies<2>();
       negate_own_copies<Traits>(q_tile, q_loader.destination);
     }
     // Not 0, so that a masked score of -inf stays -inf when scaled.
@@ -235,34 +237,36 @@ __device__ __forceinline__ void flash_forward(const FlashForwardParams& params) 
     const uint32_t k_address = k_tile.ldmatrix_address_n_by_k(lane);
     const uint32_t v_address = v_tile.ldmatrix_address(lane);
 
+    wait_for_copies<1>();
+    __syncthreads();
+    int remaining = tiles.last - tiles.first;
 #pragma unroll 1
-    for (int tile = tiles.last; tile >= tiles.first; --tile) {
-      // K is here, and V of the tile before has been read by all: its place is free.
-      wait_for_copies();
-      __syncthreads();
-      // Only the first tile visited can reach past the last key.
-      if (tile == tiles.last) {
-        v_loader.load_cut(params.s_k - key_first);
-      } else {
-        v_loader.load();
-      }
-      commit_copies();
-
+    while (true) {
+      // K of this tile is here; V of it is on the way.
       float scores[kRowTiles][Traits::kBlockN / 8][4];
       multiply_query_key<Traits>(scores, q_address, k_address);
 
       // V is here, and K has been read by all: the next K comes in under softmax and P V.
       wait_for_copies();
       __syncthreads();
-      if (tile > tiles.first) k_loader.load();
+      if (remaining > 0) k_loader.load();
       commit_copies();
 
+      const int tile = tiles.first + remaining;
       if (!tiles.is_full(tile)) {
-        const int thread = ptx::thread_index();
+        const unsigned thread = ptx::thread_index();
         apply_mask(scores, mask, query_first + Traits::warp_row(thread), tile * Traits::kBlockN, thread % 32);
       }
       softmax.update(scores, output, scale_log2);
       multiply_power_value<Traits>(output, scores, v_address);
+      if (remaining == 0) break;
+
+      // The next K is here, and V has been read by all: the next V comes in under Q K^T.
+      --remaining;
+      wait_for_copies();
+      __syncthreads();
+      v_loader.load();
+      commit_copies();
     }
   }
   store_output<Traits>(params, output, softmax, typename Traits::OutTile{q_tile.base});
@@ -271,14 +275,16 @@ __device__ __forceinline__ void flash_forward(const FlashForwardParams& params) 
 }  // namespace llm_kernels
 
 // Name, element type, head dim, kBlockM, kBlockN, warps, blocks per multiprocessor, dynamic shared bytes.
-#define FLASH_FORWARD_INSTANCE(NAME, T, D, M, N, WARPS, BLOCKS, SHARED)                                                      \
-  static_assert(llm_kernels::FlashForwardTraits<llm_kernels::T, D, D, M, N, WARPS>::kSharedBytes == SHARED, "mirrored in Rust"); \
-  extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS) NAME(const __grid_constant__ llm_kernels::FlashForwardParams params) { \
-    llm_kernels::flash_forward<llm_kernels::FlashForwardTraits<llm_kernels::T, D, D, M, N, WARPS>>(params);                 \
+#define FLASH_FORWARD_INSTANCE(NAME, T, D, M, N, WARPS, BLOCKS, SHARED)                                     \
+  static_assert(llm_kernels::FlashForwardTraits<llm_kernels::T, D, D, M, N, WARPS>::kSharedBytes == SHARED, \
+                "mirrored in Rust");                                                                        \
+  extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS)                                          \
+      NAME(const __grid_constant__ llm_kernels::FlashForwardParams params) {                                \
+    llm_kernels::flash_forward<llm_kernels::FlashForwardTraits<llm_kernels::T, D, D, M, N, WARPS>>(params); \
   }
 
-FLASH_FORWARD_INSTANCE(flash_forward_f16_d64, f16, 64, 128, 64, 4, 2, 32768)
-FLASH_FORWARD_INSTANCE(flash_forward_bf16_d64, bf16, 64, 128, 64, 4, 2, 32768)
+FLASH_FORWARD_INSTANCE(flash_forward_f16_d64, f16, 64, 128, 128, 4, 2, 49152)
+FLASH_FORWARD_INSTANCE(flash_forward_bf16_d64, bf16, 64, 128, 128, 4, 2, 49152)
 FLASH_FORWARD_INSTANCE(flash_forward_f16_d128, f16, 128, 128, 64, 4, 2, 65536)
 FLASH_FORWARD_INSTANCE(flash_forward_bf16_d128, bf16, 128, 128, 64, 4, 2, 65536)
 FLASH_FORWARD_INSTANCE(flash_forward_f16_d256, f16, 256, 64, 32, 4, 2, 65536)

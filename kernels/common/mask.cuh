@@ -1,8 +1,8 @@
 // Which keys a query sees: sequence end, causal mask and sliding window, aligned bottom-right.
 //
-// Query i stands at position p = i + (s_k - s_q) of the keys and sees key j when p - window_left <= j <= p + window_right
-// and 0 <= j < s_k. A window of -1 is no limit; causal is window_right = 0. Lengths and windows are at most 2^29, so
-// that no sum here leaves 32 bits.
+// Query i stands at position p = i + (s_k - s_q) of the keys and sees key j when p - window_left <= j <= p +
+// window_right and 0 <= j < s_k. A window of -1 is no limit; causal is window_right = 0. Lengths and windows are at
+// most 2^29, so that no sum here leaves 32 bits.
 #pragma once
 
 #include <math_constants.h>
@@ -42,8 +42,8 @@ struct KeyMask {
 // The tiles of `kBlockN` keys that a block of queries visits, and which of them every query sees whole.
 template <int kBlockN>
 struct KeyTiles {
-  int first, last;             // Visited tiles, both included; last < first when there is none.
-  int full_first, full_last;   // Tiles that need no mask.
+  int first, last;            // Visited tiles, both included; last < first when there is none.
+  int full_first, full_last;  // Tiles that need no mask.
 
   // For queries `query_first` to `query_last`, both included.
   __device__ __forceinline__ KeyTiles(const KeyMask& mask, int query_first, int query_last) {
@@ -60,8 +60,8 @@ struct KeyTiles {
 // Sets the scores of unseen keys to -inf. The accumulator columns start at key `key_first`, the rows at query
 // `query_first` (each lane adds its own part).
 template <int kRowTiles, int kScoreTiles>
-__device__ __forceinline__ void apply_mask(float (&scores)[kRowTiles][kScoreTiles][4], const KeyMask& mask, int query_first,
-                                           int key_first, int lane) {
+__device__ __forceinline__ void apply_mask(float (&scores)[kRowTiles][kScoreTiles][4], const KeyMask& mask,
+                                           int query_first, int key_first, unsigned lane) {
   // In the tile's own numbering nothing here is the same for every tile, so that the compiler does not keep it in
   // registers all through a loop that needs them.
   const KeyMask tile_mask = mask.from(key_first);

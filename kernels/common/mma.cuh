@@ -30,37 +30,31 @@ struct FragmentA {
   }
 };
 
-// Two neighbouring 16x8 operands B: columns n = 0-7 and 8-15, depth k = 0-15.
+// Two neighbouring 16x8 operands B: columns 0-7 in b[0], b[1] and columns 8-15 in b[2], b[3].
 struct FragmentB {
-  uint32_t b[2][2];  // [column half][depth half]
+  uint32_t b[4];
 
   // From a 16x16 block stored as [n][k] (k contiguous), as K in Q K^T; from SharedTile::ldmatrix_address_n_by_k.
-  __device__ __forceinline__ void load_n_by_k(uint32_t address) {
-    uint32_t r[4];
-    ptx::ldmatrix_x4(r, address);
-    b[0][0] = r[0], b[0][1] = r[1], b[1][0] = r[2], b[1][1] = r[3];
-  }
+  __device__ __forceinline__ void load_n_by_k(uint32_t address) { ptx::ldmatrix_x4(b, address); }
 
   // From a 16x16 block stored as [k][n] (n contiguous), as V in P V; from SharedTile::ldmatrix_address.
-  __device__ __forceinline__ void load_k_by_n(uint32_t address) {
-    uint32_t r[4];
-    ptx::ldmatrix_x4_trans(r, address);
-    b[0][0] = r[0], b[0][1] = r[1], b[1][0] = r[2], b[1][1] = r[3];
-  }
+  __device__ __forceinline__ void load_k_by_n(uint32_t address) { ptx::ldmatrix_x4_trans(b, address); }
 };
 
-// c += A B for T = f16 or bf16, where B is one half of a FragmentB.
+// left += A B of columns 0-7, right += A B of columns 8-15, for T = f16 or bf16.
 template <typename T>
-__device__ __forceinline__ void mma(float (&c)[4], const FragmentA& a, const uint32_t (&b)[2]);
+__device__ __forceinline__ void mma(float (&left)[4], float (&right)[4], const FragmentA& a, const FragmentB& b);
 
 template <>
-__device__ __forceinline__ void mma<f16>(float (&c)[4], const FragmentA& a, const uint32_t (&b)[2]) {
-  ptx::mma_m16n8k16_f16(c, a.a, b[0], b[1]);
+__device__ __forceinline__ void mma<f16>(float (&left)[4], float (&right)[4], const FragmentA& a, const FragmentB& b) {
+  ptx::mma_m16n8k16_f16(left, a.a, b.b[0], b.b[1]);
+  ptx::mma_m16n8k16_f16(right, a.a, b.b[2], b.b[3]);
 }
 
 template <>
-__device__ __forceinline__ void mma<bf16>(float (&c)[4], const FragmentA& a, const uint32_t (&b)[2]) {
-  ptx::mma_m16n8k16_bf16(c, a.a, b[0], b[1]);
+__device__ __forceinline__ void mma<bf16>(float (&left)[4], float (&right)[4], const FragmentA& a, const FragmentB& b) {
+  ptx::mma_m16n8k16_bf16(left, a.a, b.b[0], b.b[1]);
+  ptx::mma_m16n8k16_bf16(right, a.a, b.b[2], b.b[3]);
 }
 
 }  // namespace llm_kernels

@@ -1,7 +1,7 @@
 // Asynchronous copies of tiles from global to swizzled shared memory.
 //
-// The rule of use: a thread waits for its own copies (`wait_for_copies`), then a barrier shows them to the others; and a
-// barrier stands between the last read of a tile and the next copy into it. Both may be one barrier.
+// The rule of use: a thread waits for its own copies (`wait_for_copies`), then a barrier shows them to the others; and
+// a barrier stands between the last read of a tile and the next copy into it. Both may be one barrier.
 #pragma once
 
 #include <cstdint>
@@ -37,7 +37,7 @@ struct TileLoader {
 
   // `first_row` points at row 0 of the tile to be copied first; `row_stride` is in elements.
   template <typename T>
-  __device__ __forceinline__ TileLoader(Tile tile, const T* first_row, int64_t row_stride, int thread) {
+  __device__ __forceinline__ TileLoader(Tile tile, const T* first_row, int64_t row_stride, unsigned thread) {
     static_assert(sizeof(T) == 2, "16-bit elements");
     const int chunk = thread & 7;
     row = thread >> 3;
@@ -50,7 +50,7 @@ struct TileLoader {
   __device__ __forceinline__ void load() {
     const char* from = source;
 #pragma unroll
-    for (int pass = 0; pass < kRows / kRowsPerPass; ++pass, from += pass_bytes) {
+    for (int pass = 0; pass < kRows / kRowsPerPass; ++pass, from = ptx::opaque(from + pass_bytes)) {
 #pragma unroll
       for (int panel = 0; panel < Tile::kPanels; ++panel) {
         ptx::cp_async_16(destination + pass * kRowsPerPass * 128 + panel * Tile::kPanelBytes, from + panel * 128);
@@ -63,13 +63,13 @@ struct TileLoader {
   __device__ __forceinline__ void load_cut(int valid_rows) {
     const char* from = source;
 #pragma unroll
-    for (int pass = 0; pass < kRows / kRowsPerPass; ++pass, from += pass_bytes) {
+    for (int pass = 0; pass < kRows / kRowsPerPass; ++pass, from = ptx::opaque(from + pass_bytes)) {
       // With 0 source bytes nothing is read, wherever the address lies.
       const uint32_t source_bytes = pass * kRowsPerPass + row < valid_rows ? 16 : 0;
 #pragma unroll
       for (int panel = 0; panel < Tile::kPanels; ++panel) {
-        ptx::cp_async_16_zero_fill(destination + pass * kRowsPerPass * 128 + panel * Tile::kPanelBytes, from + panel * 128,
-                                   source_bytes);
+        ptx::cp_async_16_zero_fill(destination + pass * kRowsPerPass * 128 + panel * Tile::kPanelBytes,
+                                   from + panel * 128, source_bytes);
       }
     }
     source -= pass_bytes * (kRows / kRowsPerPass);

@@ -17,8 +17,8 @@ __device__ __forceinline__ uint32_t shared_address(const void* pointer) {
 
 // threadIdx.x, read anew at every call. Code after a long loop that calls this, rather than to use a value from before
 // it, costs no register through the loop.
-__device__ __forceinline__ int thread_index() {
-  int index;
+__device__ __forceinline__ unsigned thread_index() {
+  unsigned index;
   asm volatile("mov.u32 %0, %%tid.x;" : "=r"(index));
   return index;
 }
@@ -30,16 +30,25 @@ __device__ __forceinline__ unsigned block_index() {
   return index;
 }
 
+// `pointer`, from where the compiler cannot know: it then adds to it step by step, where it would rather multiply a
+// step anew for every use. No instruction.
+__device__ __forceinline__ const char* opaque(const char* pointer) {
+  asm volatile("" : "+l"(pointer));
+  return pointer;
+}
+
 // --- Asynchronous copies ---------------------------------------------------------------------------------------------
 
 // Copies 16 bytes from global to shared memory, past L1. Both addresses are multiples of 16.
 __device__ __forceinline__ void cp_async_16(uint32_t shared, const void* global) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared), "l"(__cvta_generic_to_global(global)) : "memory");
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared), "l"(__cvta_generic_to_global(global))
+               : "memory");
 }
 
 // As above, but reads only `bytes` (0 to 16) of the source and fills the rest of the destination with zeros.
 __device__ __forceinline__ void cp_async_16_zero_fill(uint32_t shared, const void* global, uint32_t bytes) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(__cvta_generic_to_global(global)), "r"(bytes)
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(__cvta_generic_to_global(global)),
+               "r"(bytes)
                : "memory");
 }
 
@@ -83,7 +92,8 @@ __device__ __forceinline__ uint4 ld_shared_16(uint32_t address) {
 
 // Stores 16 bytes; the address is a multiple of 16.
 __device__ __forceinline__ void st_shared_16(uint32_t address, uint4 value) {
-  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(value.x), "r"(value.y), "r"(value.z), "r"(value.w)
+  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(value.x), "r"(value.y), "r"(value.z),
+               "r"(value.w)
                : "memory");
 }
 
@@ -92,18 +102,29 @@ __device__ __forceinline__ void st_shared_4(uint32_t address, uint32_t value) {
   asm volatile("st.shared.b32 [%0], %1;" ::"r"(address), "r"(value) : "memory");
 }
 
+// --- Global memory ---------------------------------------------------------------------------------------------------
+
+// Stores 16 bytes; the address is a multiple of 16.
+__device__ __forceinline__ void st_global_16(void* global, uint4 value) {
+  asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(global)), "r"(value.x),
+               "r"(value.y), "r"(value.z), "r"(value.w)
+               : "memory");
+}
+
 // --- Tensor cores ----------------------------------------------------------------------------------------------------
 
 // D = A B + D with A 16x16 (row major), B 16x8 (column major) of f16 and D 16x8 of f32; the whole warp takes part.
 __device__ __forceinline__ void mma_m16n8k16_f16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+      "%3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 // As above for bf16.
 __device__ __forceinline__ void mma_m16n8k16_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+      "%3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }

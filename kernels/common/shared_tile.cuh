@@ -1,9 +1,10 @@
 // Tiles of 16-bit elements in shared memory, swizzled so that no access below has a bank conflict.
 //
-// A tile of kRows x kColumns is stored as panels of 64 columns: panel p holds columns 64 p to 64 p + 63 as kRows rows of
-// 128 bytes, so a row of a panel spans the 32 banks once. Within it, the 16-byte chunk c lies at position c ^ (row % 8).
-// Any 8 consecutive rows at one c, and any 8 chunks of one row, then cover all banks exactly once. These are the phases
-// of ldmatrix, of 16-byte stores (cp.async) and loads; 4-byte stores of an accumulator (8 rows x 4 words) fit as well.
+// A tile of kRows x kColumns is stored as panels of 64 columns: panel p holds columns 64 p to 64 p + 63 as kRows rows
+// of 128 bytes, so a row of a panel spans the 32 banks once. Within it, the 16-byte chunk c lies at position c ^ (row %
+// 8). Any 8 consecutive rows at one c, and any 8 chunks of one row, then cover all banks exactly once. These are the
+// phases of ldmatrix, of 16-byte stores (cp.async) and loads; 4-byte stores of an accumulator (8 rows x 4 words) fit as
+// well.
 //
 // Since the swizzle depends on row % 8 alone, a step of 16 rows or of a panel is a constant, which the compiler folds
 // into the immediate offset of the instruction: the addresses of a whole tile need four registers.
@@ -28,13 +29,15 @@ struct SharedTile {
     return base + row * 128 + ((chunk ^ (row & 7)) << 4);
   }
 
-  // This lane's address for ldmatrix.x4 of the 16x16 block at (0, 0), in the order of matrices that operand A needs, and
-  // B of a block stored as [k][n]: (rows 0-7, columns 0-7), (8-15, 0-7), (0-7, 8-15), (8-15, 8-15).
-  __device__ __forceinline__ uint32_t ldmatrix_address(int lane) const { return chunk_address(lane & 15, lane >> 4); }
+  // This lane's address for ldmatrix.x4 of the 16x16 block at (0, 0), in the order of matrices that operand A needs,
+  // and B of a block stored as [k][n]: (rows 0-7, columns 0-7), (8-15, 0-7), (0-7, 8-15), (8-15, 8-15).
+  __device__ __forceinline__ uint32_t ldmatrix_address(unsigned lane) const {
+    return chunk_address(lane & 15, lane >> 4);
+  }
 
   // Likewise in the order that operand B of a block stored as [n][k] needs, so that the two registers of each half are
   // neighbours: (rows 0-7, columns 0-7), (0-7, 8-15), (8-15, 0-7), (8-15, 8-15).
-  __device__ __forceinline__ uint32_t ldmatrix_address_n_by_k(int lane) const {
+  __device__ __forceinline__ uint32_t ldmatrix_address_n_by_k(unsigned lane) const {
     return chunk_address((lane & 7) + ((lane >> 4) << 3), (lane >> 3) & 1);
   }
 

@@ -3,7 +3,7 @@
 // For every row the state holds a reference r, in units of the exponent (score * scale_log2), and sum = sum of
 // 2^(score * scale_log2 - r) over the columns this lane has seen. Any r gives the same softmax; it only has to keep the
 // powers in range. So r follows the row's maximum lazily: it moves, and sum and output are rescaled, only when a score
-// exceeds it by more than 2^kSlack, which after the first tiles is rare. A row's result depends on that row alone.
+// exceeds it by more than kSlack, which after the first tiles is rare. A row's result depends on that row alone.
 //
 // NaN: max ignores it, so it never moves r, and the power of a NaN score is NaN: exactly its row becomes NaN.
 // -inf (masked): its power is 0, and a row of nothing else keeps sum = 0.
@@ -21,10 +21,10 @@ namespace llm_kernels {
 // State of kRowTiles x 16 rows of a warp; index [i][h] is row 16 i + 8 h + lane / 4, as in accumulators.
 template <int kRowTiles>
 struct OnlineSoftmax {
-  // Powers reach 2^kSlack at most: far inside f16's range, and 2^-24 of it is still above f32's rounding.
+  // Powers reach 2^kSlack at most, far inside f16's range.
   static constexpr float kSlack = 8.0f;
 
-  float reference[kRowTiles][2];  // r above; -inf before the first score.
+  float reference[kRowTiles][2];  // r above. Before the first score -FLT_MAX: 2^(-inf - r) is then 0 and not NaN.
   float sum[kRowTiles][2];        // Of this lane's columns.
 
   __device__ __forceinline__ OnlineSoftmax() {
@@ -32,7 +32,7 @@ struct OnlineSoftmax {
     for (int i = 0; i < kRowTiles; ++i) {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        reference[i][h] = -CUDART_INF_F;
+        reference[i][h] = -FLT_MAX;
         sum[i][h] = 0.0f;
       }
     }
@@ -63,13 +63,11 @@ struct OnlineSoftmax {
     for (int i = 0; i < kRowTiles; ++i) {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        // A finite stand-in where there was no score yet: 2^(-inf - r) is then 0 and not NaN.
-        const float r = fmaxf(reference[i][h], -FLT_MAX);
 #pragma unroll
         for (int j = 0; j < kScoreTiles; ++j) {
 #pragma unroll
           for (int e = 2 * h; e < 2 * h + 2; ++e) {
-            const float power = ptx::ex2_approx_ftz(__fmaf_rn(scores[i][j][e], scale_log2, -r));
+            const float power = ptx::ex2_approx_ftz(__fmaf_rn(scores[i][j][e], scale_log2, -reference[i][h]));
             scores[i][j][e] = power;
             sum[i][h] += power;
           }
@@ -78,7 +76,8 @@ struct OnlineSoftmax {
     }
   }
 
-  // Whether `maximum` exceeds the reference by more than the slack. Not so for -inf, NaN, and once the reference is +inf.
+  // Whether `maximum` exceeds the reference by more than the slack. Not so for -inf, NaN, and once the reference is
+  // +inf.
   __device__ __forceinline__ bool must_move(float maximum, int i, int h, float scale_log2) const {
     return __fmaf_rn(maximum, scale_log2, -reference[i][h]) > kSlack;
   }
@@ -92,16 +91,16 @@ struct OnlineSoftmax {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         const float maximum = quad_max(lane_maximum[i][h]);
-        if (must_move(maximum, i, h, scale_log2)) {
-          const float moved = maximum * scale_log2;
-          const float factor = ptx::ex2_approx_ftz(reference[i][h] - moved);  // 0 before the first score.
-          reference[i][h] = moved;
-          sum[i][h] *= factor;
+        const bool moves = must_move(maximum, i, h, scale_log2);
+        const float moved = moves ? maximum * scale_log2 : reference[i][h];
+        // 0 before the first score, and exactly 1 for a row that does not move.
+        const float factor = moves ? ptx::ex2_approx_ftz(reference[i][h] - moved) : 1.0f;
+        reference[i][h] = moved;
+        sum[i][h] *= factor;
 #pragma unroll
-          for (int j = 0; j < kOutputTiles; ++j) {
-            output[i][j][2 * h] *= factor;
-            output[i][j][2 * h + 1] *= factor;
-          }
+        for (int j = 0; j < kOutputTiles; ++j) {
+          output[i][j][2 * h] *= factor;
+          output[i][j][2 * h + 1] *= factor;
         }
       }
     }

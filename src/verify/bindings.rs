@@ -25,7 +25,8 @@ pub struct Bindings {
 }
 
 impl Bindings {
-    /// Checks tensors and options (name and text) against an operator's description.
+    /// Checks tensors and options (name and text) against an operator's description. Tensors with an output's name
+    /// are passed over.
     ///
     /// # Errors
     /// [`Error::Binding`]: a name that is not in the description or comes twice, a missing tensor, a wrong element
@@ -48,7 +49,12 @@ impl Bindings {
         };
         // The dimension that fixed a size, for the message when another disagrees.
         let mut fixed_by = BTreeMap::new();
-        for tensor in tensors {
+        // A file may hold expected outputs beside the inputs.
+        let is_output = |name: &str| description.outputs.iter().any(|spec| spec.name == name);
+        for tensor in tensors
+            .into_iter()
+            .filter(|tensor| !is_output(&tensor.name))
+        {
             let spec = description
                 .inputs
                 .iter()

@@ -9,6 +9,7 @@ mod counters;
 mod describe;
 mod device;
 mod host;
+mod op;
 pub mod random;
 mod rows;
 pub mod tolerance;
@@ -19,30 +20,8 @@ pub use counters::{Counters, counted};
 pub use describe::{Description, OptionSpec, OptionType, TensorSpec};
 pub use device::{DEVICE_VARIABLE, open_device, queue};
 pub use host::{DeviceTensor, HostTensor};
+pub use op::{Compared, Op, Prepared};
 pub use rows::{BenchRow, Case, CheckRow, seconds};
-
-use crate::{Queue, Result};
-
-/// An operator, as the command line, tests and benches see it.
-#[derive(Clone, Copy, Debug)]
-pub struct Op {
-    /// Family and name: `attention/flash_forward`.
-    pub path: &'static str,
-    /// One sentence.
-    pub summary: &'static str,
-    /// Tensors and options.
-    pub description: Description,
-    /// What `check` goes through: small, wide in variety.
-    pub check_cases: &'static [Case],
-    /// What `bench` goes through: shapes of named models.
-    pub bench_cases: &'static [Case],
-    /// Runs a case on made-up input and compares with the reference.
-    pub check: fn(&Queue, &Case) -> Result<CheckRow>,
-    /// Runs a case, compares with the reference, and measures.
-    pub bench: fn(&Queue, &Case) -> Result<BenchRow>,
-    /// Runs on given input; the outputs in the order of the description.
-    pub run: fn(&Queue, &Bindings) -> Result<Vec<HostTensor>>,
-}
 
 /// Every operator of every family.
 pub fn ops() -> impl Iterator<Item = &'static Op> {

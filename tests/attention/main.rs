@@ -1,1 +1,3 @@
-//! Attention on the current device.
+//! Attention on the device that LLM_KERNELS_DEVICE names.
+
+mod flash_forward;

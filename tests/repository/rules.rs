@@ -177,12 +177,13 @@ pub(crate) fn reachable(tree: &Tree) -> Vec<String> {
     };
     let is_root = |path: &str| {
         let parts: Vec<&str> = path.split('/').collect();
-        match parts[..] {
-            [.., "build.rs" | "lib.rs"] | [.., "src", "main.rs"] => true,
-            [.., "tests" | "benches" | "examples", _]
-            | [.., "tests" | "benches" | "examples", _, "main.rs"] => true,
-            _ => false,
-        }
+        matches!(
+            parts[..],
+            [.., "build.rs" | "lib.rs"]
+                | [.., "src", "main.rs"]
+                | [.., "tests" | "benches" | "examples", _]
+                | [.., "tests" | "benches" | "examples", _, "main.rs"]
+        )
     };
     let mut reached: BTreeSet<&str> = rust().filter(|path| is_root(path)).collect();
     let mut open: Vec<&str> = reached.iter().copied().collect();
@@ -196,11 +197,8 @@ pub(crate) fn reachable(tree: &Tree) -> Vec<String> {
             } else {
                 format!("./{file}")
             };
-            if let Some(path) = child(tree, &folder, &module.name, module.path.as_deref()) {
-                if reached.insert(path) {
-                    open.push(path);
-                }
-            }
+            let path = child(tree, &folder, &module.name, module.path.as_deref());
+            open.extend(path.filter(|path| reached.insert(path)));
         }
     }
     rust()

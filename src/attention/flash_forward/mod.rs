@@ -1,5 +1,7 @@
 #![doc = include_str!("README.md")]
 
+#[cfg(feature = "verify")]
+mod cases;
 mod params;
 mod plan;
 mod problem;
@@ -7,6 +9,8 @@ pub mod reference;
 #[cfg(feature = "verify")]
 pub(crate) mod verify;
 
+#[cfg(feature = "verify")]
+pub(crate) use plan::launches;
 pub use plan::{Plan, plan};
 pub use problem::{Operands, Problem, Shape};
 

@@ -48,15 +48,39 @@ const fn instance(
     }
 }
 
+impl Instance {
+    fn launch(&self, blocks: u32) -> LaunchPlan {
+        LaunchPlan {
+            op: OP,
+            instance: self.name,
+            grid: [blocks, 1, 1],
+            block: [self.threads, 1, 1],
+            shared_bytes: self.shared_bytes,
+            workspace_bytes: 0,
+        }
+    }
+}
+
 /// The instances at the end of `kernels/attention/flash_forward.cu`.
 const INSTANCES: [Instance; 6] = [
-    instance("flash_forward_f16_d64", DType::F16, 64, [128, 64]),
+    instance("flash_forward_f16_d64", DType::F16, 64, [128, 128]),
     instance("flash_forward_f16_d128", DType::F16, 128, [128, 64]),
     instance("flash_forward_f16_d256", DType::F16, 256, [64, 32]),
-    instance("flash_forward_bf16_d64", DType::BF16, 64, [128, 64]),
+    instance("flash_forward_bf16_d64", DType::BF16, 64, [128, 128]),
     instance("flash_forward_bf16_d128", DType::BF16, 128, [128, 64]),
     instance("flash_forward_bf16_d256", DType::BF16, 256, [64, 32]),
 ];
+
+/// One block of each instance that fits the chip's shared memory.
+#[cfg(feature = "verify")]
+pub(crate) fn launches(limits: &Limits) -> Vec<LaunchPlan> {
+    let fits = |instance: &&Instance| instance.shared_bytes <= limits.shared_bytes_per_block;
+    INSTANCES
+        .iter()
+        .filter(fits)
+        .map(|instance| instance.launch(1))
+        .collect()
+}
 
 /// Chooses the instance and the grid.
 ///
@@ -95,14 +119,7 @@ pub fn plan(problem: &Problem, limits: &Limits) -> Result<Plan> {
             limit,
         });
     }
-    let launch = LaunchPlan {
-        op: OP,
-        instance: chosen.name,
-        grid: [blocks as u32, 1, 1],
-        block: [chosen.threads, 1, 1],
-        shared_bytes: chosen.shared_bytes,
-        workspace_bytes: 0,
-    };
+    let launch = chosen.launch(blocks as u32);
     let (block_m, block_n) = (chosen.block_m, chosen.block_n);
     let resources = resources(problem, block_m, block_n);
     Ok(Plan {

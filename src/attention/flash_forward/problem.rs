@@ -1,7 +1,8 @@
 //! The checked problem.
 
 use super::{OP, Options};
-use crate::{DType, Error, Operand, Result, overlap};
+use crate::check::Checks;
+use crate::{DType, Error, Operand, Result};
 
 /// The tensors, as the kernel sees them.
 #[derive(Clone, Copy, Debug)]
@@ -50,9 +51,10 @@ pub struct Problem {
     pub window_right: Option<usize>,
 }
 
+const CHECKS: Checks = Checks { op: OP };
 const HEAD_DIMS: [usize; 3] = [64, 128, 256];
 /// The kernel loads and stores 16 bytes a lane.
-const ALIGNMENT: usize = 16;
+const ALIGNMENT: u64 = 16;
 /// Most positions, batches or heads.
 const MAX_SIZE: usize = 1 << 29;
 
@@ -71,13 +73,13 @@ impl Problem {
             ("v", v, "[b, s_k, h_kv, d]"),
             ("out", out, "[b, s_q, h_q, d]"),
         ] {
-            rank(name, tensor, 4, dimensions)?;
+            CHECKS.rank(name, tensor, 4, dimensions)?;
         }
         for (name, tensor) in [("k", k), ("v", v), ("out", out)] {
-            element_type(name, tensor, q.dtype, " (= q)")?;
+            CHECKS.element_type(name, tensor, q.dtype, " (= q)")?;
         }
-        let [b, s_q, h_q, d] = sizes(q);
-        let [_, s_k, h_kv, _] = sizes(k);
+        let [b, s_q, h_q, d] = std::array::from_fn(|dim| q.layout.shape()[dim]);
+        let [s_k, h_kv] = [1, 2].map(|dim| k.layout.shape()[dim]);
         let shape = Shape {
             b,
             s_q,
@@ -87,41 +89,36 @@ impl Problem {
             d,
         };
         let problem = Self::new(q.dtype, shape, options)?;
-        let names = ["b", "s_k", "h_kv", "head_dim"];
-        agree("k", k, names, [(b, "q"), (s_k, "k"), (h_kv, "k"), (d, "q")])?;
-        agree("v", v, names, [(b, "q"), (s_k, "k"), (h_kv, "k"), (d, "q")])?;
-        agree(
-            "out",
-            out,
-            ["b", "s_q", "h_q", "head_dim"],
-            [(b, "q"), (s_q, "q"), (h_q, "q"), (d, "q")],
-        )?;
-        if let Some(lse) = lse {
-            rank("lse", lse, 3, "[b, h_q, s_q]")?;
-            element_type("lse", lse, DType::F32, "")?;
-            agree(
-                "lse",
-                lse,
-                ["b", "h_q", "s_q"],
-                [(b, "q"), (h_q, "q"), (s_q, "q")],
-            )?;
-        }
+        let keys = [
+            ("b", b, "q"),
+            ("s_k", s_k, "k"),
+            ("h_kv", h_kv, "k"),
+            ("head_dim", d, "q"),
+        ];
+        let queries = [
+            ("b", b, "q"),
+            ("s_q", s_q, "q"),
+            ("h_q", h_q, "q"),
+            ("head_dim", d, "q"),
+        ];
+        CHECKS.sizes("k", k, keys)?;
+        CHECKS.sizes("v", v, keys)?;
+        CHECKS.sizes("out", out, queries)?;
         for (name, tensor) in [("q", q), ("k", k), ("v", v), ("out", out)] {
-            rows(name, tensor)?;
-        }
-        if let Some(lse) = lse {
-            contiguous("lse", lse)?;
-            aligned(
-                "lse",
-                "address".to_owned(),
-                lse.address,
-                lse.dtype.size_bytes(),
-            )?;
+            CHECKS.rows(name, tensor, ALIGNMENT)?;
         }
         let inputs = [("q", q), ("k", k), ("v", v)];
-        writable("out", out, &inputs)?;
+        CHECKS.writable("out", out, &inputs)?;
         if let Some(lse) = lse {
-            writable("lse", lse, &[&inputs[..], &[("out", out)]].concat())?;
+            CHECKS.rank("lse", lse, 3, "[b, h_q, s_q]")?;
+            CHECKS.element_type("lse", lse, DType::F32, "")?;
+            CHECKS.sizes(
+                "lse",
+                lse,
+                [("b", b, "q"), ("h_q", h_q, "q"), ("s_q", s_q, "q")],
+            )?;
+            CHECKS.contiguous("lse", lse)?;
+            CHECKS.writable("lse", lse, &[&inputs[..], &[("out", out)]].concat())?;
         }
         Ok(problem)
     }
@@ -226,174 +223,5 @@ impl Problem {
             .window_right
             .map_or(s_k - 1, |right| place.saturating_add(right as i64));
         first as usize..(last + 1).clamp(first, s_k) as usize
-    }
-}
-
-fn rank(
-    argument: &'static str,
-    tensor: &Operand,
-    expected: usize,
-    dimensions: &'static str,
-) -> Result<()> {
-    let got = tensor.layout.rank();
-    if got == expected {
-        Ok(())
-    } else {
-        Err(Error::Rank {
-            op: OP,
-            argument,
-            got,
-            expected,
-            dimensions,
-        })
-    }
-}
-
-fn element_type(
-    argument: &'static str,
-    tensor: &Operand,
-    expected: DType,
-    reason: &'static str,
-) -> Result<()> {
-    let got = tensor.dtype;
-    if got == expected {
-        Ok(())
-    } else {
-        Err(Error::ElementType {
-            op: OP,
-            argument,
-            got,
-            expected,
-            reason,
-        })
-    }
-}
-
-fn sizes(tensor: &Operand) -> [usize; 4] {
-    std::array::from_fn(|dim| tensor.layout.shape()[dim])
-}
-
-fn agree<const RANK: usize>(
-    argument: &'static str,
-    tensor: &Operand,
-    dimensions: [&'static str; RANK],
-    expected: [(usize, &'static str); RANK],
-) -> Result<()> {
-    for ((&got, dimension), (expected, of)) in
-        tensor.layout.shape().iter().zip(dimensions).zip(expected)
-    {
-        if got != expected {
-            return Err(Error::Dimension {
-                op: OP,
-                argument,
-                dimension,
-                got,
-                expected,
-                of,
-            });
-        }
-    }
-    Ok(())
-}
-
-/// Rows of adjacent elements that start at multiples of 16 bytes.
-fn rows(argument: &'static str, tensor: &Operand) -> Result<()> {
-    if tensor.layout.is_empty() {
-        return Ok(());
-    }
-    let dims = tensor
-        .layout
-        .shape()
-        .iter()
-        .zip(tensor.layout.strides())
-        .enumerate();
-    for (dim, (&size, &stride)) in dims {
-        if dim + 1 == tensor.layout.rank() {
-            if stride != 1 {
-                return Err(Error::LastStride {
-                    op: OP,
-                    argument,
-                    got: stride,
-                });
-            }
-        } else if size > 1 {
-            let what = format!("stride[{dim}] in elements");
-            aligned(
-                argument,
-                what,
-                stride as u64,
-                ALIGNMENT / tensor.dtype.size_bytes(),
-            )?;
-        }
-    }
-    aligned(argument, "address".to_owned(), tensor.address, ALIGNMENT)
-}
-
-fn contiguous(argument: &'static str, tensor: &Operand) -> Result<()> {
-    if tensor.layout.is_contiguous() || tensor.layout.is_empty() {
-        return Ok(());
-    }
-    let (shape, strides) = (
-        tensor.layout.shape().to_vec(),
-        tensor.layout.strides().to_vec(),
-    );
-    Err(Error::NotContiguous {
-        op: OP,
-        argument,
-        shape,
-        strides,
-    })
-}
-
-fn aligned(argument: &'static str, what: String, got: u64, multiple: usize) -> Result<()> {
-    let multiple = multiple as u64;
-    if got.is_multiple_of(multiple) {
-        Ok(())
-    } else {
-        Err(Error::Misaligned {
-            op: OP,
-            argument,
-            what,
-            got,
-            multiple,
-        })
-    }
-}
-
-/// An output that shares no memory with anything else, nor with itself.
-fn writable(
-    argument: &'static str,
-    tensor: &Operand,
-    others: &[(&'static str, &Operand)],
-) -> Result<()> {
-    let Operand {
-        address,
-        dtype,
-        layout,
-    } = tensor;
-    if layout.overlaps_itself() {
-        let (shape, strides) = (layout.shape().to_vec(), layout.strides().to_vec());
-        return Err(Error::SelfOverlap {
-            op: OP,
-            argument,
-            shape,
-            strides,
-        });
-    }
-    let span = |of: &Operand| (of.address, of.dtype.size_bytes());
-    let shared = others.iter().find(|(_, other)| {
-        let (other_address, other_bytes) = span(other);
-        overlap(
-            (*address, layout, dtype.size_bytes()),
-            (other_address, &other.layout, other_bytes),
-        )
-    });
-    match shared {
-        Some(&(other, _)) => Err(Error::Overlap {
-            op: OP,
-            argument,
-            other,
-        }),
-        None => Ok(()),
     }
 }

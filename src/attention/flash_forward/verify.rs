@@ -1,13 +1,14 @@
 //! How the operator is checked, measured and run by name.
 
+use super::cases::{BENCH_CASES, CHECK_CASES};
 use super::reference::{Row, plain_row, reference_row};
-use super::{Args, OP, Options, Problem, Shape, flash_forward, plan};
+use super::{Args, OP, Options, Problem, Shape, flash_forward, launches, plan};
 use crate::verify::tolerance::Tolerance;
 use crate::verify::{
-    Agreement, BenchRow, Bindings, Case, CheckRow, Description, DeviceTensor, HostTensor, Op,
-    OptionSpec, OptionType, TensorSpec, compare, counted, random, seconds,
+    Agreement, Bindings, Description, DeviceTensor, HostTensor, Op, OptionSpec, OptionType,
+    Prepared, TensorSpec, compare,
 };
-use crate::{DType, Layout, Queue, Resources, Result};
+use crate::{DType, Layout, Limits, Queue, Resources, Result};
 
 /// The operator's entry in the family's table.
 pub(crate) const ENTRY: Op = Op {
@@ -16,9 +17,8 @@ pub(crate) const ENTRY: Op = Op {
     description: DESCRIPTION,
     check_cases: CHECK_CASES,
     bench_cases: BENCH_CASES,
-    check,
-    bench,
-    run,
+    prepare,
+    launches,
 };
 
 const HALVES: &[DType] = &[DType::F16, DType::BF16];
@@ -115,75 +115,6 @@ const fn option(
     }
 }
 
-type Set = &'static [(&'static str, &'static str)];
-
-macro_rules! case {
-    ($name:literal, $dtype:ident, [$b:literal, $s_q:literal, $s_k:literal, $h_q:literal, $h_kv:literal, $d:literal], $options:expr, $gpu_only:literal) => {
-        Case {
-            name: $name,
-            dtype: DType::$dtype,
-            sizes: &[
-                ("b", $b),
-                ("s_q", $s_q),
-                ("s_k", $s_k),
-                ("h_q", $h_q),
-                ("h_kv", $h_kv),
-                ("d", $d),
-            ],
-            options: $options,
-            gpu_only: $gpu_only,
-        }
-    };
-}
-
-const NONE: Set = &[];
-const CAUSAL: Set = &[("causal", "true")];
-const WINDOW: Set = &[("causal", "true"), ("window_left", "63")];
-const BOTH: Set = &[("window_left", "17"), ("window_right", "40")];
-const SCALE: Set = &[
-    ("causal", "true"),
-    ("scale", "0.0625"),
-    ("window_left", "127"),
-];
-
-/// Every instance, mask, grouping and unevenness at least once.
-#[rustfmt::skip]
-const CHECK_CASES: &[Case] = &[
-    case!("full",                F16,  [2, 128, 128, 2, 2, 64],  NONE,   false),
-    case!("causal",              F16,  [1, 256, 256, 2, 2, 64],  CAUSAL, false),
-    case!("grouped heads",       BF16, [1, 129, 129, 8, 2, 64],  CAUSAL, false),
-    case!("one key-value head",  BF16, [1, 200, 200, 4, 1, 64],  NONE,   false),
-    case!("full",                F16,  [1, 192, 192, 2, 1, 128], NONE,   false),
-    case!("causal",              BF16, [1, 255, 255, 2, 2, 128], CAUSAL, false),
-    case!("more keys",           F16,  [1, 33, 300, 4, 2, 128],  CAUSAL, false),
-    case!("fewer keys",          F16,  [1, 150, 70, 2, 2, 128],  CAUSAL, false),
-    case!("window to the left",  F16,  [1, 300, 300, 2, 2, 128], WINDOW, false),
-    case!("window on both sides", BF16, [1, 170, 190, 2, 2, 128], BOTH,  false),
-    case!("one query",           BF16, [2, 1, 385, 8, 2, 128],   NONE,   false),
-    case!("full",                F16,  [1, 100, 100, 2, 1, 256], NONE,   false),
-    case!("causal",              BF16, [1, 128, 128, 2, 1, 256], CAUSAL, false),
-    case!("Gemma 3 270M, local layer", F16, [1, 160, 160, 4, 1, 256], SCALE, false),
-    case!("no keys",             F16,  [1, 40, 0, 2, 2, 64],     NONE,   false),
-    case!("no queries",          F16,  [1, 0, 40, 2, 2, 64],     NONE,   false),
-];
-
-#[rustfmt::skip]
-const BENCH_CASES: &[Case] = &[
-    case!("GPT-2, 512 tokens",             F16,  [1, 512, 512, 12, 12, 64],    CAUSAL, false),
-    case!("Llama 3 8B, 512 tokens",        BF16, [1, 512, 512, 32, 8, 128],    CAUSAL, false),
-    case!("Llama 3 8B, 512 tokens, full",  BF16, [1, 512, 512, 32, 8, 128],    NONE,   false),
-    case!("Llama 3 8B, 512 tokens, f16",   F16,  [1, 512, 512, 32, 8, 128],    CAUSAL, false),
-    case!("Gemma 3 270M, global layer",    F16,  [1, 512, 512, 4, 1, 256],     CAUSAL, false),
-    case!("Gemma 3 270M, local layer",     F16,  [1, 1024, 1024, 4, 1, 256],   &[("causal", "true"), ("window_left", "511")], false),
-    case!("Llama 3 8B, 4096 tokens",       BF16, [4, 4096, 4096, 32, 8, 128],  CAUSAL, true),
-    case!("Llama 3 8B, 16384 tokens",      BF16, [1, 16384, 16384, 32, 8, 128], CAUSAL, true),
-    case!("GPT-2, 1024 tokens, batch 16",  F16,  [16, 1024, 1024, 12, 12, 64], CAUSAL, true),
-    case!("Gemma 2 9B, 4096 tokens",       BF16, [1, 4096, 4096, 16, 8, 256],  CAUSAL, true),
-];
-
-/// Products of a query's and a key's element that the references may compute for a row of a bench.
-const BENCH_BUDGET: usize = 1 << 27;
-
 /// Tensors on the device, and what they were made of.
 struct Setup {
     problem: Problem,
@@ -238,23 +169,9 @@ impl Setup {
             lse,
         })
     }
+}
 
-    /// Made-up input for a case.
-    fn of_case(queue: &Queue, case: &Case) -> Result<Self> {
-        let size = |dimension| case.size(OP, dimension);
-        let inputs = DESCRIPTION.inputs.iter().zip(1..).map(|(spec, seed)| {
-            let shape = spec
-                .shape
-                .iter()
-                .map(|dimension| size(dimension))
-                .collect::<Result<Vec<_>>>()?;
-            let values = random::normal(seed, shape.iter().product());
-            Ok(HostTensor::from_f64(spec.name, case.dtype, &shape, &values))
-        });
-        let bindings = Bindings::new(&ENTRY, inputs.collect::<Result<_>>()?, case.options)?;
-        Self::new(queue, &bindings)
-    }
-
+impl Prepared for Setup {
     fn launch(&mut self, queue: &Queue) -> Result<()> {
         let args = Args {
             q: self.q.device.view()?,
@@ -267,14 +184,17 @@ impl Setup {
         flash_forward(queue, args)
     }
 
-    fn outputs(&self, queue: &Queue) -> Result<[HostTensor; 2]> {
-        Ok([
+    fn outputs(&self, queue: &Queue) -> Result<Vec<HostTensor>> {
+        Ok(vec![
             self.out.download(queue, "out")?,
             self.lse.download(queue, "lse")?,
         ])
     }
 
-    /// Compares with the references: all rows, or, when that is more than `budget`, rows spread evenly.
+    fn resources(&self, limits: &Limits) -> Result<Resources> {
+        Ok(plan(&self.problem, limits)?.resources)
+    }
+
     fn agreement(&self, queue: &Queue, budget: usize) -> Result<Agreement> {
         let problem = &self.problem;
         let Shape {
@@ -286,7 +206,7 @@ impl Setup {
             ..
         } = problem.shape;
         let total = b * h_q * s_q;
-        let count = (budget / (s_k * d).max(1)).max(16).min(total);
+        let count = (budget / (4 * s_k * d).max(1)).max(16).min(total);
         let rows = (0..count).map(|sample| {
             // The last row of all is among them: it sees the most.
             let row = (sample + 1) * total / count - 1;
@@ -296,7 +216,8 @@ impl Setup {
                 i: row % s_q,
             }
         });
-        let [out, lse] = self.outputs(queue)?.map(|tensor| tensor.to_f64());
+        let out = self.out.download(queue, "out")?.to_f64();
+        let lse = self.lse.download(queue, "lse")?.to_f64();
         let [q, k, v] = [&self.q, &self.k, &self.v].map(|input| input.host.to_f64());
         let (mut got, mut exact, mut plain) = (Rows::default(), Rows::default(), Rows::default());
         for row in rows {
@@ -350,42 +271,6 @@ fn options(bindings: &Bindings) -> Options {
     }
 }
 
-fn run(queue: &Queue, bindings: &Bindings) -> Result<Vec<HostTensor>> {
-    let mut setup = Setup::new(queue, bindings)?;
-    setup.launch(queue)?;
-    Ok(setup.outputs(queue)?.into())
-}
-
-fn check(queue: &Queue, case: &Case) -> Result<CheckRow> {
-    let mut setup = Setup::of_case(queue, case)?;
-    let ((), counters) = counted(queue, || setup.launch(queue))?;
-    Ok(CheckRow {
-        op: OP,
-        case: *case,
-        agreement: setup.agreement(queue, usize::MAX)?,
-        counters,
-    })
-}
-
-fn bench(queue: &Queue, case: &Case) -> Result<BenchRow> {
-    let mut setup = Setup::of_case(queue, case)?;
-    let ((), counters) = counted(queue, || setup.launch(queue))?;
-    let agreement = setup.agreement(queue, BENCH_BUDGET)?;
-    let plan = plan(&setup.problem, queue.device().limits())?;
-    let seconds = if agreement.passed() {
-        seconds(queue, || setup.launch(queue))?
-    } else {
-        None
-    };
-    let resources = Resources {
-        seconds,
-        ..plan.resources
-    };
-    Ok(BenchRow {
-        op: OP,
-        case: *case,
-        agreement,
-        resources,
-        counters,
-    })
+fn prepare(queue: &Queue, bindings: &Bindings) -> Result<Box<dyn Prepared>> {
+    Ok(Box::new(Setup::new(queue, bindings)?))
 }
