@@ -65,3 +65,8 @@ fn the_workspace_is_built_and_tested_as_a_whole() {
 fn the_continuous_check_runs_the_command_of_the_readme() {
     assert_none(manifests::continuous_check(&repository()));
 }
+
+#[test]
+fn the_program_in_the_readme_is_an_example_that_compiles() {
+    assert_none(manifests::readme_example(&repository()));
+}

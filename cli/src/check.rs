@@ -45,7 +45,7 @@ pub(crate) fn run(global: &Global, name: Option<&str>) -> Result<(), Failure> {
             "not_run": left_out,
             "rows": list,
         }))?;
-    } else {
+    } else if !rows.is_empty() {
         output::line(&table(&rows))?;
         for row in rows.iter().filter(|row| !row.agreement.passed()) {
             output::line(&format!(

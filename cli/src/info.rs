@@ -10,62 +10,45 @@ use crate::failure::Failure;
 use crate::occupancy::{Block, Multiprocessor, Occupancy, occupancy};
 use crate::output::{self, Table};
 
-/// Limits of a chip: name in JSON, unit, the driver's attribute.
-const LIMITS: [(&str, &str, Attribute); 12] = [
+/// Limits of a chip: name in JSON, the driver's attribute.
+const LIMITS: [(&str, Attribute); 12] = [
     (
         "multiprocessors",
-        "",
         Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
     ),
-    (
-        "clock_khz",
-        "kHz",
-        Attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE,
-    ),
-    (
-        "l2_bytes",
-        "B",
-        Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE,
-    ),
-    ("warp_threads", "", Attribute::CU_DEVICE_ATTRIBUTE_WARP_SIZE),
+    ("clock_khz", Attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE),
+    ("l2_bytes", Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE),
+    ("warp_threads", Attribute::CU_DEVICE_ATTRIBUTE_WARP_SIZE),
     (
         "threads_per_block",
-        "",
         Attribute::CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK,
     ),
     (
         "shared_bytes_per_block",
-        "B",
         Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
     ),
     (
         "registers_per_block",
-        "",
         Attribute::CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_BLOCK,
     ),
     (
         "threads_per_multiprocessor",
-        "",
         Attribute::CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR,
     ),
     (
         "blocks_per_multiprocessor",
-        "",
         Attribute::CU_DEVICE_ATTRIBUTE_MAX_BLOCKS_PER_MULTIPROCESSOR,
     ),
     (
         "registers_per_multiprocessor",
-        "",
         Attribute::CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_MULTIPROCESSOR,
     ),
     (
         "shared_bytes_per_multiprocessor",
-        "B",
         Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR,
     ),
     (
         "reserved_shared_bytes_per_block",
-        "B",
         Attribute::CU_DEVICE_ATTRIBUTE_RESERVED_SHARED_MEMORY_PER_BLOCK,
     ),
 ];
@@ -96,13 +79,11 @@ fn print_device(global: &Global, device: &Device) -> Result<(), Failure> {
         format!("{major}.{minor}").into(),
     );
     document.insert("memory_bytes".into(), memory.into());
-    let mut units = Map::new();
-    for (name, unit, attribute) in LIMITS {
+    for (name, attribute) in LIMITS {
         let value = context
             .attribute(attribute)
             .map_err(|error| driver(name, error))?;
         document.insert(name.into(), value.into());
-        units.insert(name.into(), unit.into());
     }
     document.insert(
         "operators".into(),
@@ -124,10 +105,10 @@ fn print_device(global: &Global, device: &Device) -> Result<(), Failure> {
                 .join(", "),
             other => other.to_string(),
         };
-        let unit = units.get(name).and_then(Value::as_str).unwrap_or_default();
-        let (name, unit) = match name.strip_suffix("_bytes") {
-            Some(name) => (name, "B"),
-            None => (name.as_str(), unit),
+        let (name, unit) = match (name.strip_suffix("_bytes"), name.strip_suffix("_khz")) {
+            (Some(name), _) => (name, "B"),
+            (_, Some(name)) => (name, "kHz"),
+            _ => (name.as_str(), ""),
         };
         output::line(format!("{:34} {text} {unit}", name.replace('_', " ")).trim_end())?;
     }

@@ -172,6 +172,43 @@ mod loader {
         }
         Ok(())
     }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        extern "C" fn answer() -> i32 {
+            42
+        }
+
+        /// Looks `name` up in a loaded library.
+        fn find(soname: &CStr, name: &CStr) -> usize {
+            // SAFETY: only looks.
+            unsafe {
+                let library = libc::dlopen(soname.as_ptr(), libc::RTLD_NOLOAD | libc::RTLD_LAZY);
+                assert!(!library.is_null(), "{soname:?}");
+                libc::dlsym(library, name.as_ptr()) as usize
+            }
+        }
+
+        #[test]
+        fn functions_are_found_under_the_name_of_an_image_loaded_either_way() {
+            let functions: [Symbol; 2] = [
+                ("first_function", 0x1234_5678_9abc),
+                ("softcuda_answer", answer as *const () as usize),
+            ];
+            load_anonymous(&image::build("libsoftcuda-anonymous.so", &functions)).unwrap();
+            let soname = "libsoftcuda-temporary.so";
+            load_temporary(soname, &image::build(soname, &functions)).unwrap();
+            for soname in [c"libsoftcuda-anonymous.so", c"libsoftcuda-temporary.so"] {
+                for (name, address) in functions {
+                    let name = CString::new(name).unwrap();
+                    assert_eq!(find(soname, &name), address, "{name:?} in {soname:?}");
+                }
+                assert_eq!(find(soname, c"softcuda_question"), 0);
+            }
+        }
+    }
 }
 
 #[cfg(not(all(

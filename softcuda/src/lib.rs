@@ -1,6 +1,7 @@
 //! A CUDA device in software.
 pub mod chip;
 pub mod config;
+pub mod container;
 #[doc(hidden)]
 pub mod driver;
 pub mod exec;

@@ -90,8 +90,9 @@ fn sound() -> Tree {
         ("Cargo.toml", MANIFEST),
         (
             "README.md",
-            "cargo test --release   # all of it\n| `attention/flash` | x |",
+            "cargo test --release   # all of it\n| `attention/flash` | x |\n```rust\nfn main() {}\n```",
         ),
+        ("examples/attention.rs", "//! Documented.\n\nfn main() {}\n"),
         (".ci/run", CHECK),
     ] {
         tree.put(path, text);
@@ -105,7 +106,7 @@ fn one_name(tree: &Tree) -> Vec<String> {
     rules::one_name(tree, &["attention/flash".to_owned()])
 }
 
-const RULES: [Rule; 8] = [
+const RULES: [Rule; 9] = [
     one_name,
     rules::test_sections,
     rules::reachable,
@@ -114,6 +115,7 @@ const RULES: [Rule; 8] = [
     rules::no_open_ends,
     manifests::workspace,
     manifests::continuous_check,
+    manifests::readme_example,
 ];
 
 #[test]
@@ -127,7 +129,7 @@ fn a_sound_repository_passes_every_rule() {
 fn each_rule_can_fail() {
     let long = "\n".repeat(401);
     // Rule, file, its new text (`None`: removed), what the finding must say.
-    let breaks: [(Rule, &str, Option<&str>, &str); 31] = [
+    let breaks: [(Rule, &str, Option<&str>, &str); 33] = [
         (
             one_name,
             "kernels/attention/flash.cu",
@@ -307,6 +309,18 @@ fn each_rule_can_fail() {
             "README.md",
             Some("cargo test"),
             "README.md: the test command",
+        ),
+        (
+            manifests::readme_example,
+            "examples/attention.rs",
+            None,
+            "is not examples/attention.rs",
+        ),
+        (
+            manifests::readme_example,
+            "README.md",
+            Some("```rust\n```"),
+            "is not examples/attention.rs",
         ),
         (
             manifests::continuous_check,

@@ -1,4 +1,4 @@
-//! Rules about the manifests and the continuous check.
+//! Rules about the manifests, the continuous check and the README.
 
 use crate::tree::Tree;
 
@@ -115,4 +115,22 @@ pub(crate) fn continuous_check(tree: &Tree) -> Vec<String> {
         }
     }
     findings
+}
+
+/// The README's program is the one in `examples/`, which is compiled and run.
+pub(crate) fn readme_example(tree: &Tree) -> Vec<String> {
+    let documented = |line: &&str| line.starts_with("//!") || line.is_empty();
+    let program: Vec<_> = tree
+        .text("examples/attention.rs")
+        .lines()
+        .skip_while(documented)
+        .collect();
+    let readme = tree
+        .text("README.md")
+        .split_once("```rust\n")
+        .and_then(|(_, rest)| rest.split_once("```"));
+    match readme {
+        Some((block, _)) if !program.is_empty() && block.lines().eq(program) => Vec::new(),
+        _ => vec!["README.md: its ```rust block is not examples/attention.rs".to_owned()],
+    }
 }

@@ -5,7 +5,10 @@
 //! place where such pointers are followed.
 
 use super::error::{Code, Error};
-use std::{ffi::c_char, panic::AssertUnwindSafe};
+use std::{
+    ffi::{CStr, c_char},
+    panic::AssertUnwindSafe,
+};
 
 /// `CUresult`.
 pub type CuResult = i32;
@@ -107,7 +110,25 @@ impl<T: Copy> In<T> {
 
     /// The first `count` values.
     pub(super) fn get_all(self, count: usize) -> Result<Vec<T>, Error> {
-        (0..count).map(|position| self.get_at(position)).collect()
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        if self.0.is_null() {
+            return Err(Code::INVALID_VALUE.into());
+        }
+        let mut values: Vec<T> = Vec::with_capacity(count);
+        // SAFETY: not null; the caller of the API promises that the array has `count` values, aligned or not, which
+        // is why bytes are copied.
+        unsafe {
+            let bytes = count * size_of::<T>();
+            std::ptr::copy_nonoverlapping(
+                self.0.cast::<u8>(),
+                values.as_mut_ptr().cast::<u8>(),
+                bytes,
+            );
+            values.set_len(count);
+        }
+        Ok(values)
     }
 
     /// Whether it is null.
@@ -129,14 +150,12 @@ impl<T: Copy> In<T> {
 impl In<c_char> {
     /// The string up to its final zero.
     pub(super) fn text(self) -> Result<String, Error> {
-        let mut bytes = Vec::new();
-        loop {
-            match self.get_at(bytes.len())? as u8 {
-                0 => break,
-                byte => bytes.push(byte),
-            }
+        if self.0.is_null() {
+            return Err(Code::INVALID_VALUE.into());
         }
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        // SAFETY: not null; the caller of the API promises a final zero.
+        let text = unsafe { CStr::from_ptr(self.0) };
+        Ok(text.to_string_lossy().into_owned())
     }
 }
 

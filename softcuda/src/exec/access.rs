@@ -1,25 +1,62 @@
-//! Loads and stores: addresses checked for a whole warp at once, data moved between memory and register slots.
+//! Loads and stores: a whole warp's addresses checked at once, data moved between memory and register slots.
 
-use super::engine::{Engine, LOCAL_WINDOW, SHARED_WINDOW};
+use super::engine::{Engine, LOCAL_WINDOW, SHARED_WINDOW, Span};
+use super::registers::Simd;
+use super::shape::Shape;
 use super::traffic::{self, lanes};
-use super::transfer::{Place, Staging, contiguous, count_sectors, extent, fetch, in_window, pack, put, unpack};
+use super::transfer::{Staging, fetch, in_window, load_words, pack, put, store_words, unpack};
 use super::warp::Warp;
-use crate::fault::{Fault, FaultKind};
+use crate::fault::Fault;
 use crate::program::op::{Access, AddressWidth, Op};
 
-type Checked<T = ()> = Result<T, Box<Fault>>;
+pub(super) type Checked<T = ()> = Result<T, Box<Fault>>;
 
 /// Loads or stores.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
+pub(super) enum Direction {
     Load,
     Store,
 }
 
+/// A checked access to device memory.
+pub(super) struct Place {
+    pub(super) shape: Shape,
+    /// Device address of offset 0.
+    pub(super) low: u64,
+    /// Host address of offset 0.
+    pub(super) host: usize,
+}
+
+/// Addresses within a space of at most 4 GiB; what does not fit becomes the largest, which no space has.
+#[inline(always)]
+fn narrow_addresses(warp: &Warp, slot: u16, width: AddressWidth, offset: i64) -> [u32; 32] {
+    let mut addresses = [0; 32];
+    match width {
+        AddressWidth::Narrow => {
+            for (address, &base) in addresses.iter_mut().zip(warp.registers.word(slot)) {
+                *address = base.wrapping_add(offset as u32);
+            }
+        }
+        AddressWidth::Wide => {
+            for (address, &base) in addresses.iter_mut().zip(warp.registers.double(slot)) {
+                *address = base.wrapping_add_signed(offset).min(u64::from(u32::MAX)) as u32;
+            }
+        }
+        AddressWidth::Absolute => addresses = [u32::try_from(offset).unwrap_or(u32::MAX); 32],
+    }
+    addresses
+}
+
 impl Engine<'_> {
-    /// 64-bit addresses of an access.
+    /// 64-bit addresses.
     #[inline(always)]
-    pub(crate) fn addresses(&self, warp: &Warp, slot: u16, width: AddressWidth, offset: i64) -> [u64; 32] {
+    pub(super) fn addresses(
+        &self,
+        warp: &Warp,
+        slot: u16,
+        width: AddressWidth,
+        offset: i64,
+    ) -> [u64; 32] {
         let mut addresses = [0; 32];
         match width {
             AddressWidth::Wide => {
@@ -37,325 +74,466 @@ impl Engine<'_> {
         addresses
     }
 
-    /// `ld.global`, `ld.const`.
+    /// Shared addresses.
     #[inline(always)]
-    pub(crate) fn load_global(&mut self, warp: &mut Warp, op: &Op, at: u32, mask: u32) -> Checked {
-        let kernel = self.kernel;
-        let access = &kernel.tables.accesses[op.aux as usize];
-        let addresses = self.addresses(warp, op.a, access.address, access.offset);
-        let bytes = access.bytes();
-        let place = self.check_global(warp, op.aux, at, &addresses, mask, bytes, Direction::Load)?;
-        let sectors = count_sectors(&addresses, mask, bytes, place.contiguous);
-        traffic::count_global(&mut self.counters.global_loads, sectors, mask, bytes);
-        let mut staging = Staging::new();
-        // SAFETY: check_global has shown that the lanes of `mask` lie inside a live allocation.
-        unsafe { fetch(&mut staging, &place, &addresses, mask, bytes) };
-        unpack(warp, access, &staging, mask);
-        Ok(())
-    }
-
-    /// `st.global`.
-    #[inline(always)]
-    pub(crate) fn store_global(&mut self, warp: &mut Warp, op: &Op, at: u32, mask: u32) -> Checked {
-        let kernel = self.kernel;
-        let access = &kernel.tables.accesses[op.aux as usize];
-        let addresses = self.addresses(warp, op.a, access.address, access.offset);
-        let bytes = access.bytes();
-        let place = self.check_global(warp, op.aux, at, &addresses, mask, bytes, Direction::Store)?;
-        let sectors = count_sectors(&addresses, mask, bytes, place.contiguous);
-        traffic::count_global(&mut self.counters.global_stores, sectors, mask, bytes);
-        let mut staging = Staging::new();
-        pack(warp, access, &mut staging);
-        // SAFETY: check_global has shown that the lanes of `mask` lie inside a live, writable allocation.
-        unsafe { put(&staging, &place, &addresses, mask, bytes) };
-        Ok(())
-    }
-
-    /// `ld.shared`.
-    #[inline(always)]
-    pub(crate) fn load_shared(&mut self, warp: &mut Warp, op: &Op, at: u32, mask: u32) -> Checked {
-        let kernel = self.kernel;
-        let access = &kernel.tables.accesses[op.aux as usize];
-        let addresses = self.addresses(warp, op.a, access.address, access.offset);
-        self.move_shared(warp, access, at, mask, &addresses, Direction::Load)
-    }
-
-    /// `st.shared`.
-    #[inline(always)]
-    pub(crate) fn store_shared(&mut self, warp: &mut Warp, op: &Op, at: u32, mask: u32) -> Checked {
-        let kernel = self.kernel;
-        let access = &kernel.tables.accesses[op.aux as usize];
-        let addresses = self.addresses(warp, op.a, access.address, access.offset);
-        self.move_shared(warp, access, at, mask, &addresses, Direction::Store)
-    }
-
-    #[inline(always)]
-    fn move_shared(
-        &mut self,
-        warp: &mut Warp,
-        access: &Access,
-        at: u32,
-        mask: u32,
-        addresses: &[u64; 32],
-        direction: Direction,
-    ) -> Checked {
-        let bytes = access.bytes();
-        let action = if direction == Direction::Load { "shared load" } else { "shared store" };
-        let narrow = self.check_shared(warp, at, addresses, mask, bytes, action)?;
-        let contiguous = contiguous(addresses, mask, bytes);
-        let counter =
-            if direction == Direction::Load { &mut self.counters.shared_loads } else { &mut self.counters.shared_stores };
-        traffic::count_shared(counter, &narrow, mask, bytes as u32);
-        let place = Place { origin: self.site.shared.pointer() as usize, contiguous };
-        let mut staging = Staging::new();
-        if direction == Direction::Load {
-            // SAFETY: check_shared has shown that the lanes of `mask` lie inside the block's shared memory.
-            unsafe { fetch(&mut staging, &place, addresses, mask, bytes) };
-            unpack(warp, access, &staging, mask);
-        } else {
-            pack(warp, access, &mut staging);
-            // SAFETY: as above.
-            unsafe { put(&staging, &place, addresses, mask, bytes) };
-        }
-        Ok(())
-    }
-
-    /// `ld.local`, `st.local`: each thread has its own window.
-    pub(crate) fn move_local(&mut self, warp: &mut Warp, op: &Op, at: u32, mask: u32, store: bool) -> Checked {
-        let kernel = self.kernel;
-        let access = &kernel.tables.accesses[op.aux as usize];
-        let addresses = self.addresses(warp, op.a, access.address, access.offset);
-        self.move_local_at(warp, access, at, mask, addresses, store)
-    }
-
-    fn move_local_at(
-        &mut self,
-        warp: &mut Warp,
-        access: &Access,
-        at: u32,
-        mask: u32,
-        mut addresses: [u64; 32],
-        store: bool,
-    ) -> Checked {
-        let bytes = access.bytes();
-        let frame = u64::from(self.kernel.local_bytes);
-        for lane in lanes(mask) {
-            let address = addresses[lane];
-            if address > frame || address + bytes > frame {
-                let what = format!("local access of {bytes} bytes at {address:#x}: a thread has {frame} bytes");
-                return Err(self.fault(FaultKind::IllegalAddress, warp, at, lane as u32, &what));
-            }
-            if address % bytes != 0 {
-                return Err(self.misaligned(warp, at, lane as u32, "local access", address, bytes));
-            }
-            addresses[lane] += frame * u64::from(32 * warp.index + lane as u32);
-        }
-        let place = Place { origin: self.site.local.pointer() as usize, contiguous: false };
-        let mut staging = Staging::new();
-        if store {
-            pack(warp, access, &mut staging);
-            // SAFETY: the loop above has put every lane of `mask` inside its thread's window.
-            unsafe { put(&staging, &place, &addresses, mask, bytes) };
-        } else {
-            // SAFETY: as above.
-            unsafe { fetch(&mut staging, &place, &addresses, mask, bytes) };
-            unpack(warp, access, &staging, mask);
-        }
-        Ok(())
-    }
-
-    /// Generic addresses: lanes in the shared and local windows go there, the rest to device memory.
-    pub(crate) fn move_generic(&mut self, warp: &mut Warp, op: &Op, at: u32, mask: u32, store: bool) -> Checked {
-        let kernel = self.kernel;
-        let access = &kernel.tables.accesses[op.aux as usize];
-        let mut addresses = self.addresses(warp, op.a, access.address, access.offset);
-        let shared = in_window(&addresses, mask, SHARED_WINDOW);
-        let local = in_window(&addresses, mask, LOCAL_WINDOW);
-        let global = mask & !shared & !local;
-        if global != 0 {
-            if store {
-                self.store_global(warp, op, at, global)?;
-            } else {
-                self.load_global(warp, op, at, global)?;
-            }
-        }
-        for lane in lanes(shared | local) {
-            addresses[lane] -= if shared >> lane & 1 == 1 { SHARED_WINDOW } else { LOCAL_WINDOW };
-        }
-        if shared != 0 {
-            let direction = if store { Direction::Store } else { Direction::Load };
-            self.move_shared(warp, access, at, shared, &addresses, direction)?;
-        }
-        if local != 0 {
-            self.move_local_at(warp, access, at, local, addresses, store)?;
-        }
-        Ok(())
-    }
-
-    /// `ld.param` at an address that is not constant.
-    pub(crate) fn load_param(&mut self, warp: &mut Warp, op: &Op, at: u32, mask: u32) -> Checked {
-        let kernel = self.kernel;
-        let access = &kernel.tables.accesses[op.aux as usize];
-        let addresses = self.addresses(warp, op.a, access.address, access.offset);
-        let bytes = access.bytes();
-        let mut staging = Staging::new();
-        for lane in lanes(mask) {
-            let start = addresses[lane] as usize;
-            let source = start.checked_add(bytes as usize).and_then(|end| self.launch.params.get(start..end));
-            let Some(source) = source else {
-                let size = self.launch.params.len();
-                let what = format!("load of {bytes} parameter bytes at {start:#x}: the kernel has {size}");
-                return Err(self.fault(FaultKind::IllegalAddress, warp, at, lane as u32, &what));
-            };
-            staging.0[lane * bytes as usize..][..bytes as usize].copy_from_slice(source);
-        }
-        unpack(warp, access, &staging, mask);
-        Ok(())
-    }
-
-    #[inline(always)]
-    #[expect(clippy::too_many_arguments, reason = "one access: who, where, what")]
-    fn check_global(
-        &mut self,
+    pub(super) fn shared_addresses(
+        &self,
         warp: &Warp,
-        index: u16,
-        at: u32,
-        addresses: &[u64; 32],
-        mask: u32,
-        bytes: u64,
-        direction: Direction,
-    ) -> Checked<Place> {
-        let (low, high, unaligned) = extent(addresses, mask, bytes);
-        let span = self.access_spans[index as usize];
-        let inside = low >= span.base && high < span.end && span.end - high >= bytes;
-        let writable = direction == Direction::Load || !span.read_only;
-        if !inside || unaligned || !writable {
-            return self.check_global_slowly(warp, index, at, addresses, mask, bytes, direction);
-        }
-        if direction == Direction::Store && !warp.copies.pending.is_empty() {
-            self.check_sources(warp, at, addresses, mask, bytes)?;
-        }
-        let contiguous = contiguous(addresses, mask, bytes);
-        Ok(Place { origin: span.shift, contiguous })
+        slot: u16,
+        width: AddressWidth,
+        offset: i64,
+    ) -> [u32; 32] {
+        narrow_addresses(warp, slot, width, offset)
     }
 
-    /// Fills the cache, or finds the lane at fault.
+    /// `ld.global`, `ld.const`, `st.global`.
+    ///
+    /// # Safety
+    /// The host must have the instructions of `S`.
+    #[inline(always)]
+    pub(super) unsafe fn move_global<S: Simd>(
+        &mut self,
+        warp: &mut Warp,
+        op: &Op,
+        at: u32,
+        mask: u32,
+        direction: Direction,
+    ) -> Checked {
+        let kernel = self.kernel;
+        let access = &kernel.tables.accesses[op.aux as usize];
+        let addresses = self.addresses(warp, op.a, access.address, access.offset);
+        let span = self.access_spans[op.aux as usize];
+        // SAFETY: the caller's promise.
+        let Some(place) =
+            (unsafe { place::<S>(&span, &addresses, mask, access.bytes(), direction) })
+        else {
+            return self.move_global_slowly(warp, op, at, mask, &addresses, direction);
+        };
+        if direction == Direction::Store {
+            self.check_sources(warp, at, &addresses, mask, access.bytes())?;
+        }
+        let sectors = traffic::sectors(&place.shape, place.low, mask);
+        self.count_global(direction, sectors, mask, access.bytes());
+        // SAFETY: `place` has shown that the lanes of `mask` lie inside a live allocation, writable for a store.
+        unsafe { transfer(warp, access, place.host, &place.shape, mask, direction) };
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn count_global(&mut self, direction: Direction, sectors: u64, mask: u32, bytes: u32) {
+        let counters = &mut self.counters;
+        let counter = if direction == Direction::Load {
+            &mut counters.global_loads
+        } else {
+            &mut counters.global_stores
+        };
+        traffic::count_global(counter, sectors, mask, bytes);
+    }
+
+    /// Lane by lane: fills the cache, serves lanes of several allocations, finds the lane at fault.
     #[cold]
     #[inline(never)]
-    #[expect(clippy::too_many_arguments, reason = "as check_global")]
-    fn check_global_slowly(
+    fn move_global_slowly(
         &mut self,
-        warp: &Warp,
-        index: u16,
+        warp: &mut Warp,
+        op: &Op,
         at: u32,
-        addresses: &[u64; 32],
         mask: u32,
-        bytes: u64,
+        addresses: &[u64; 32],
         direction: Direction,
-    ) -> Checked<Place> {
-        let action = if direction == Direction::Load { "global load" } else { "global store" };
-        let mut shift = None;
+    ) -> Checked {
+        let kernel = self.kernel;
+        let access = &kernel.tables.accesses[op.aux as usize];
+        let bytes = access.bytes();
+        let action = if direction == Direction::Load {
+            "global load"
+        } else {
+            "global store"
+        };
+        let mut spans = [Span::default(); 32];
         for lane in lanes(mask) {
-            let address = addresses[lane];
-            let Some(span) = self.lookup(address, bytes) else {
-                return Err(self.memory_fault(warp, at, lane as u32, action, address, bytes));
-            };
-            if address % bytes != 0 {
-                return Err(self.misaligned(warp, at, lane as u32, action, address, bytes));
-            }
-            if direction == Direction::Store && span.read_only {
-                return Err(self.memory_fault(warp, at, lane as u32, "store to constant memory", address, bytes));
-            }
-            // All of device memory is one host range: the shift is the same for every allocation but mapped host memory.
-            if shift.is_some_and(|shift| shift != span.shift) {
-                let what = "one access touches device memory and mapped host memory: not supported";
-                return Err(self.fault(FaultKind::IllegalInstruction, warp, at, lane as u32, what));
-            }
-            shift = Some(span.shift);
-            self.access_spans[index as usize] = span;
+            spans[lane] = self.find_span(
+                warp,
+                at,
+                lane,
+                addresses[lane],
+                bytes,
+                action,
+                direction == Direction::Store,
+            )?;
+            self.access_spans[op.aux as usize] = spans[lane];
         }
         if direction == Direction::Store {
             self.check_sources(warp, at, addresses, mask, bytes)?;
         }
-        Ok(Place { origin: shift.unwrap_or(0), contiguous: false })
-    }
-
-    /// A store must not overwrite what a copy in flight still has to read.
-    fn check_sources(&self, warp: &Warp, at: u32, addresses: &[u64; 32], mask: u32, bytes: u64) -> Checked {
+        let mut sectors: Vec<u64> = lanes(mask).map(|lane| addresses[lane] >> 5).collect();
+        sectors.sort_unstable();
+        sectors.dedup();
+        self.count_global(direction, sectors.len() as u64, mask, bytes);
         for lane in lanes(mask) {
-            if let Some(op) = warp.copies.source_at(addresses[lane], bytes) {
-                let issued = self.place(op);
-                let what = format!(
-                    "global store of {bytes} bytes at {:#x} overwrites the source of a cp.async in flight\n  issued at {issued}",
-                    addresses[lane]
-                );
-                return Err(self.fault(FaultKind::LaunchFailed, warp, at, lane as u32, &what));
-            }
+            let host = spans[lane].shift.wrapping_add(addresses[lane] as usize);
+            let shape = Shape::scattered([0; 32], bytes);
+            // SAFETY: find_span has shown that the lane lies inside a live allocation, writable for a store.
+            unsafe { transfer(warp, access, host, &shape, 1 << lane, direction) };
         }
         Ok(())
     }
 
-    /// Bounds, alignment and copies in flight of a shared access; returns the addresses in 32 bits.
+    /// The allocation around one lane's access, or the fault.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one lane's access: who, where, what"
+    )]
+    pub(super) fn find_span(
+        &self,
+        warp: &Warp,
+        at: u32,
+        lane: usize,
+        address: u64,
+        bytes: u32,
+        action: &str,
+        writes: bool,
+    ) -> Checked<Span> {
+        let lane = lane as u32;
+        let Some(span) = self.lookup(address, u64::from(bytes)) else {
+            return Err(self.memory_fault(warp, at, lane, action, address, bytes));
+        };
+        if address % u64::from(bytes) != 0 {
+            return Err(self.misaligned(warp, at, lane, action, address, bytes));
+        }
+        if writes && span.read_only {
+            return Err(self.memory_fault(
+                warp,
+                at,
+                lane,
+                &format!("{action} to constant memory"),
+                address,
+                bytes,
+            ));
+        }
+        Ok(span)
+    }
+
+    /// A store must not overwrite what a copy in flight still has to read.
     #[inline(always)]
-    pub(crate) fn check_shared(
+    fn check_sources(
         &self,
         warp: &Warp,
         at: u32,
         addresses: &[u64; 32],
         mask: u32,
-        bytes: u64,
-        action: &str,
-    ) -> Checked<[u32; 32]> {
-        let (_, high, unaligned) = extent(addresses, mask, bytes);
-        let size = self.site.shared.len();
-        if high > size || size - high < bytes || unaligned {
-            return Err(self.shared_fault(warp, at, addresses, mask, bytes, action));
+        bytes: u32,
+    ) -> Checked {
+        if self.site.in_flight == 0 {
+            return Ok(());
         }
-        if self.site.in_flight > 0 {
-            self.check_poison(warp, at, addresses, mask, bytes, action)?;
-        }
-        let mut narrow = [0; 32];
-        for (narrow, &address) in narrow.iter_mut().zip(addresses) {
-            *narrow = address as u32;
-        }
-        Ok(narrow)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn shared_fault(&self, warp: &Warp, at: u32, addresses: &[u64; 32], mask: u32, bytes: u64, action: &str) -> Box<Fault> {
-        let size = self.site.shared.len();
         for lane in lanes(mask) {
-            let address = addresses[lane];
-            if address > size || size - address < bytes {
-                let what = format!("{action} of {bytes} bytes at shared address {address:#x}: the block has {size} bytes");
-                return self.fault(FaultKind::IllegalAddress, warp, at, lane as u32, &what);
-            }
-            if address % bytes != 0 {
-                return self.misaligned(warp, at, lane as u32, action, address, bytes);
-            }
-        }
-        self.fault(FaultKind::IllegalAddress, warp, at, 0, action)
-    }
-
-    fn check_poison(&self, warp: &Warp, at: u32, addresses: &[u64; 32], mask: u32, bytes: u64, action: &str) -> Checked {
-        for lane in lanes(mask) {
-            let first = (addresses[lane] / 4) as usize;
-            let last = ((addresses[lane] + bytes - 1) / 4) as usize;
-            if self.site.poison[first..=last].iter().any(|&copies| copies != 0) {
-                let what = format!(
-                    "{action} of {bytes} bytes at shared address {:#x}, to which a cp.async is in flight: no wait covers it yet",
-                    addresses[lane]
-                );
-                return Err(self.fault(FaultKind::LaunchFailed, warp, at, lane as u32, &what));
+            if let Some(op) = self.source_in_flight(addresses[lane], u64::from(bytes)) {
+                return Err(self.overwritten_source(
+                    warp,
+                    at,
+                    lane as u32,
+                    addresses[lane],
+                    bytes,
+                    op,
+                ));
             }
         }
         Ok(())
     }
 
-    #[cold]
-    pub(crate) fn misaligned(&self, warp: &Warp, at: u32, lane: u32, action: &str, address: u64, bytes: u64) -> Box<Fault> {
-        let what = format!("{action} of {bytes} bytes at {address:#x}, which is not a multiple of {bytes}");
-        self.fault(FaultKind::MisalignedAddress, warp, at, lane, &what)
+    /// `ld.shared`, `st.shared`.
+    ///
+    /// # Safety
+    /// The host must have the instructions of `S`.
+    #[inline(always)]
+    pub(super) unsafe fn move_shared<S: Simd>(
+        &mut self,
+        warp: &mut Warp,
+        op: &Op,
+        at: u32,
+        mask: u32,
+        direction: Direction,
+    ) -> Checked {
+        let kernel = self.kernel;
+        let access = &kernel.tables.accesses[op.aux as usize];
+        let addresses = narrow_addresses(warp, op.a, access.address, access.offset);
+        // SAFETY: the caller's promise.
+        unsafe { self.move_shared_at::<S>(warp, access, at, mask, addresses, direction) }
+    }
+
+    /// # Safety
+    /// The host must have the instructions of `S`.
+    #[inline(always)]
+    unsafe fn move_shared_at<S: Simd>(
+        &mut self,
+        warp: &mut Warp,
+        access: &Access,
+        at: u32,
+        mask: u32,
+        addresses: [u32; 32],
+        direction: Direction,
+    ) -> Checked {
+        let load = direction == Direction::Load;
+        // SAFETY: the caller's promise.
+        let shape = unsafe { Shape::new::<S>(addresses, mask, access.bytes()) };
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.check_shared::<S>(
+                warp,
+                at,
+                &shape,
+                mask,
+                if load { "shared load" } else { "shared store" },
+            )?
+        };
+        let counters = &mut self.counters;
+        let counter = if load {
+            &mut counters.shared_loads
+        } else {
+            &mut counters.shared_stores
+        };
+        traffic::count_shared(counter, &shape, mask);
+        let host = self.site.shared.pointer() as usize;
+        // SAFETY: check_shared has shown that the lanes of `mask` lie inside the block's shared memory.
+        unsafe { transfer(warp, access, host, &shape, mask, direction) };
+        Ok(())
+    }
+
+    /// Bounds, alignment and copies in flight of a shared access.
+    ///
+    /// # Safety
+    /// The host must have the instructions of `S`.
+    #[inline(always)]
+    pub(super) unsafe fn check_shared<S: Simd>(
+        &self,
+        warp: &Warp,
+        at: u32,
+        shape: &Shape,
+        mask: u32,
+        action: &str,
+    ) -> Checked {
+        // SAFETY: the caller's promise.
+        if unsafe { shape.outside::<S>(mask, self.site.shared.len() as u32) } != 0 {
+            return Err(self.shared_fault(warp, at, &shape.offsets, mask, shape.bytes, action));
+        }
+        if self.site.in_flight > 0
+            && let Some(lane) = self.site.poisoned(shape, mask)
+        {
+            return Err(self.early_access(warp, at, lane, shape, action));
+        }
+        Ok(())
+    }
+
+    /// `ld.local`, `st.local`: each thread has its own window.
+    ///
+    /// # Safety
+    /// The host must have the instructions of `S`.
+    pub(super) unsafe fn move_local<S: Simd>(
+        &mut self,
+        warp: &mut Warp,
+        op: &Op,
+        at: u32,
+        mask: u32,
+        direction: Direction,
+    ) -> Checked {
+        let kernel = self.kernel;
+        let access = &kernel.tables.accesses[op.aux as usize];
+        let addresses = narrow_addresses(warp, op.a, access.address, access.offset);
+        // SAFETY: the caller's promise.
+        unsafe { self.move_local_at::<S>(warp, access, at, mask, addresses, direction) }
+    }
+
+    /// # Safety
+    /// The host must have the instructions of `S`.
+    unsafe fn move_local_at<S: Simd>(
+        &mut self,
+        warp: &mut Warp,
+        access: &Access,
+        at: u32,
+        mask: u32,
+        mut addresses: [u32; 32],
+        direction: Direction,
+    ) -> Checked {
+        let (bytes, frame) = (access.bytes(), self.kernel.local_bytes);
+        for lane in lanes(mask) {
+            let address = addresses[lane];
+            if address > frame || frame - address < bytes {
+                return Err(self.local_fault(warp, at, lane as u32, address, bytes));
+            }
+            if address % bytes != 0 {
+                return Err(self.misaligned(
+                    warp,
+                    at,
+                    lane as u32,
+                    "local access",
+                    u64::from(address),
+                    bytes,
+                ));
+            }
+            addresses[lane] += frame * (32 * warp.index + lane as u32);
+        }
+        // SAFETY: the caller's promise.
+        let shape = unsafe { Shape::new::<S>(addresses, mask, bytes) };
+        let host = self.site.local.pointer() as usize;
+        // SAFETY: the loop above has put every lane of `mask` inside its thread's window.
+        unsafe { transfer(warp, access, host, &shape, mask, direction) };
+        Ok(())
+    }
+
+    /// Generic addresses: lanes in the shared and local windows go there, the rest to device memory.
+    ///
+    /// # Safety
+    /// The host must have the instructions of `S`.
+    pub(super) unsafe fn move_generic<S: Simd>(
+        &mut self,
+        warp: &mut Warp,
+        op: &Op,
+        at: u32,
+        mask: u32,
+        direction: Direction,
+    ) -> Checked {
+        let kernel = self.kernel;
+        let access = &kernel.tables.accesses[op.aux as usize];
+        let addresses = self.addresses(warp, op.a, access.address, access.offset);
+        let shared = in_window(&addresses, mask, SHARED_WINDOW);
+        let local = in_window(&addresses, mask, LOCAL_WINDOW);
+        let global = mask & !shared & !local;
+        // A load may write the address register: every part works on the addresses taken above.
+        if global != 0 {
+            self.move_global_slowly(warp, op, at, global, &addresses, direction)?;
+        }
+        if shared != 0 {
+            let within = addresses.map(|address| address.wrapping_sub(SHARED_WINDOW) as u32);
+            // SAFETY: the caller's promise.
+            unsafe { self.move_shared_at::<S>(warp, access, at, shared, within, direction)? };
+        }
+        if local != 0 {
+            let within = addresses.map(|address| address.wrapping_sub(LOCAL_WINDOW) as u32);
+            // SAFETY: the caller's promise.
+            unsafe { self.move_local_at::<S>(warp, access, at, local, within, direction)? };
+        }
+        Ok(())
+    }
+
+    /// `ld.param` at an address that is not constant.
+    ///
+    /// # Safety
+    /// The host must have the instructions of `S`.
+    pub(super) unsafe fn load_param<S: Simd>(
+        &mut self,
+        warp: &mut Warp,
+        op: &Op,
+        at: u32,
+        mask: u32,
+    ) -> Checked {
+        let kernel = self.kernel;
+        let access = &kernel.tables.accesses[op.aux as usize];
+        let addresses = narrow_addresses(warp, op.a, access.address, access.offset);
+        let bytes = access.bytes();
+        let size = self.launch.params.len() as u32;
+        for lane in lanes(mask) {
+            if addresses[lane] > size || size - addresses[lane] < bytes {
+                return Err(self.parameter_fault(warp, at, lane as u32, addresses[lane], bytes));
+            }
+            if addresses[lane] % bytes != 0 {
+                let address = u64::from(addresses[lane]);
+                return Err(self.misaligned(
+                    warp,
+                    at,
+                    lane as u32,
+                    "parameter load",
+                    address,
+                    bytes,
+                ));
+            }
+        }
+        // SAFETY: the caller's promise.
+        let shape = unsafe { Shape::new::<S>(addresses, mask, bytes) };
+        let host = self.launch.params.as_ptr() as usize;
+        // SAFETY: the loop above has shown that the lanes of `mask` lie inside the parameter block, which the driver
+        // aligns to 16 bytes.
+        unsafe { transfer(warp, access, host, &shape, mask, Direction::Load) };
+        Ok(())
+    }
+}
+
+/// Checks an access to device memory against one allocation.
+///
+/// # Safety
+/// The host must have the instructions of `S`.
+#[inline(always)]
+pub(super) unsafe fn place<S: Simd>(
+    span: &Span,
+    addresses: &[u64; 32],
+    mask: u32,
+    bytes: u32,
+    direction: Direction,
+) -> Option<Place> {
+    // Allocations of 4 GiB and more are looked at through a window that starts at the first active lane's 2 GiB.
+    let lane = mask.trailing_zeros() as usize & 31;
+    let large = span.end - span.base > u64::from(u32::MAX);
+    let base = if large {
+        (addresses[lane] & !0x7fff_ffff).max(span.base)
+    } else {
+        span.base
+    };
+    let size = span.end.wrapping_sub(base).min(u64::from(u32::MAX)) as u32;
+    if base >= span.end || direction == Direction::Store && span.read_only {
+        return None;
+    }
+    let mut offsets = [0; 32];
+    for (offset, &address) in offsets.iter_mut().zip(addresses) {
+        *offset = address.wrapping_sub(base).min(u64::from(u32::MAX)) as u32;
+    }
+    // SAFETY: the caller's promise.
+    let shape = unsafe { Shape::new::<S>(offsets, mask, bytes) };
+    // SAFETY: the caller's promise.
+    if unsafe { shape.outside::<S>(mask, size) } != 0 {
+        return None;
+    }
+    Some(Place {
+        shape,
+        low: base,
+        host: span.shift.wrapping_add(base as usize),
+    })
+}
+
+/// Moves the data of a checked access.
+///
+/// # Safety
+/// The lanes of `mask` must lie inside mapped memory, `host` being the address of offset 0, aligned to their size.
+#[inline(always)]
+unsafe fn transfer(
+    warp: &mut Warp,
+    access: &Access,
+    host: usize,
+    shape: &Shape,
+    mask: u32,
+    direction: Direction,
+) {
+    if let [slot] = access.data[..]
+        && access.element_bytes == 4
+        && mask == u32::MAX
+    {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match direction {
+                Direction::Load => load_words(warp.registers.word_mut(slot), host, shape),
+                Direction::Store => store_words(warp.registers.word(slot), host, shape),
+            }
+        }
+        return;
+    }
+    let mut staging = Staging::new();
+    // SAFETY: the caller's promise; a fetch or pack fills the staging area for the active lanes.
+    unsafe {
+        if direction == Direction::Load {
+            fetch(&mut staging, host, shape, mask);
+            unpack(warp, access, &staging, mask);
+        } else {
+            pack(warp, access, &mut staging);
+            put(&mut staging, host, shape, mask);
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! The arithmetic that kernels spend their time in: one loop over 32 lanes an operation, which the compiler vectorises.
 
 use super::registers::{Registers, Simd};
-use super::scalar as value;
-use super::value::Lanes;
+use super::value::float::{self, flush};
+use super::value::{Lanes, approximate, half_precision};
 use super::warp::Warp;
 use crate::program::op::{Code, Op};
 
@@ -17,7 +17,12 @@ pub(crate) struct Active {
 
 /// Writes a 32-bit result: everywhere, or where active.
 #[inline(always)]
-pub(crate) fn write32<const FULL: bool>(registers: &mut Registers, d: u16, result: &[u32; 32], active: &Active) {
+pub(crate) fn write32<const FULL: bool>(
+    registers: &mut Registers,
+    d: u16,
+    result: &[u32; 32],
+    active: &Active,
+) {
     let row = registers.word_mut(d);
     if FULL {
         *row = *result;
@@ -30,7 +35,12 @@ pub(crate) fn write32<const FULL: bool>(registers: &mut Registers, d: u16, resul
 
 /// Writes a 64-bit result.
 #[inline(always)]
-pub(crate) fn write64<const FULL: bool>(registers: &mut Registers, d: u16, result: &[u64; 32], active: &Active) {
+pub(crate) fn write64<const FULL: bool>(
+    registers: &mut Registers,
+    d: u16,
+    result: &[u64; 32],
+    active: &Active,
+) {
     let row = registers.double_mut(d);
     if FULL {
         *row = *result;
@@ -47,7 +57,11 @@ pub(crate) fn write64<const FULL: bool>(registers: &mut Registers, d: u16, resul
 /// # Safety
 /// The host must have the instructions of `S`.
 #[inline(always)]
-pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warp: &mut Warp, op: &Op, active: &Active) -> bool {
+pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(
+    warp: &mut Warp,
+    op: &Op,
+    active: &Active,
+) -> bool {
     let registers = &mut warp.registers;
     macro_rules! word1 {
         ($f:expr) => {{
@@ -71,7 +85,11 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warp: &mut Warp, op: &Op, ac
     }
     macro_rules! word3 {
         ($f:expr) => {{
-            let (a, b, c) = (registers.word(op.a), registers.word(op.b), registers.word(op.c));
+            let (a, b, c) = (
+                registers.word(op.a),
+                registers.word(op.b),
+                registers.word(op.c),
+            );
             let mut result = [0u32; 32];
             for i in 0..32 {
                 result[i] = $f(a[i], b[i], c[i]);
@@ -101,9 +119,24 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warp: &mut Warp, op: &Op, ac
             write32::<FULL>(registers, op.d, &result, active);
         }};
     }
+    // Two f32 to a pair of halves.
+    macro_rules! pair2 {
+        ($f:expr) => {{
+            let (a, b) = (registers.float(op.a), registers.float(op.b));
+            let mut result = [0u32; 32];
+            for i in 0..32 {
+                result[i] = $f(a[i], b[i]);
+            }
+            write32::<FULL>(registers, op.d, &result, active);
+        }};
+    }
     macro_rules! float3 {
         ($f:expr) => {{
-            let (a, b, c) = (registers.float(op.a), registers.float(op.b), registers.float(op.c));
+            let (a, b, c) = (
+                registers.float(op.a),
+                registers.float(op.b),
+                registers.float(op.c),
+            );
             let mut result = [0u32; 32];
             for i in 0..32 {
                 let value: f32 = $f(a[i], b[i], c[i]);
@@ -155,7 +188,11 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warp: &mut Warp, op: &Op, ac
     }
     macro_rules! widen3 {
         ($f:expr) => {{
-            let (a, b, c) = (registers.word(op.a), registers.word(op.b), registers.double(op.c));
+            let (a, b, c) = (
+                registers.word(op.a),
+                registers.word(op.b),
+                registers.double(op.c),
+            );
             let mut result = [0u64; 32];
             for i in 0..32 {
                 result[i] = $f(a[i], b[i], c[i]);
@@ -220,10 +257,17 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warp: &mut Warp, op: &Op, ac
         Code::Mad32 => word3!(|a: u32, b: u32, c: u32| a.wrapping_mul(b).wrapping_add(c)),
         Code::MulHiU32 => word2!(|a: u32, b: u32| (u64::from(a) * u64::from(b) >> 32) as u32),
         Code::MulWideU32 => widen2!(|a: u32, b: u32| u64::from(a) * u64::from(b)),
-        Code::MulWideS32 => widen2!(|a: u32, b: u32| (i64::from(a as i32) * i64::from(b as i32)) as u64),
-        Code::MadWideU32 => widen3!(|a: u32, b: u32, c: u64| (u64::from(a) * u64::from(b)).wrapping_add(c)),
+        Code::MulWideS32 => {
+            widen2!(|a: u32, b: u32| (i64::from(a as i32) * i64::from(b as i32)) as u64)
+        }
+        Code::MadWideU32 => {
+            widen3!(|a: u32, b: u32, c: u64| (u64::from(a) * u64::from(b)).wrapping_add(c))
+        }
         Code::MadWideS32 => {
-            widen3!(|a: u32, b: u32, c: u64| ((i64::from(a as i32) * i64::from(b as i32)) as u64).wrapping_add(c))
+            widen3!(
+                |a: u32, b: u32, c: u64| ((i64::from(a as i32) * i64::from(b as i32)) as u64)
+                    .wrapping_add(c)
+            )
         }
         Code::MinS32 => word2!(|a: u32, b: u32| (a as i32).min(b as i32) as u32),
         Code::MinU32 => word2!(u32::min),
@@ -269,7 +313,9 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warp: &mut Warp, op: &Op, ac
         Code::PredAnd => predicate2!(|a, b| a & b),
         Code::PredOr => predicate2!(|a, b| a | b),
         Code::PredXor => predicate2!(|a, b| a ^ b),
-        Code::PredConst => registers.set_predicate(op.d, active.mask, 0u32.wrapping_sub(op.imm as u32)),
+        Code::PredConst => {
+            registers.set_predicate(op.d, active.mask, 0u32.wrapping_sub(op.imm as u32))
+        }
         Code::SetpEq32 => compare!(word, |a, b| a == b),
         Code::SetpLtS32 => compare!(word, |a: u32, b: u32| (a as i32) < b as i32),
         Code::SetpLeS32 => compare!(word, |a: u32, b: u32| a as i32 <= b as i32),
@@ -285,38 +331,28 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warp: &mut Warp, op: &Op, ac
         Code::SetpLtF32 => compare!(float, |a, b| a < b),
         Code::SetpLeF32 => compare!(float, |a, b| a <= b),
         Code::SetpNumF32 => compare!(float, |a: f32, b: f32| !a.is_nan() && !b.is_nan()),
-        Code::AddF32 => float2!(|a: f32, b: f32| value::canonical(a + b)),
-        Code::SubF32 => float2!(|a: f32, b: f32| value::canonical(a - b)),
-        Code::MulF32 => float2!(|a: f32, b: f32| value::canonical(a * b)),
-        Code::FmaF32 => float3!(|a: f32, b: f32, c: f32| value::canonical(a.mul_add(b, c))),
-        Code::AddF32Ftz => float2!(|a, b| value::ftz(value::canonical(value::ftz(a) + value::ftz(b)))),
-        Code::SubF32Ftz => float2!(|a, b| value::ftz(value::canonical(value::ftz(a) - value::ftz(b)))),
-        Code::MulF32Ftz => float2!(|a, b| value::ftz(value::canonical(value::ftz(a) * value::ftz(b)))),
-        Code::FmaF32Ftz => {
-            float3!(|a, b, c| value::ftz(value::canonical(value::ftz(a).mul_add(value::ftz(b), value::ftz(c)))))
+        Code::AddF32 => float2!(|a: f32, b: f32| float::add(a, b)),
+        Code::SubF32 => float2!(|a: f32, b: f32| float::sub(a, b)),
+        Code::MulF32 => float2!(|a: f32, b: f32| float::mul(a, b)),
+        Code::FmaF32 if S::FMA => float3!(float::fma::<true>),
+        Code::FmaF32 => float3!(float::fma::<false>),
+        Code::AddF32Ftz => float2!(|a, b| flush(float::add(flush(a), flush(b)))),
+        Code::SubF32Ftz => float2!(|a, b| flush(float::sub(flush(a), flush(b)))),
+        Code::MulF32Ftz => float2!(|a, b| flush(float::mul(flush(a), flush(b)))),
+        Code::FmaF32Ftz if S::FMA => {
+            float3!(|a, b, c| flush(float::fma::<true>(flush(a), flush(b), flush(c))))
         }
-        Code::MinF32 => float2!(value::min),
-        Code::MaxF32 => float2!(value::max),
+        Code::FmaF32Ftz => {
+            float3!(|a, b, c| flush(float::fma::<false>(flush(a), flush(b), flush(c))))
+        }
+        Code::MinF32 => float2!(float::min::<false>),
+        Code::MaxF32 => float2!(float::max::<false>),
         Code::NegF32 => word1!(|a: u32| a ^ 0x8000_0000),
         Code::AbsF32 => word1!(|a: u32| a & 0x7fff_ffff),
-        Code::FtzF32 => float1!(value::ftz),
-        Code::Ex2F32Ftz => float1!(value::ex2_approx_ftz),
-        Code::F32ToF16x2 if op.aux == 0 => {
-            let (a, b) = (registers.float(op.a), registers.float(op.b));
-            let mut result = [0u32; 32];
-            for i in 0..32 {
-                result[i] = u32::from(value::f32_to_f16(b[i])) | u32::from(value::f32_to_f16(a[i])) << 16;
-            }
-            write32::<FULL>(registers, op.d, &result, active);
-        }
-        Code::F32ToBf16x2 if op.aux == 0 => {
-            let (a, b) = (registers.float(op.a), registers.float(op.b));
-            let mut result = [0u32; 32];
-            for i in 0..32 {
-                result[i] = u32::from(value::f32_to_bf16(b[i])) | u32::from(value::f32_to_bf16(a[i])) << 16;
-            }
-            write32::<FULL>(registers, op.d, &result, active);
-        }
+        Code::FtzF32 => float1!(flush),
+        Code::Ex2F32Ftz => float1!(approximate::ex2::<true>),
+        Code::F32ToF16x2 if op.aux == 0 => pair2!(half_precision::f32_to_f16x2_rn),
+        Code::F32ToBf16x2 if op.aux == 0 => pair2!(half_precision::f32_to_bf16x2_rn),
         Code::S32ToF32 if op.aux == 0 => float1!(|a: f32| a.to_bits() as i32 as f32),
         Code::U32ToF32 if op.aux == 0 => float1!(|a: f32| a.to_bits() as f32),
         _ => return false,

@@ -32,16 +32,12 @@ pub(crate) struct AsyncCopies {
     pub(crate) pending: Vec<Copy>,
     /// Commits made so far by each lane.
     pub(crate) committed: [u32; 32],
-    /// Range of all pending sources: a quick test for stores.
-    pub(crate) low: u64,
-    pub(crate) high: u64,
 }
 
 impl AsyncCopies {
     pub(crate) fn clear(&mut self) {
         self.pending.clear();
         self.committed = [0; 32];
-        (self.low, self.high) = (u64::MAX, 0);
     }
 
     /// `cp.async.commit_group`.
@@ -64,9 +60,6 @@ impl AsyncCopies {
 
     /// Whether a store of `bytes` at `address` overwrites the source of a copy in flight; the op that issued it.
     pub(crate) fn source_at(&self, address: u64, bytes: u64) -> Option<u32> {
-        if address >= self.high || address + bytes <= self.low {
-            return None;
-        }
         self.pending.iter().find_map(|copy| {
             let hit = (0..32).any(|lane| {
                 let (start, length) = (copy.source[lane], u64::from(copy.source_bytes[lane]));

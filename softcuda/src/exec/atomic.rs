@@ -1,6 +1,8 @@
 //! Atomics: lane after lane, in lane order.
 
 use super::engine::{Engine, SHARED_WINDOW, WINDOW_BYTES};
+use super::registers::Simd;
+use super::shape::Shape;
 use super::traffic::{self, lanes};
 use super::warp::Warp;
 use crate::fault::Fault;
@@ -11,7 +13,16 @@ type Checked<T = ()> = Result<T, Box<Fault>>;
 
 impl Engine<'_> {
     /// `atom` and `red`.
-    pub(crate) fn atomic(&mut self, warp: &mut Warp, op: &Op, at: u32, mask: u32) -> Checked {
+    ///
+    /// # Safety
+    /// The host must have the instructions of `S`.
+    pub(crate) unsafe fn atomic<S: Simd>(
+        &mut self,
+        warp: &mut Warp,
+        op: &Op,
+        at: u32,
+        mask: u32,
+    ) -> Checked {
         let kernel = self.kernel;
         let atomic = &kernel.tables.atomics[op.aux as usize];
         let mut addresses = self.addresses(warp, op.a, atomic.address, atomic.offset);
@@ -26,9 +37,19 @@ impl Engine<'_> {
                 inside
             }
         };
-        let bytes = if atomic.wide() { 8 } else { 4 };
+        let bytes = if atomic.wide() { 8 } else { 4u32 };
         if shared != 0 {
-            let narrow = self.check_shared(warp, at, &addresses, shared, bytes, "shared atomic")?;
+            let narrow = addresses.map(|address| u32::try_from(address).unwrap_or(u32::MAX));
+            // SAFETY: the caller's promise.
+            unsafe {
+                self.check_shared::<S>(
+                    warp,
+                    at,
+                    &Shape::scattered(narrow, bytes),
+                    shared,
+                    "shared atomic",
+                )?
+            };
             let counter = &mut self.counters.shared_atomics;
             counter.requests += 1;
             // One wavefront a distinct address: lanes that meet are served one after the other.
@@ -40,26 +61,35 @@ impl Engine<'_> {
         }
         let global = mask & !shared;
         if global != 0 {
+            let mut sectors: Vec<u64> = lanes(global).map(|lane| addresses[lane] >> 5).collect();
+            sectors.sort_unstable();
+            sectors.dedup();
             for lane in lanes(global) {
-                let address = addresses[lane];
-                match self.lookup(address, bytes) {
-                    Some(span) if address % bytes == 0 && !span.read_only => self.atomic_spans[op.aux as usize] = span,
-                    Some(span) if !span.read_only => {
-                        return Err(self.misaligned(warp, at, lane as u32, "atomic", address, bytes));
-                    }
-                    _ => return Err(self.memory_fault(warp, at, lane as u32, "atomic", address, bytes)),
-                }
+                let span =
+                    self.find_span(warp, at, lane, addresses[lane], bytes, "atomic", true)?;
+                self.atomic_spans[op.aux as usize] = span;
             }
-            let sectors = traffic::sectors(&addresses, global, bytes);
-            traffic::count_global(&mut self.counters.global_atomics, sectors, global, bytes);
+            traffic::count_global(
+                &mut self.counters.global_atomics,
+                sectors.len() as u64,
+                global,
+                bytes,
+            );
         }
         let shared_base = self.site.shared.pointer() as usize;
         let global_base = self.atomic_spans[op.aux as usize].shift;
         for lane in lanes(mask) {
-            let base = if shared >> lane & 1 == 1 { shared_base } else { global_base };
+            let base = if shared >> lane & 1 == 1 {
+                shared_base
+            } else {
+                global_base
+            };
             let host = base.wrapping_add(addresses[lane] as usize);
             if atomic.wide() {
-                let (b, c) = (warp.registers.double(op.b)[lane], warp.registers.double(op.c)[lane]);
+                let (b, c) = (
+                    warp.registers.double(op.b)[lane],
+                    warp.registers.double(op.c)[lane],
+                );
                 // SAFETY: the checks above have shown 8 aligned bytes inside a live, writable allocation or shared memory.
                 let cell = unsafe { AtomicU64::from_ptr(host as *mut u64) };
                 let old = update64(cell, |old| value64(atomic, old, b, c));
@@ -67,7 +97,10 @@ impl Engine<'_> {
                     warp.registers.double_mut(op.d)[lane] = old;
                 }
             } else {
-                let (b, c) = (warp.registers.word(op.b)[lane], warp.registers.word(op.c)[lane]);
+                let (b, c) = (
+                    warp.registers.word(op.b)[lane],
+                    warp.registers.word(op.c)[lane],
+                );
                 // SAFETY: as above, 4 bytes.
                 let cell = unsafe { AtomicU32::from_ptr(host as *mut u32) };
                 let old = update32(cell, |old| value32(atomic, old, b, c));
@@ -109,9 +142,27 @@ fn value32(atomic: &Atomic, old: u32, b: u32, c: u32) -> u32 {
         (AtomicKind::Or, _) => old | b,
         (AtomicKind::Xor, _) => old ^ b,
         (AtomicKind::Exch, _) => b,
-        (AtomicKind::Cas, _) => if old == b { c } else { old },
-        (AtomicKind::Inc, _) => if old >= b { 0 } else { old + 1 },
-        (AtomicKind::Dec, _) => if old == 0 || old > b { b } else { old - 1 },
+        (AtomicKind::Cas, _) => {
+            if old == b {
+                c
+            } else {
+                old
+            }
+        }
+        (AtomicKind::Inc, _) => {
+            if old >= b {
+                0
+            } else {
+                old + 1
+            }
+        }
+        (AtomicKind::Dec, _) => {
+            if old == 0 || old > b {
+                b
+            } else {
+                old - 1
+            }
+        }
         // atom.add.f32 on device memory flushes nothing on sm_80 and later.
         (AtomicKind::Add, AtomicType::F32) => (f32::from_bits(old) + f32::from_bits(b)).to_bits(),
         (AtomicKind::Add, _) => old.wrapping_add(b),
@@ -128,9 +179,27 @@ fn value64(atomic: &Atomic, old: u64, b: u64, c: u64) -> u64 {
         (AtomicKind::Or, _) => old | b,
         (AtomicKind::Xor, _) => old ^ b,
         (AtomicKind::Exch, _) => b,
-        (AtomicKind::Cas, _) => if old == b { c } else { old },
-        (AtomicKind::Inc, _) => if old >= b { 0 } else { old + 1 },
-        (AtomicKind::Dec, _) => if old == 0 || old > b { b } else { old - 1 },
+        (AtomicKind::Cas, _) => {
+            if old == b {
+                c
+            } else {
+                old
+            }
+        }
+        (AtomicKind::Inc, _) => {
+            if old >= b {
+                0
+            } else {
+                old + 1
+            }
+        }
+        (AtomicKind::Dec, _) => {
+            if old == 0 || old > b {
+                b
+            } else {
+                old - 1
+            }
+        }
         (AtomicKind::Add, AtomicType::F64) => (f64::from_bits(old) + f64::from_bits(b)).to_bits(),
         (AtomicKind::Add, _) => old.wrapping_add(b),
         (AtomicKind::Min, AtomicType::S64) => (old as i64).min(b as i64) as u64,

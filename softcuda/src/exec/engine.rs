@@ -1,14 +1,14 @@
 //! One host thread's engine: what it needs to run blocks of one launch, and the counters it gathers.
 
+use super::async_copy::AsyncCopies;
 use super::mma::HostLevel;
 use super::registers::Registers;
 use super::warp::Warp;
 use super::{Launch, Machine};
-use crate::fault::{Fault, FaultKind};
 use crate::memory::AllocationInfo;
 use crate::profile::{Counters, InstructionCount};
+use crate::program::Kernel;
 use crate::program::op::Preset;
-use crate::program::{Kernel, Line};
 use crate::ptx::ast::Special;
 use std::sync::atomic::AtomicU64;
 
@@ -34,6 +34,10 @@ pub(crate) struct Site {
     pub(crate) poison: Vec<u8>,
     /// Lanes of copies in flight in the whole block.
     pub(crate) in_flight: usize,
+    /// Lowest and highest device address that a copy in flight has been issued for.
+    pub(crate) sources: (u64, u64),
+    /// Asynchronous copies in flight, warp by warp.
+    pub(crate) copies: Vec<AsyncCopies>,
     /// Local memory: `local_bytes` a thread.
     pub(crate) local: AlignedBytes,
 }
@@ -46,7 +50,10 @@ pub(crate) struct AlignedBytes {
 
 impl AlignedBytes {
     pub(crate) fn new(bytes: usize) -> AlignedBytes {
-        AlignedBytes { words: vec![u128::MAX; bytes.div_ceil(16)], bytes }
+        AlignedBytes {
+            words: vec![u128::MAX; bytes.div_ceil(16)],
+            bytes,
+        }
     }
     /// Every byte 0xff: f16, bf16 and f32 NaN, and absurd as an index.
     pub(crate) fn reset(&mut self) {
@@ -99,7 +106,12 @@ pub(crate) struct Engine<'a> {
 }
 
 impl<'a> Engine<'a> {
-    pub(crate) fn new(machine: &'a Machine<'a>, kernel: &'a Kernel, launch: &'a Launch<'a>, shared: &'a Shared) -> Self {
+    pub(crate) fn new(
+        machine: &'a Machine<'a>,
+        kernel: &'a Kernel,
+        launch: &'a Launch<'a>,
+        shared: &'a Shared,
+    ) -> Self {
         Engine {
             machine,
             kernel,
@@ -112,7 +124,11 @@ impl<'a> Engine<'a> {
             block_counts: vec![(0, 0); kernel.blocks.len()],
             counters: Counters::default(),
             fuel: 0,
-            tensor: super::Multiply::select(HostLevel::detect(), machine.architecture, machine.config.tensor),
+            tensor: super::Multiply::select(
+                HostLevel::detect(),
+                machine.architecture,
+                machine.config.tensor,
+            ),
         }
     }
 
@@ -122,7 +138,14 @@ impl<'a> Engine<'a> {
             for &(mnemonic, count) in &block.mix {
                 let (name, pipe) = self.kernel.mnemonics[mnemonic as usize];
                 let count = u64::from(count);
-                self.counters.add_instructions(name, pipe, InstructionCount { warp: warp * count, thread: thread * count });
+                self.counters.add_instructions(
+                    name,
+                    pipe,
+                    InstructionCount {
+                        warp: warp * count,
+                        thread: thread * count,
+                    },
+                );
             }
         }
         self.counters
@@ -130,14 +153,24 @@ impl<'a> Engine<'a> {
 
     /// The allocation around `[address, address + bytes)`, if it lies inside one.
     pub(crate) fn lookup(&self, address: u64, bytes: u64) -> Option<Span> {
-        let AllocationInfo { base, bytes: size, read_only, .. } = self.machine.memory.find(address)?;
+        let AllocationInfo {
+            base,
+            bytes: size,
+            read_only,
+            ..
+        } = self.machine.memory.find(address)?;
         let end = base + size;
         let shift = (self.machine.memory.host(base) as usize).wrapping_sub(base as usize);
-        (address + bytes <= end).then_some(Span { base, end, shift, read_only })
+        (address + bytes <= end).then_some(Span {
+            base,
+            end,
+            shift,
+            read_only,
+        })
     }
 
     /// %tid of a lane.
-    fn thread(&self, warp: u32, lane: u32) -> [u32; 3] {
+    pub(super) fn thread(&self, warp: u32, lane: u32) -> [u32; 3] {
         let linear = 32 * warp + lane;
         let [x, y, _] = self.launch.block;
         [linear % x, linear / x % y, linear / (x * y)]
@@ -150,15 +183,22 @@ impl<'a> Engine<'a> {
             match preset.value {
                 Preset::Word(value) => *warp.registers.word_mut(slot) = [value; 32],
                 Preset::Double(value) => *warp.registers.double_mut(slot) = [value; 32],
-                Preset::Param32 { offset, bytes, signed } => {
+                Preset::Param32 {
+                    offset,
+                    bytes,
+                    signed,
+                } => {
                     *warp.registers.word_mut(slot) = [self.parameter(offset, bytes, signed); 32];
                 }
                 Preset::Param64 { offset } => {
                     let mut bytes = [0; 8];
-                    bytes.copy_from_slice(&self.launch.params[offset as usize..offset as usize + 8]);
+                    bytes
+                        .copy_from_slice(&self.launch.params[offset as usize..offset as usize + 8]);
                     *warp.registers.double_mut(slot) = [u64::from_le_bytes(bytes); 32];
                 }
-                Preset::Special(special) => self.fill_special(warp.index, &mut warp.registers, slot, special),
+                Preset::Special(special) => {
+                    self.fill_special(warp.index, &mut warp.registers, slot, special)
+                }
             }
         }
     }
@@ -210,50 +250,6 @@ impl<'a> Engine<'a> {
             };
         }
     }
-
-    /// A fault at an op, by one lane.
-    #[cold]
-    pub(crate) fn fault(&self, kind: FaultKind, warp: &Warp, op: u32, lane: u32, what: &str) -> Box<Fault> {
-        let [x, y, z] = self.thread(warp.index, lane);
-        let [bx, by, bz] = self.site.block;
-        let place = self.place(op);
-        Box::new(Fault {
-            kind,
-            text: format!("{what}\n  by thread ({x}, {y}, {z}) of block ({bx}, {by}, {bz})\n  at {place}"),
-        })
-    }
-
-    /// `kernel k, PTX line 12 (ld.global), file.cu:34`.
-    pub(crate) fn place(&self, op: u32) -> String {
-        let line = self.kernel.lines.get(op as usize).copied().unwrap_or(Line::default());
-        let source = self.kernel.source_text(line).map_or(String::new(), |text| format!(", {text}"));
-        format!("kernel {}, PTX line {}{source}", self.kernel.name, line.ptx)
-    }
-
-    /// A fault on device memory: which rule is broken and what lies nearest.
-    #[cold]
-    pub(crate) fn memory_fault(&self, warp: &Warp, op: u32, lane: u32, action: &str, address: u64, bytes: u64) -> Box<Fault> {
-        let nearest = match self.machine.memory.nearest(address) {
-            None => "there are no allocations".to_owned(),
-            Some(info) => {
-                let (base, size, end) = (info.base, info.bytes, info.base + info.bytes);
-                let state = if info.freed { "freed allocation" } else { "allocation" };
-                let at = if address >= end {
-                    format!("{} bytes past the end of", address - end)
-                } else if address < base {
-                    format!("{} bytes before", base - address)
-                } else if address + bytes > end {
-                    format!("{} bytes over the end of", address + bytes - end)
-                } else {
-                    "inside".to_owned()
-                };
-                let constant = if info.read_only { ", read-only" } else { "" };
-                format!("{at} the {state} at {base:#x} ({size} bytes{constant})")
-            }
-        };
-        let what = format!("{action} of {bytes} bytes at device address {address:#x}: {nearest}");
-        self.fault(FaultKind::IllegalAddress, warp, op, lane, &what)
-    }
 }
 
 impl Site {
@@ -270,6 +266,10 @@ impl Site {
             shared: AlignedBytes::new(bytes),
             poison: vec![0; bytes.div_ceil(4)],
             in_flight: 0,
+            sources: (u64::MAX, 0),
+            copies: (0..threads.div_ceil(32))
+                .map(|_| AsyncCopies::default())
+                .collect(),
             local: AlignedBytes::new(threads * kernel.local_bytes as usize),
         }
     }
@@ -278,9 +278,15 @@ impl Site {
     pub(crate) fn restart(&mut self, number: u64, grid: [u32; 3]) {
         let [x, y, _] = grid.map(u64::from);
         self.number = number;
-        self.block = [(number % x) as u32, (number / x % y) as u32, (number / (x * y)) as u32];
+        self.block = [
+            (number % x) as u32,
+            (number / x % y) as u32,
+            (number / (x * y)) as u32,
+        ];
         self.shared.reset();
         self.local.reset();
+        self.sources = (u64::MAX, 0);
+        self.copies.iter_mut().for_each(AsyncCopies::clear);
         if self.in_flight > 0 {
             self.poison.fill(0);
             self.in_flight = 0;

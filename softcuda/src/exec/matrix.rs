@@ -1,120 +1,204 @@
 //! Asynchronous copies, ldmatrix and atomics: accesses that move data by their own rules.
 
+use super::access::{Checked, Direction, place};
 use super::async_copy::Copy;
 use super::engine::{Engine, SHARED_WINDOW};
+use super::registers::Simd;
+use super::shape::Shape;
 use super::traffic::{self, lanes};
-use super::transfer::{copy_lane, extent, in_window};
+use super::transfer::copy_lane;
 use super::warp::Warp;
-use crate::fault::{Fault, FaultKind};
-use crate::program::op::Op;
-
-type Checked<T = ()> = Result<T, Box<Fault>>;
+use crate::fault::FaultKind;
+use crate::program::op::{AddressWidth, Op};
 
 impl Engine<'_> {
     /// `cp.async`: checked and counted now, copied at the wait that covers it.
-    pub(crate) fn issue_copy(&mut self, warp: &mut Warp, op: &Op, at: u32, mask: u32) -> Checked {
+    ///
+    /// # Safety
+    /// The host must have the instructions of `S`.
+    #[inline(always)]
+    pub(super) unsafe fn issue_copy<S: Simd>(
+        &mut self,
+        warp: &mut Warp,
+        op: &Op,
+        at: u32,
+        mask: u32,
+    ) -> Checked {
         let kernel = self.kernel;
         let copy = &kernel.tables.async_copies[op.aux as usize];
         let (slot, width, offset) = copy.destination;
-        let mut destination = self.addresses(warp, slot, width, offset);
-        for address in &mut destination {
-            // A generic address of the shared window is as good as the window's own.
-            if address.wrapping_sub(SHARED_WINDOW) < super::engine::WINDOW_BYTES {
-                *address -= SHARED_WINDOW;
-            }
-        }
-        let bytes = u64::from(copy.bytes);
-        let narrow = self.check_shared(warp, at, &destination, mask, bytes, "cp.async write")?;
-        let source = self.addresses(warp, copy.source.0, crate::program::op::AddressWidth::Wide, copy.source.1);
+        // SAFETY: the caller's promise.
+        let shape = unsafe {
+            Shape::new::<S>(
+                self.shared_addresses(warp, slot, width, offset),
+                mask,
+                copy.bytes,
+            )
+        };
+        // SAFETY: the caller's promise.
+        unsafe { self.check_shared::<S>(warp, at, &shape, mask, "cp.async write")? };
         let mut source_bytes = [copy.bytes; 32];
         if let Some(slot) = copy.source_bytes {
-            for (count, &asked) in source_bytes.iter_mut().zip(warp.registers.word(slot)) {
-                *count = asked;
-            }
+            source_bytes = *warp.registers.word(slot);
         }
         if let Some((predicate, negated)) = copy.ignore_source {
             let ignored = warp.registers.predicate(predicate) ^ if negated { u32::MAX } else { 0 };
             lanes(ignored).for_each(|lane| source_bytes[lane] = 0);
         }
-        let reading = self.check_copy_source(warp, op, at, mask, &source, &source_bytes, copy.bytes)?;
-        let counters = &mut self.counters;
-        if reading != 0 {
-            let sectors = traffic::sectors(&source, reading, 1);
-            counters.async_copies.requests += 1;
-            counters.async_copies.sectors += sectors;
-            counters.async_copies.bytes += lanes(reading).map(|lane| u64::from(source_bytes[lane])).sum::<u64>();
+        let (mut reading, mut largest) = (0, 0);
+        for (lane, &count) in source_bytes.iter().enumerate() {
+            reading |= u32::from(count != 0) << lane;
+            largest = largest.max(count);
         }
-        traffic::count_shared(&mut counters.async_stores, &narrow, mask, copy.bytes);
+        reading &= mask;
+        let source = self.addresses(warp, copy.source.0, AddressWidth::Wide, copy.source.1);
+        let span = self.copy_spans[op.aux as usize];
+        if reading != 0 {
+            // SAFETY: the caller's promise.
+            match unsafe { place::<S>(&span, &source, reading, copy.bytes, Direction::Load) } {
+                Some(place) if largest <= copy.bytes => {
+                    let sectors = traffic::sectors(&place.shape, place.low, reading);
+                    self.counters.async_copies.sectors += sectors;
+                }
+                _ => self.check_copy_source(
+                    warp,
+                    op,
+                    at,
+                    reading,
+                    &source,
+                    &source_bytes,
+                    copy.bytes,
+                )?,
+            }
+            let counter = &mut self.counters.async_copies;
+            counter.requests += 1;
+            counter.bytes += if reading == u32::MAX {
+                source_bytes
+                    .iter()
+                    .map(|&count| u64::from(count))
+                    .sum::<u64>()
+            } else {
+                lanes(reading)
+                    .map(|lane| u64::from(source_bytes[lane]))
+                    .sum::<u64>()
+            };
+            for lane in lanes(reading) {
+                self.site.sources.0 = self.site.sources.0.min(source[lane]);
+                self.site.sources.1 = self
+                    .site
+                    .sources
+                    .1
+                    .max(source[lane] + u64::from(copy.bytes));
+            }
+        }
+        traffic::count_shared(&mut self.counters.async_stores, &shape, mask);
+        let words = copy.bytes as usize / 4;
         for lane in lanes(mask) {
-            let first = narrow[lane] as usize / 4;
-            self.site.poison[first..first + copy.bytes as usize / 4].fill(1);
+            let first = shape.offsets[lane] as usize / 4;
+            self.site.poison[first..first + words].fill(1);
         }
         self.site.in_flight += mask.count_ones() as usize;
-        let copies = &mut warp.copies;
-        for lane in lanes(reading) {
-            copies.low = copies.low.min(source[lane]);
-            copies.high = copies.high.max(source[lane] + u64::from(source_bytes[lane]));
-        }
+        let span = self.copy_spans[op.aux as usize];
+        let copies = &mut self.site.copies[warp.index as usize];
         copies.pending.push(Copy {
             mask,
             group: copies.committed,
-            destination: narrow,
+            destination: shape.offsets,
             source,
             source_bytes,
             bytes: copy.bytes,
-            span: self.copy_spans[op.aux as usize],
+            span,
             op: at,
         });
         Ok(())
     }
 
-    /// Bounds and alignment of the sources; returns the lanes that read any byte.
+    /// Lane by lane: fills the cache, finds the lane at fault, counts sectors of far-apart lanes.
+    #[cold]
+    #[inline(never)]
     #[expect(clippy::too_many_arguments, reason = "one copy: who, where, how much")]
     fn check_copy_source(
         &mut self,
         warp: &Warp,
         op: &Op,
         at: u32,
-        mask: u32,
+        reading: u32,
         source: &[u64; 32],
         source_bytes: &[u32; 32],
         bytes: u32,
-    ) -> Checked<u32> {
-        let reading = lanes(mask).filter(|&lane| source_bytes[lane] != 0).fold(0, |found, lane| found | 1 << lane);
-        let span = self.copy_spans[op.aux as usize];
-        let (low, high, unaligned) = extent(source, reading, u64::from(bytes));
-        let full = lanes(reading).all(|lane| source_bytes[lane] <= bytes);
-        if full && !unaligned && (reading == 0 || low >= span.base && high + u64::from(bytes) <= span.end) {
-            return Ok(reading);
-        }
+    ) -> Checked {
         for lane in lanes(reading) {
             let (address, count) = (source[lane], source_bytes[lane]);
             if count > bytes {
                 let what = format!("cp.async of {bytes} bytes with a source size of {count}");
-                return Err(self.fault(FaultKind::IllegalInstruction, warp, at, lane as u32, &what));
+                return Err(self.fault(
+                    FaultKind::IllegalInstruction,
+                    warp,
+                    at,
+                    lane as u32,
+                    &what,
+                ));
             }
             if address % u64::from(bytes) != 0 {
-                return Err(self.misaligned(warp, at, lane as u32, "cp.async read", address, u64::from(bytes)));
+                return Err(self.misaligned(
+                    warp,
+                    at,
+                    lane as u32,
+                    "cp.async read",
+                    address,
+                    bytes,
+                ));
             }
             match self.lookup(address, u64::from(count)) {
                 Some(span) => self.copy_spans[op.aux as usize] = span,
-                None => return Err(self.memory_fault(warp, at, lane as u32, "cp.async read", address, u64::from(count))),
+                None => {
+                    return Err(self.memory_fault(
+                        warp,
+                        at,
+                        lane as u32,
+                        "cp.async read",
+                        address,
+                        count,
+                    ));
+                }
             }
         }
-        Ok(reading)
+        let mut sectors: Vec<u64> = lanes(reading).map(|lane| source[lane] >> 5).collect();
+        sectors.sort_unstable();
+        sectors.dedup();
+        self.counters.async_copies.sectors += sectors.len() as u64;
+        Ok(())
+    }
+
+    /// The op of a copy in flight in this block that still has to read these bytes.
+    pub(super) fn source_in_flight(&self, address: u64, bytes: u64) -> Option<u32> {
+        let (low, high) = self.site.sources;
+        if address >= high || address + bytes <= low {
+            return None;
+        }
+        self.site
+            .copies
+            .iter()
+            .find_map(|copies| copies.source_at(address, bytes))
     }
 
     /// `cp.async.wait_group`, `wait_all`: completes what the wait covers, for the lanes that wait.
-    pub(crate) fn complete_copies(&mut self, warp: &mut Warp, mask: u32, allowed: Option<u32>) -> Checked {
-        if warp.copies.pending.is_empty() {
+    pub(super) fn complete_copies(
+        &mut self,
+        warp: &mut Warp,
+        mask: u32,
+        allowed: Option<u32>,
+    ) -> Checked {
+        let index = warp.index as usize;
+        if self.site.copies[index].pending.is_empty() {
             return Ok(());
         }
-        let mut pending = std::mem::take(&mut warp.copies.pending);
+        let mut pending = std::mem::take(&mut self.site.copies[index].pending);
         for copy in &mut pending {
             // wait_all waits for copies that no commit covers, too.
             let done = match allowed {
                 None => copy.mask & mask,
-                Some(allowed) => warp.copies.covered(copy, mask, allowed),
+                Some(allowed) => self.site.copies[index].covered(copy, mask, allowed),
             };
             if done != 0 {
                 self.perform(copy, done, warp)?;
@@ -122,10 +206,10 @@ impl Engine<'_> {
             }
         }
         pending.retain(|copy| copy.mask != 0);
-        if pending.is_empty() {
-            (warp.copies.low, warp.copies.high) = (u64::MAX, 0);
+        self.site.copies[index].pending = pending;
+        if self.site.in_flight == 0 {
+            self.site.sources = (u64::MAX, 0);
         }
-        warp.copies.pending = pending;
         Ok(())
     }
 
@@ -139,16 +223,29 @@ impl Engine<'_> {
             if count > 0 {
                 let address = copy.source[lane];
                 let known = address >= copy.span.base && address + count as u64 <= copy.span.end;
-                let span = if known { Some(copy.span) } else { self.lookup(address, count as u64) };
+                let span = if known {
+                    Some(copy.span)
+                } else {
+                    self.lookup(address, count as u64)
+                };
                 let Some(span) = span else {
-                    return Err(self.memory_fault(warp, copy.op, lane as u32, "cp.async read", address, count as u64));
+                    return Err(self.memory_fault(
+                        warp,
+                        copy.op,
+                        lane as u32,
+                        "cp.async read",
+                        address,
+                        count as u32,
+                    ));
                 };
                 let host = span.shift.wrapping_add(copy.source[lane] as usize) as *const u8;
                 let whole = matches!(count, 4 | 8 | 16) && copy.source[lane] % count as u64 == 0;
                 let step = if whole { count } else { 1 };
                 for offset in (0..count).step_by(step) {
                     // SAFETY: `lookup` has shown that `count` bytes lie inside a live allocation; `data` has 16.
-                    unsafe { copy_lane(host.add(offset), data.as_mut_ptr().add(offset), step as u64) };
+                    unsafe {
+                        copy_lane(host.add(offset), data.as_mut_ptr().add(offset), step as u32)
+                    };
                 }
             }
             let start = copy.destination[lane] as usize;
@@ -161,21 +258,38 @@ impl Engine<'_> {
     }
 
     /// `ldmatrix`: matrix p takes its eight row addresses from lanes 8p to 8p + 7.
+    ///
+    /// # Safety
+    /// The host must have the instructions of `S`.
     #[inline(always)]
-    pub(crate) fn load_matrix(&mut self, warp: &mut Warp, op: &Op, at: u32, mask: u32) -> Checked {
+    pub(super) unsafe fn load_matrix<S: Simd>(
+        &mut self,
+        warp: &mut Warp,
+        op: &Op,
+        at: u32,
+        mask: u32,
+    ) -> Checked {
         let kernel = self.kernel;
         let load = &kernel.tables.matrix_loads[op.aux as usize];
         if mask != u32::MAX {
             let what = format!("ldmatrix by the lanes {mask:#010x} only: all 32 must take part");
-            return Err(self.fault(FaultKind::LaunchFailed, warp, at, mask.trailing_zeros(), &what));
+            return Err(self.fault(
+                FaultKind::LaunchFailed,
+                warp,
+                at,
+                mask.trailing_zeros(),
+                &what,
+            ));
         }
-        let mut addresses = self.addresses(warp, op.a, load.address, load.offset);
-        if load.generic {
-            let inside = in_window(&addresses, mask, SHARED_WINDOW);
-            lanes(inside).for_each(|lane| addresses[lane] -= SHARED_WINDOW);
-        }
+        let window = if load.generic {
+            SHARED_WINDOW as i64
+        } else {
+            0
+        };
+        let rows = self.shared_addresses(warp, op.a, load.address, load.offset - window);
         let used = u32::MAX >> (32 - 8 * load.data.len());
-        let rows = self.check_shared(warp, at, &addresses, used, 16, "ldmatrix")?;
+        // SAFETY: the caller's promise.
+        unsafe { self.check_shared::<S>(warp, at, &Shape::scattered(rows, 16), used, "ldmatrix")? };
         let shared = self.site.shared.pointer();
         self.counters.matrix_loads.requests += 1;
         for (p, &slot) in load.data.iter().enumerate() {
@@ -203,7 +317,8 @@ impl Engine<'_> {
 /// Lane t gets elements (2(t % 4), t / 4) and (2(t % 4) + 1, t / 4) of the matrix.
 #[inline(always)]
 fn transpose(matrix: &[[u32; 4]; 8], result: &mut [u32; 32]) {
-    let element = |row: usize, column: usize| matrix[row][column / 2] >> (16 * (column % 2)) & 0xffff;
+    let element =
+        |row: usize, column: usize| matrix[row][column / 2] >> (16 * (column % 2)) & 0xffff;
     for (t, value) in result.iter_mut().enumerate() {
         let (row, column) = (2 * (t % 4), t / 4);
         *value = element(row, column) | element(row + 1, column) << 16;

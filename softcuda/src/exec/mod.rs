@@ -1,6 +1,6 @@
 //! Runs a kernel: blocks over host threads, warps of a block in turns, 32 lanes side by side.
 
-pub(crate) mod access;
+mod access;
 mod alu;
 mod async_copy;
 mod atomic;
@@ -12,8 +12,9 @@ mod other;
 mod rare_float;
 mod rare_integer;
 mod registers;
+mod report;
 mod run;
-mod scalar;
+mod shape;
 mod traffic;
 mod transfer;
 pub mod value;
@@ -21,7 +22,10 @@ mod warp;
 mod warp_operation;
 
 use crate::config::TensorMode;
-use crate::{chip::Architecture, config::Config, fault::Fault, memory::GlobalMemory, profile::Counters, program::Kernel};
+use crate::{
+    chip::Architecture, config::Config, fault::Fault, memory::GlobalMemory, profile::Counters,
+    program::Kernel,
+};
 use block::{Block, BlockStop};
 use engine::{Engine, Shared};
 use mma::HostLevel;
@@ -79,18 +83,36 @@ impl Multiply {
 ///
 /// # Errors
 /// The fault of the lowest-numbered block that has one.
-pub fn launch(machine: &Machine<'_>, kernel: &Kernel, launch: &Launch<'_>) -> Result<Counters, Box<Fault>> {
-    let blocks = launch.grid.iter().map(|&count| u64::from(count)).product::<u64>();
-    let shared = Shared { executed: AtomicU64::new(0), faulted: AtomicU64::new(u64::MAX) };
+pub fn launch(
+    machine: &Machine<'_>,
+    kernel: &Kernel,
+    launch: &Launch<'_>,
+) -> Result<Counters, Box<Fault>> {
+    let blocks = launch
+        .grid
+        .iter()
+        .map(|&count| u64::from(count))
+        .product::<u64>();
+    let shared = Shared {
+        executed: AtomicU64::new(0),
+        faulted: AtomicU64::new(u64::MAX),
+    };
     let next = AtomicU64::new(0);
     // Blocks that talk to one another run in one order, so that what they say does not depend on the host.
-    let threads = if kernel.communicates { 1 } else { machine.config.threads.clamp(1, blocks.max(1) as usize) };
+    let threads = if kernel.communicates {
+        1
+    } else {
+        machine.config.threads.clamp(1, blocks.max(1) as usize)
+    };
     let results = Mutex::new(Vec::new());
     let work = || {
         let mut worker = Worker::new(Engine::new(machine, kernel, launch, &shared), &next, blocks);
         let fault = worker.run();
         let counters = worker.engine.into_counters();
-        results.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((counters, fault));
+        results
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .push((counters, fault));
     };
     if threads == 1 {
         work();
@@ -101,7 +123,9 @@ pub fn launch(machine: &Machine<'_>, kernel: &Kernel, launch: &Launch<'_>) -> Re
             }
         });
     }
-    let results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let results = results
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut counters = Counters::default();
     let mut first: Option<(u64, Box<Fault>)> = None;
     for (part, fault) in results {
@@ -128,7 +152,12 @@ struct Worker<'a> {
 
 impl<'a> Worker<'a> {
     fn new(engine: Engine<'a>, next: &'a AtomicU64, blocks: u64) -> Worker<'a> {
-        Worker { engine, next, blocks, run: run::select(HostLevel::detect()) }
+        Worker {
+            engine,
+            next,
+            blocks,
+            run: run::select(HostLevel::detect()),
+        }
     }
 
     /// Runs blocks until none is left; the number and fault of the block that failed.
@@ -138,7 +167,11 @@ impl<'a> Worker<'a> {
     fn run(&mut self) -> Option<(u64, Box<Fault>)> {
         let mut running: VecDeque<Block> = VecDeque::new();
         let mut idle: Vec<Block> = Vec::new();
-        let resident = if self.engine.kernel.communicates { self.engine.launch.resident_blocks.max(1) } else { 1 };
+        let resident = if self.engine.kernel.communicates {
+            self.engine.launch.resident_blocks.max(1)
+        } else {
+            1
+        };
         loop {
             if (running.len() as u64) < resident
                 && let Some(number) = self.take()
@@ -152,7 +185,9 @@ impl<'a> Worker<'a> {
             } else if running.is_empty() {
                 return None;
             }
-            let Some(mut block) = running.pop_front() else { continue };
+            let Some(mut block) = running.pop_front() else {
+                continue;
+            };
             std::mem::swap(&mut self.engine.site, &mut block.site);
             let stop = block.run(&mut self.engine, self.run);
             let number = self.engine.site.number;
@@ -161,7 +196,10 @@ impl<'a> Worker<'a> {
                 Ok(BlockStop::Finished) => idle.push(block),
                 Ok(BlockStop::Turn) => running.push_back(block),
                 Err(fault) => {
-                    self.engine.shared_state.faulted.fetch_min(number, Ordering::Relaxed);
+                    self.engine
+                        .shared_state
+                        .faulted
+                        .fetch_min(number, Ordering::Relaxed);
                     return Some((number, fault));
                 }
             }
@@ -171,6 +209,7 @@ impl<'a> Worker<'a> {
     /// The next block to start, in order; blocks behind one that faulted are not started.
     fn take(&self) -> Option<u64> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        (number < self.blocks && number < self.engine.shared_state.faulted.load(Ordering::Relaxed)).then_some(number)
+        (number < self.blocks && number < self.engine.shared_state.faulted.load(Ordering::Relaxed))
+            .then_some(number)
     }
 }

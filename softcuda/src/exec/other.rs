@@ -1,5 +1,6 @@
 //! What is no plain arithmetic: memory, matrices, warp state; and arithmetic that kernels use rarely.
 
+use super::access::Direction;
 use super::alu::Active;
 use super::engine::{Engine, LOCAL_WINDOW, SHARED_WINDOW, WINDOW_BYTES};
 use super::registers::Simd;
@@ -21,26 +22,29 @@ pub(super) unsafe fn other<S: Simd>(
     active: &Active,
 ) -> Result<(), Box<Fault>> {
     let mask = active.mask;
+    // SAFETY: the caller's promise, for every call below that is generic over S.
     match op.code {
-        Code::LdGlobal => engine.load_global(warp, op, at, mask),
-        Code::StGlobal => engine.store_global(warp, op, at, mask),
-        Code::LdShared => engine.load_shared(warp, op, at, mask),
-        Code::StShared => engine.store_shared(warp, op, at, mask),
-        Code::Ldmatrix => engine.load_matrix(warp, op, at, mask),
+        Code::LdGlobal => unsafe { engine.move_global::<S>(warp, op, at, mask, Direction::Load) },
+        Code::StGlobal => unsafe { engine.move_global::<S>(warp, op, at, mask, Direction::Store) },
+        Code::LdShared => unsafe { engine.move_shared::<S>(warp, op, at, mask, Direction::Load) },
+        Code::StShared => unsafe { engine.move_shared::<S>(warp, op, at, mask, Direction::Store) },
+        Code::Ldmatrix => unsafe { engine.load_matrix::<S>(warp, op, at, mask) },
         Code::Mma => engine.multiply(warp, op, at, mask),
-        Code::CpAsync => engine.issue_copy(warp, op, at, mask),
+        Code::CpAsync => unsafe { engine.issue_copy::<S>(warp, op, at, mask) },
         Code::CpAsyncCommit => {
-            warp.copies.commit(mask);
+            engine.site.copies[warp.index as usize].commit(mask);
             Ok(())
         }
         Code::CpAsyncWait => engine.complete_copies(warp, mask, Some(op.imm as u32)),
         Code::CpAsyncWaitAll => engine.complete_copies(warp, mask, None),
-        Code::LdGeneric => engine.move_generic(warp, op, at, mask, false),
-        Code::StGeneric => engine.move_generic(warp, op, at, mask, true),
-        Code::LdLocal => engine.move_local(warp, op, at, mask, false),
-        Code::StLocal => engine.move_local(warp, op, at, mask, true),
-        Code::LdParam => engine.load_param(warp, op, at, mask),
-        Code::Atom => engine.atomic(warp, op, at, mask),
+        Code::LdGeneric => unsafe { engine.move_generic::<S>(warp, op, at, mask, Direction::Load) },
+        Code::StGeneric => unsafe {
+            engine.move_generic::<S>(warp, op, at, mask, Direction::Store)
+        },
+        Code::LdLocal => unsafe { engine.move_local::<S>(warp, op, at, mask, Direction::Load) },
+        Code::StLocal => unsafe { engine.move_local::<S>(warp, op, at, mask, Direction::Store) },
+        Code::LdParam => unsafe { engine.load_param::<S>(warp, op, at, mask) },
+        Code::Atom => unsafe { engine.atomic::<S>(warp, op, at, mask) },
         Code::Fence | Code::Nop => Ok(()),
         Code::Activemask => {
             let row = warp.registers.word_mut(op.d);
@@ -55,19 +59,28 @@ pub(super) unsafe fn other<S: Simd>(
             Ok(())
         }
         Code::ToShared | Code::FromShared | Code::ToLocal | Code::FromLocal => {
-            let window = if matches!(op.code, Code::ToShared | Code::FromShared) { SHARED_WINDOW } else { LOCAL_WINDOW };
+            let window = if matches!(op.code, Code::ToShared | Code::FromShared) {
+                SHARED_WINDOW
+            } else {
+                LOCAL_WINDOW
+            };
             let away = matches!(op.code, Code::ToShared | Code::ToLocal);
             let addresses = *warp.registers.double(op.a);
             let row = warp.registers.double_mut(op.d);
             for lane in super::traffic::lanes(mask) {
                 let address = addresses[lane];
-                row[lane] = if away { address.wrapping_sub(window) } else { address.wrapping_add(window) };
+                row[lane] = if away {
+                    address.wrapping_sub(window)
+                } else {
+                    address.wrapping_add(window)
+                };
             }
             Ok(())
         }
         Code::IsShared | Code::IsLocal | Code::IsGlobal => {
             let addresses = warp.registers.double(op.a);
-            let inside = |lane: usize, window: u64| addresses[lane].wrapping_sub(window) < WINDOW_BYTES;
+            let inside =
+                |lane: usize, window: u64| addresses[lane].wrapping_sub(window) < WINDOW_BYTES;
             let found = super::traffic::lanes(mask).fold(0, |found, lane| {
                 let holds = match op.code {
                     Code::IsShared => inside(lane, SHARED_WINDOW),
@@ -81,13 +94,22 @@ pub(super) unsafe fn other<S: Simd>(
         }
         _ => {
             // SAFETY: the caller's promise.
-            let known = unsafe { rare_integer::execute::<S>(warp, op, active) || rare_float::execute::<S>(warp, op, active) };
+            let known = unsafe {
+                rare_integer::execute::<S>(warp, op, active)
+                    || rare_float::execute::<S>(warp, op, active)
+            };
             if known {
                 return Ok(());
             }
             // Lowering emits only codes that are executed somewhere; a test runs every code.
             let what = format!("internal error: {:?} has no execution", op.code);
-            Err(engine.fault(FaultKind::IllegalInstruction, warp, at, mask.trailing_zeros(), &what))
+            Err(engine.fault(
+                FaultKind::IllegalInstruction,
+                warp,
+                at,
+                mask.trailing_zeros(),
+                &what,
+            ))
         }
     }
 }
@@ -100,7 +122,13 @@ impl Engine<'_> {
         let mma = &kernel.tables.multiplies[op.aux as usize];
         if mask != u32::MAX {
             let what = format!("mma by the lanes {mask:#010x} only: all 32 must take part");
-            return Err(self.fault(FaultKind::LaunchFailed, warp, at, mask.trailing_zeros(), &what));
+            return Err(self.fault(
+                FaultKind::LaunchFailed,
+                warp,
+                at,
+                mask.trailing_zeros(),
+                &what,
+            ));
         }
         self.counters.tensor_multiply_adds += 16 * 8 * 16;
         let registers = &mut warp.registers;
@@ -117,7 +145,11 @@ impl Engine<'_> {
                 }
             }
             kind => {
-                let function = if kind == MmaKind::F16F32 { functions.f16_f32 } else { functions.bf16_f32 };
+                let function = if kind == MmaKind::F16F32 {
+                    functions.f16_f32
+                } else {
+                    functions.bf16_f32
+                };
                 let c = mma.c.map(|slot| registers.lanes(slot));
                 // SAFETY: as above.
                 let d = unsafe { function(a, b, c) };

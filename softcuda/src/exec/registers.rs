@@ -5,11 +5,18 @@ use super::value::Lanes;
 
 /// What the compiler does not make of plain loops by itself, one implementation an instruction-set level.
 pub(crate) trait Simd: Copy {
+    /// Fused multiply-add is an instruction of this level.
+    const FMA: bool;
     /// Bit i is the top bit of lane i.
     ///
     /// # Safety
     /// The level's instructions must exist on this host.
     unsafe fn bits(lanes: &Lanes) -> u32;
+    /// Bit i is set where lane i is not zero.
+    ///
+    /// # Safety
+    /// The level's instructions must exist on this host.
+    unsafe fn nonzero(lanes: &Lanes) -> u32;
     /// Lane i is all ones where bit i is set.
     ///
     /// # Safety
@@ -22,9 +29,22 @@ pub(crate) trait Simd: Copy {
 pub(crate) struct Plain;
 
 impl Simd for Plain {
+    const FMA: bool = false;
+    #[inline(always)]
+    unsafe fn nonzero(lanes: &Lanes) -> u32 {
+        lanes
+            .0
+            .iter()
+            .enumerate()
+            .fold(0, |mask, (i, &lane)| mask | u32::from(lane != 0) << i)
+    }
     #[inline(always)]
     unsafe fn bits(lanes: &Lanes) -> u32 {
-        lanes.0.iter().enumerate().fold(0, |mask, (i, &lane)| mask | (lane >> 31) << i)
+        lanes
+            .0
+            .iter()
+            .enumerate()
+            .fold(0, |mask, (i, &lane)| mask | (lane >> 31) << i)
     }
     #[inline(always)]
     unsafe fn expand(mask: u32) -> Lanes {
@@ -43,13 +63,33 @@ pub(crate) struct Avx2;
 
 #[cfg(target_arch = "x86_64")]
 impl Simd for Avx2 {
+    const FMA: bool = true;
+    #[inline(always)]
+    unsafe fn nonzero(lanes: &Lanes) -> u32 {
+        use std::arch::x86_64::*;
+        let mut mask = 0;
+        for part in 0..4 {
+            // SAFETY: the row has four aligned parts of eight lanes; AVX2 is the caller's promise.
+            let zero = unsafe {
+                let lanes = _mm256_load_si256(lanes.0.as_ptr().add(8 * part).cast());
+                _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpeq_epi32(
+                    lanes,
+                    _mm256_setzero_si256(),
+                )))
+            };
+            mask |= (!zero as u32 & 0xff) << (8 * part);
+        }
+        mask
+    }
     #[inline(always)]
     unsafe fn bits(lanes: &Lanes) -> u32 {
         use std::arch::x86_64::*;
         let mut mask = 0;
         for part in 0..4 {
             // SAFETY: the row has four aligned parts of eight lanes; AVX2 is the caller's promise.
-            let bits = unsafe { _mm256_movemask_ps(_mm256_load_ps(lanes.0.as_ptr().add(8 * part).cast())) };
+            let bits = unsafe {
+                _mm256_movemask_ps(_mm256_load_ps(lanes.0.as_ptr().add(8 * part).cast()))
+            };
             mask |= (bits as u32) << (8 * part);
         }
         mask
@@ -78,6 +118,18 @@ pub(crate) struct Avx512;
 
 #[cfg(target_arch = "x86_64")]
 impl Simd for Avx512 {
+    const FMA: bool = true;
+    #[inline(always)]
+    unsafe fn nonzero(lanes: &Lanes) -> u32 {
+        use std::arch::x86_64::*;
+        // SAFETY: the row has two aligned parts of sixteen lanes; AVX-512 is the caller's promise.
+        unsafe {
+            let low = _mm512_load_si512(lanes.0.as_ptr().cast());
+            let high = _mm512_load_si512(lanes.0.as_ptr().add(16).cast());
+            u32::from(_mm512_test_epi32_mask(low, low))
+                | u32::from(_mm512_test_epi32_mask(high, high)) << 16
+        }
+    }
     #[inline(always)]
     unsafe fn bits(lanes: &Lanes) -> u32 {
         use std::arch::x86_64::*;
@@ -95,7 +147,10 @@ impl Simd for Avx512 {
         // SAFETY: as above, for the stores.
         unsafe {
             _mm512_store_si512(row.0.as_mut_ptr().cast(), _mm512_movm_epi32(mask as u16));
-            _mm512_store_si512(row.0.as_mut_ptr().add(16).cast(), _mm512_movm_epi32((mask >> 16) as u16));
+            _mm512_store_si512(
+                row.0.as_mut_ptr().add(16).cast(),
+                _mm512_movm_epi32((mask >> 16) as u16),
+            );
         }
         row
     }
@@ -149,14 +204,20 @@ impl Registers {
     /// A 64-bit slot: two rows.
     #[inline(always)]
     pub(crate) fn double(&self, slot: u16) -> &[u64; 32] {
-        debug_assert!((slot as usize) + 1 < self.rows.len(), "slot within the file");
+        debug_assert!(
+            (slot as usize) + 1 < self.rows.len(),
+            "slot within the file"
+        );
         // SAFETY: rows are contiguous and 64-byte aligned; lowering gives 64-bit registers two slots.
         unsafe { &*self.rows.as_ptr().add(slot as usize).cast() }
     }
 
     #[inline(always)]
     pub(crate) fn double_mut(&mut self, slot: u16) -> &mut [u64; 32] {
-        debug_assert!((slot as usize) + 1 < self.rows.len(), "slot within the file");
+        debug_assert!(
+            (slot as usize) + 1 < self.rows.len(),
+            "slot within the file"
+        );
         // SAFETY: as in `double`.
         unsafe { &mut *self.rows.as_mut_ptr().add(slot as usize).cast() }
     }
@@ -171,14 +232,20 @@ impl Registers {
     /// A predicate.
     #[inline(always)]
     pub(crate) fn predicate(&self, index: u16) -> u32 {
-        debug_assert!((index as usize) < self.predicates.len(), "predicate within the file");
+        debug_assert!(
+            (index as usize) < self.predicates.len(),
+            "predicate within the file"
+        );
         // SAFETY: lowering hands out indices below the count that this file was made with.
         unsafe { *self.predicates.get_unchecked(index as usize) }
     }
 
     #[inline(always)]
     pub(crate) fn set_predicate(&mut self, index: u16, mask: u32, value: u32) {
-        debug_assert!((index as usize) < self.predicates.len(), "predicate within the file");
+        debug_assert!(
+            (index as usize) < self.predicates.len(),
+            "predicate within the file"
+        );
         // SAFETY: as in `predicate`.
         let old = unsafe { self.predicates.get_unchecked_mut(index as usize) };
         *old = *old & !mask | value & mask;

@@ -2,9 +2,9 @@
 
 use super::alu::{Active, alu};
 use super::engine::Engine;
-use super::registers::{Plain, Simd};
 #[cfg(target_arch = "x86_64")]
 use super::registers::{Avx2, Avx512};
+use super::registers::{Plain, Simd};
 use super::warp::{PathState, Warp};
 use super::warp_operation::Outcome;
 use crate::fault::{Fault, FaultKind};
@@ -90,28 +90,52 @@ macro_rules! level {
 trait Level: Simd {
     /// # Safety
     /// The host must have the level's instructions.
-    unsafe fn one(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32, active: &Active) -> Checked<()>;
+    unsafe fn one(
+        engine: &mut Engine<'_>,
+        warp: &mut Warp,
+        op: &Op,
+        at: u32,
+        active: &Active,
+    ) -> Checked<()>;
     /// # Safety
     /// The host must have the level's instructions.
-    unsafe fn other(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32, active: &Active) -> Checked<()>;
+    unsafe fn other(
+        engine: &mut Engine<'_>,
+        warp: &mut Warp,
+        op: &Op,
+        at: u32,
+        active: &Active,
+    ) -> Checked<()>;
 }
 
 level!(plain, Plain);
 #[cfg(target_arch = "x86_64")]
 level!(avx2, Avx2, "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt");
 #[cfg(target_arch = "x86_64")]
-level!(avx512, Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt");
+level!(
+    avx512,
+    Avx512,
+    "avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt"
+);
 
 #[inline(always)]
 unsafe fn run_warp<S: Level>(engine: &mut Engine<'_>, warp: &mut Warp) -> Checked<Stop> {
     loop {
         if !warp.select() {
-            return Ok(if warp.finished() { Stop::Finished } else { Stop::Waiting });
+            return Ok(if warp.finished() {
+                Stop::Finished
+            } else {
+                Stop::Waiting
+            });
         }
         let whole = warp.paths[warp.current].mask == warp.valid;
         // SAFETY: the caller's promise.
         let leave = unsafe {
-            if whole { run_path::<S, true>(engine, warp) } else { run_path::<S, false>(engine, warp) }
+            if whole {
+                run_path::<S, true>(engine, warp)
+            } else {
+                run_path::<S, false>(engine, warp)
+            }
         };
         match leave? {
             Leave::Switch => {}
@@ -121,25 +145,44 @@ unsafe fn run_warp<S: Level>(engine: &mut Engine<'_>, warp: &mut Warp) -> Checke
 }
 
 #[inline(always)]
-unsafe fn execute_one<S: Level>(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32, active: &Active) -> Checked<()> {
+unsafe fn execute_one<S: Level>(
+    engine: &mut Engine<'_>,
+    warp: &mut Warp,
+    op: &Op,
+    at: u32,
+    active: &Active,
+) -> Checked<()> {
     // SAFETY: the caller's promise.
     unsafe {
-        if alu::<S, false>(warp, op, active) { Ok(()) } else { S::other(engine, warp, op, at, active) }
+        if alu::<S, false>(warp, op, active) {
+            Ok(())
+        } else {
+            S::other(engine, warp, op, at, active)
+        }
     }
 }
 
 /// Runs the current path. `WHOLE`: all threads of the warp are on it, so that results need no merging.
 #[inline(always)]
-unsafe fn run_path<S: Level, const WHOLE: bool>(engine: &mut Engine<'_>, warp: &mut Warp) -> Checked<Leave> {
+unsafe fn run_path<S: Level, const WHOLE: bool>(
+    engine: &mut Engine<'_>,
+    warp: &mut Warp,
+) -> Checked<Leave> {
     let kernel = engine.kernel;
     let path = warp.paths[warp.current];
     let mask = path.mask;
     // SAFETY: the caller's promise.
-    let active = Active { mask, lanes: unsafe { S::expand(mask) } };
+    let active = Active {
+        mask,
+        lanes: unsafe { S::expand(mask) },
+    };
     let mut pc = path.pc;
     let mut block = 0usize;
     loop {
-        debug_assert!((pc as usize) < kernel.ops.len(), "targets lie within the program");
+        debug_assert!(
+            (pc as usize) < kernel.ops.len(),
+            "targets lie within the program"
+        );
         // SAFETY: every target is the first op of a block or the final exit, and blocks end with a jump or run into the next.
         let op = unsafe { kernel.ops.get_unchecked(pc as usize) };
         match op.code {
@@ -161,7 +204,8 @@ unsafe fn run_path<S: Level, const WHOLE: bool>(engine: &mut Engine<'_>, warp: &
             }
             Code::Branch => pc = op.imm as u32,
             Code::BranchIf => {
-                let taken = (warp.registers.predicate(op.a) ^ 0u32.wrapping_sub(u32::from(op.aux))) & mask;
+                let taken =
+                    (warp.registers.predicate(op.a) ^ 0u32.wrapping_sub(u32::from(op.aux))) & mask;
                 if taken == mask {
                     pc = op.imm as u32;
                 } else if taken == 0 {
@@ -169,22 +213,39 @@ unsafe fn run_path<S: Level, const WHOLE: bool>(engine: &mut Engine<'_>, warp: &
                 } else {
                     engine.counters.divergent_branches += 1;
                     warp.last = pc;
-                    warp.diverge(taken, op.imm as u32, pc + 1, kernel.blocks[block].reconvergence);
+                    warp.diverge(
+                        taken,
+                        op.imm as u32,
+                        pc + 1,
+                        kernel.blocks[block].reconvergence,
+                    );
                     return Ok(Leave::Switch);
                 }
             }
             Code::Guard => {
-                let lanes = (warp.registers.predicate(op.a) ^ 0u32.wrapping_sub(u32::from(op.aux))) & mask;
+                let lanes =
+                    (warp.registers.predicate(op.a) ^ 0u32.wrapping_sub(u32::from(op.aux))) & mask;
                 let end = pc + 1 + op.imm as u32;
                 pc += 1;
                 if lanes == 0 {
                     pc = end;
                 } else if lanes != mask {
                     // SAFETY: the caller's promise.
-                    let some = Active { mask: lanes, lanes: unsafe { S::expand(lanes) } };
+                    let some = Active {
+                        mask: lanes,
+                        lanes: unsafe { S::expand(lanes) },
+                    };
                     while pc < end {
                         // SAFETY: a guard covers ops of its own instruction.
-                        unsafe { S::one(engine, warp, kernel.ops.get_unchecked(pc as usize), pc, &some)? };
+                        unsafe {
+                            S::one(
+                                engine,
+                                warp,
+                                kernel.ops.get_unchecked(pc as usize),
+                                pc,
+                                &some,
+                            )?
+                        };
                         pc += 1;
                     }
                 }
@@ -195,7 +256,8 @@ unsafe fn run_path<S: Level, const WHOLE: bool>(engine: &mut Engine<'_>, warp: &
                 return Ok(Leave::Switch);
             }
             Code::ExitIf => {
-                let lanes = (warp.registers.predicate(op.a) ^ 0u32.wrapping_sub(u32::from(op.aux))) & mask;
+                let lanes =
+                    (warp.registers.predicate(op.a) ^ 0u32.wrapping_sub(u32::from(op.aux))) & mask;
                 pc += 1;
                 if lanes != 0 {
                     warp.last = pc;
@@ -218,7 +280,13 @@ unsafe fn run_path<S: Level, const WHOLE: bool>(engine: &mut Engine<'_>, warp: &
                 }
             }
             Code::Trap => {
-                return Err(engine.fault(FaultKind::LaunchFailed, warp, pc, mask.trailing_zeros(), "trap"));
+                return Err(engine.fault(
+                    FaultKind::LaunchFailed,
+                    warp,
+                    pc,
+                    mask.trailing_zeros(),
+                    "trap",
+                ));
             }
             _ => {
                 // SAFETY: the caller's promise.
@@ -251,13 +319,25 @@ impl Engine<'_> {
     /// Brings the launch's instruction count up to date and ends a launch that exceeds its limit.
     pub(crate) fn settle(&mut self, warp: &Warp, spent: i64) -> Checked<()> {
         let spent = spent.max(0) as u64;
-        let total = self.shared_state.executed.fetch_add(spent, Ordering::Relaxed) + spent;
+        let total = self
+            .shared_state
+            .executed
+            .fetch_add(spent, Ordering::Relaxed)
+            + spent;
         let limit = self.machine.config.instruction_limit;
         if total <= limit {
             return Ok(());
         }
         let path = warp.paths[warp.current];
-        let what = format!("the launch has executed more than {limit} warp instructions (SOFTCUDA_INSTRUCTION_LIMIT)");
-        Err(self.fault(FaultKind::LaunchTimeout, warp, path.pc, path.mask.trailing_zeros() % 32, &what))
+        let what = format!(
+            "the launch has executed more than {limit} warp instructions (SOFTCUDA_INSTRUCTION_LIMIT)"
+        );
+        Err(self.fault(
+            FaultKind::LaunchTimeout,
+            warp,
+            path.pc,
+            path.mask.trailing_zeros() % 32,
+            &what,
+        ))
     }
 }

@@ -1,78 +1,134 @@
 //! How many sectors and wavefronts a warp's access takes (HARDWARE 2.4, Nsight Compute's definitions).
 
+use super::shape::Shape;
 use crate::profile::{GlobalAccess, SharedAccess};
 
-/// Distinct aligned 32-byte pieces that the active lanes touch, `bytes` each.
-pub(crate) fn sectors(addresses: &[u64; 32], mask: u32, bytes: u64) -> u64 {
-    // At most two sectors a lane of at most 16 aligned bytes are one: a lane never straddles.
-    let mut seen = [0u64; 32];
+/// Distinct aligned 32-byte pieces that the active lanes touch; `origin` is the device address of offset 0.
+#[inline(always)]
+pub(super) fn sectors(shape: &Shape, origin: u64, mask: u32) -> u64 {
+    let base = origin as u32 & 31;
+    if shape.regular() {
+        let [first, second] = [0, 1].map(|half| {
+            let (start, length) = shape.range(half);
+            ((start + base) >> 5, (start + base + length - 1) >> 5)
+        });
+        let overlap = (first.1.min(second.1) + 1).saturating_sub(first.0.max(second.0));
+        return u64::from((first.1 - first.0 + 1) + (second.1 - second.0 + 1) - overlap);
+    }
+    let mut seen = [0u32; 64];
     let mut count = 0;
-    let mut last = u64::MAX;
+    let mut last = u32::MAX;
     for lane in lanes(mask) {
-        let sector = addresses[lane] >> 5;
-        debug_assert!(addresses[lane] + bytes <= (sector + 1) << 5, "aligned accesses lie in one sector");
-        if sector != last && !seen[..count].contains(&sector) {
-            seen[count] = sector;
-            count += 1;
+        let first = (shape.offsets[lane] + base) >> 5;
+        let end = (shape.offsets[lane] + base + shape.bytes - 1) >> 5;
+        for sector in first..=end {
+            if sector != last && !seen[..count].contains(&sector) {
+                seen[count] = sector;
+                count += 1;
+            }
+            last = sector;
         }
-        last = sector;
     }
     count as u64
 }
 
 /// Adds one request on device memory.
-pub(crate) fn count_global(access: &mut GlobalAccess, sectors: u64, mask: u32, bytes: u64) {
+#[inline(always)]
+pub(super) fn count_global(access: &mut GlobalAccess, sectors: u64, mask: u32, bytes: u32) {
     access.requests += 1;
     access.sectors += sectors;
-    access.bytes += u64::from(mask.count_ones()) * bytes;
+    access.bytes += u64::from(mask.count_ones() * bytes);
 }
 
-/// Adds one request on shared memory: each lane touches `bytes` at its address.
+/// Adds one request on shared memory.
 ///
 /// A bank passes one 32-bit word a cycle. Accesses of 8 bytes go in two halves of the warp, of 16 bytes in four quarters;
 /// a conflict is two distinct words of one bank within such a phase.
-pub(crate) fn count_shared(access: &mut SharedAccess, addresses: &[u32; 32], mask: u32, bytes: u32) {
-    let width = match bytes {
+#[inline(always)]
+pub(super) fn count_shared(access: &mut SharedAccess, shape: &Shape, mask: u32) {
+    access.requests += 1;
+    if shape.regular() {
+        let (phases, wavefronts) = match shape.bytes {
+            16 => (4, 4),
+            8 => (2, 2),
+            _ => (1, 1 + u64::from(halves_conflict(shape))),
+        };
+        access.ideal_wavefronts += phases;
+        access.wavefronts += wavefronts;
+        return;
+    }
+    let width = match shape.bytes {
         16 => 8,
         8 => 16,
         _ => 32,
     };
-    access.requests += 1;
     for start in (0..32).step_by(width) {
         let part = mask & (u32::MAX >> (32 - width)) << start;
         if part != 0 {
             access.ideal_wavefronts += 1;
-            access.wavefronts += phase(addresses, part, bytes.div_ceil(4));
+            access.wavefronts += phase(&shape.offsets, part, shape.bytes.div_ceil(4));
         }
     }
+}
+
+/// Whether the halves of a regular access of at most 4 bytes a lane meet in a bank with different words.
+#[inline(always)]
+fn halves_conflict(shape: &Shape) -> bool {
+    let [(first, length), (second, other)] = [0, 1].map(|half| {
+        let (start, bytes) = shape.range(half);
+        ((start / 4) as i32, (start % 4 + bytes).div_ceil(4) as i32)
+    });
+    // Words first + i and second + j with the same bank: second - first + j - i is a multiple of 32 other than 0.
+    let (low, high) = (second - first - (length - 1), second - first + (other - 1));
+    let multiple = high.div_euclid(32) * 32;
+    let found = if multiple == 0 {
+        multiple - 32
+    } else {
+        multiple
+    };
+    found >= low
 }
 
 /// Wavefronts of one phase: the largest number of distinct words that fall into one bank.
 fn phase(addresses: &[u32; 32], mask: u32, words: u32) -> u64 {
-    // Lane i at the first lane's address plus i times its size touches every bank once: the usual case.
-    let first = mask.trailing_zeros();
-    let base = addresses[first as usize];
-    let size = 4 * words;
-    if lanes(mask).all(|lane| addresses[lane] == base.wrapping_add((lane as u32 - first) * size)) {
-        return 1;
-    }
-    let mut words_of_bank = [[0u32; 32]; 32];
-    let mut counts = [0usize; 32];
+    // The last writer of every bank; if all lanes find their own words again there is no conflict.
+    let mut owner = [0u32; 32];
     for lane in lanes(mask) {
         for word in addresses[lane] / 4..addresses[lane] / 4 + words {
-            let bank = (word % 32) as usize;
-            if !words_of_bank[bank][..counts[bank]].contains(&word) {
-                words_of_bank[bank][counts[bank]] = word;
-                counts[bank] += 1;
-            }
+            owner[(word % 32) as usize] = word;
         }
     }
-    counts.into_iter().max().unwrap_or(1) as u64
+    let clean = lanes(mask).all(|lane| {
+        let first = addresses[lane] / 4;
+        (first..first + words).all(|word| owner[(word % 32) as usize] == word)
+    });
+    if clean {
+        1
+    } else {
+        conflicts(addresses, mask, words)
+    }
+}
+
+#[cold]
+fn conflicts(addresses: &[u32; 32], mask: u32, words: u32) -> u64 {
+    let mut all: Vec<u32> = lanes(mask)
+        .flat_map(|lane| addresses[lane] / 4..addresses[lane] / 4 + words)
+        .collect();
+    all.sort_unstable();
+    all.dedup();
+    let mut counts = [0u64; 32];
+    for word in all {
+        counts[(word % 32) as usize] += 1;
+    }
+    counts.into_iter().max().unwrap_or(1)
 }
 
 /// One phase of `ldmatrix`: eight rows of 16 bytes.
-pub(crate) fn count_matrix(access: &mut SharedAccess, rows: &[u32]) {
-    let groups = rows.iter().fold(0u8, |seen, row| seen | 1 << (row / 16 % 8));
+#[inline(always)]
+pub(super) fn count_matrix(access: &mut SharedAccess, rows: &[u32]) {
+    let groups = rows
+        .iter()
+        .fold(0u8, |seen, row| seen | 1 << (row / 16 % 8));
     access.ideal_wavefronts += 1;
     access.wavefronts += if groups == u8::MAX {
         1
@@ -84,7 +140,8 @@ pub(crate) fn count_matrix(access: &mut SharedAccess, rows: &[u32]) {
 }
 
 /// Numbers of the set bits.
-pub(crate) fn lanes(mask: u32) -> impl Iterator<Item = usize> {
+#[inline(always)]
+pub(super) fn lanes(mask: u32) -> impl Iterator<Item = usize> {
     let mut rest = mask;
     std::iter::from_fn(move || {
         (rest != 0).then(|| {

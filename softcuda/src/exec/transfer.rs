@@ -4,80 +4,61 @@
 //! atomics, or in whole rows by a few lines of assembly: a racy guest program gets some value, never undefined behaviour
 //! of ours.
 
-use super::traffic::{self, lanes};
+use super::shape::{Run, Shape};
+use super::traffic::lanes;
 use super::warp::Warp;
 use crate::program::op::{Access, Extension};
+use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-/// Data of 32 lanes, up to 32 bytes each, lane after lane.
+/// Data of 32 lanes, up to 32 bytes each, lane after lane; only what an access moves is ever initialised.
 #[repr(C, align(64))]
-pub(super) struct Staging(pub(super) [u8; 1024]);
+pub(super) struct Staging(MaybeUninit<[u8; 1024]>);
 
 impl Staging {
+    #[inline(always)]
     pub(super) fn new() -> Staging {
-        Staging([0; 1024])
+        Staging(MaybeUninit::uninit())
     }
-}
 
-/// Where the lanes of a checked access lie in host memory.
-pub(super) struct Place {
-    /// Host address of device (or shared) address 0, as a number: most of the range below it is not ours.
-    pub(super) origin: usize,
-    /// Lanes lie one after the other.
-    pub(super) contiguous: bool,
+    #[inline(always)]
+    pub(super) fn pointer(&mut self) -> *mut u8 {
+        self.0.as_mut_ptr().cast()
+    }
+
+    /// Element `index` of `N` bytes.
+    ///
+    /// # Safety
+    /// It must have been written.
+    #[inline(always)]
+    unsafe fn element<const N: usize>(&self, index: usize) -> [u8; N] {
+        debug_assert!((index + 1) * N <= 1024, "within the staging area");
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.0
+                .as_ptr()
+                .cast::<u8>()
+                .add(index * N)
+                .cast::<[u8; N]>()
+                .read()
+        }
+    }
 }
 
 impl Access {
     /// Bytes of one lane.
     #[inline(always)]
-    pub(super) fn bytes(&self) -> u64 {
-        u64::from(self.element_bytes) * self.data.len() as u64
+    pub(super) fn bytes(&self) -> u32 {
+        self.element_bytes * self.data.len() as u32
     }
-}
-
-/// Lowest and highest address of the active lanes, and whether one of them is not a multiple of `bytes`.
-#[inline(always)]
-pub(super) fn extent(addresses: &[u64; 32], mask: u32, bytes: u64) -> (u64, u64, bool) {
-    let (mut low, mut high, mut bits) = (u64::MAX, 0, 0);
-    if mask == u32::MAX {
-        for &address in addresses {
-            low = low.min(address);
-            high = high.max(address);
-            bits |= address;
-        }
-    } else {
-        for lane in lanes(mask) {
-            low = low.min(addresses[lane]);
-            high = high.max(addresses[lane]);
-            bits |= addresses[lane];
-        }
-    }
-    (low, high, bits & (bytes - 1) != 0)
-}
-
-/// Whether all 32 lanes are active and lie one after the other.
-#[inline(always)]
-pub(super) fn contiguous(addresses: &[u64; 32], mask: u32, bytes: u64) -> bool {
-    let mut difference = 0;
-    for (i, &address) in addresses.iter().enumerate() {
-        difference |= address ^ addresses[0].wrapping_add(i as u64 * bytes);
-    }
-    mask == u32::MAX && difference == 0
-}
-
-/// Sectors of a request on device memory.
-#[inline(always)]
-pub(super) fn count_sectors(addresses: &[u64; 32], mask: u32, bytes: u64, contiguous: bool) -> u64 {
-    if contiguous {
-        return ((addresses[0] + 32 * bytes - 1) >> 5) - (addresses[0] >> 5) + 1;
-    }
-    traffic::sectors(addresses, mask, bytes)
 }
 
 /// Lanes whose generic address lies in a window.
 pub(super) fn in_window(addresses: &[u64; 32], mask: u32, window: u64) -> u32 {
     let inside = |lane: &usize| addresses[*lane].wrapping_sub(window) < super::engine::WINDOW_BYTES;
-    lanes(mask).filter(inside).fold(0, |found, lane| found | 1 << lane)
+    lanes(mask)
+        .filter(inside)
+        .fold(0, |found, lane| found | 1 << lane)
 }
 
 /// Copies `bytes` (a multiple of 16) between memory that other threads may be writing and memory of our own.
@@ -89,6 +70,32 @@ unsafe fn copy_rows(from: *const u8, to: *mut u8, bytes: usize) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: the caller's promise. Assembly, because a data race on the guest's memory must not be one of Rust's.
     unsafe {
+        if bytes % 64 == 0 {
+            std::arch::asm!(
+                "2:",
+                "movups {x}, [{from} + {i}]",
+                "movups {y}, [{from} + {i} + 16]",
+                "movups {z}, [{from} + {i} + 32]",
+                "movups {w}, [{from} + {i} + 48]",
+                "movups [{to} + {i}], {x}",
+                "movups [{to} + {i} + 16], {y}",
+                "movups [{to} + {i} + 32], {z}",
+                "movups [{to} + {i} + 48], {w}",
+                "add {i}, 64",
+                "cmp {i}, {bytes}",
+                "jb 2b",
+                x = out(xmm_reg) _,
+                y = out(xmm_reg) _,
+                z = out(xmm_reg) _,
+                w = out(xmm_reg) _,
+                i = inout(reg) 0usize => _,
+                from = in(reg) from,
+                to = in(reg) to,
+                bytes = in(reg) bytes,
+                options(nostack),
+            );
+            return;
+        }
         std::arch::asm!(
             "2:",
             "movups {x}, [{from} + {i}]",
@@ -119,13 +126,17 @@ unsafe fn copy_rows(from: *const u8, to: *mut u8, bytes: usize) {
 /// # Safety
 /// Both ranges must be mapped and aligned to `bytes` (8 at most on our side).
 #[inline(always)]
-pub(super) unsafe fn copy_lane(from: *const u8, to: *mut u8, bytes: u64) {
+pub(super) unsafe fn copy_lane(from: *const u8, to: *mut u8, bytes: u32) {
     // SAFETY: the caller's promise.
     unsafe {
         match bytes {
             1 => (*to.cast::<AtomicU8>()).store((*from.cast::<AtomicU8>()).load(Relaxed), Relaxed),
-            2 => (*to.cast::<AtomicU16>()).store((*from.cast::<AtomicU16>()).load(Relaxed), Relaxed),
-            4 => (*to.cast::<AtomicU32>()).store((*from.cast::<AtomicU32>()).load(Relaxed), Relaxed),
+            2 => {
+                (*to.cast::<AtomicU16>()).store((*from.cast::<AtomicU16>()).load(Relaxed), Relaxed)
+            }
+            4 => {
+                (*to.cast::<AtomicU32>()).store((*from.cast::<AtomicU32>()).load(Relaxed), Relaxed)
+            }
             _ => {
                 for part in 0..(bytes / 8) as usize {
                     let value = (*from.cast::<AtomicU64>().add(part)).load(Relaxed);
@@ -136,80 +147,153 @@ pub(super) unsafe fn copy_lane(from: *const u8, to: *mut u8, bytes: u64) {
     }
 }
 
-/// Reads the active lanes.
+/// Reads one word a lane into a slot: the most frequent load, without a detour.
 ///
 /// # Safety
-/// The lanes of `mask` must lie inside mapped memory, aligned to `bytes`.
+/// All 32 lanes must lie inside mapped memory, aligned to 4.
 #[inline(always)]
-pub(super) unsafe fn fetch(staging: &mut Staging, place: &Place, addresses: &[u64; 32], mask: u32, bytes: u64) {
-    let host = |lane: usize| (place.origin.wrapping_add(addresses[lane] as usize)) as *const u8;
-    if place.contiguous && bytes >= 4 {
-        // SAFETY: the caller's promise; the staging area has 32 bytes a lane.
-        unsafe { copy_rows(host(0), staging.0.as_mut_ptr(), 32 * bytes as usize) };
-        return;
-    }
-    for lane in lanes(mask) {
+pub(super) unsafe fn load_words(row: &mut [u32; 32], origin: usize, shape: &Shape) {
+    let host = |lane: usize| origin.wrapping_add(shape.offsets[lane] as usize) as *const u8;
+    for half in 0..2 {
+        let first = 16 * half;
         // SAFETY: the caller's promise.
-        unsafe { copy_lane(host(lane), staging.0.as_mut_ptr().add(lane * bytes as usize), bytes) };
+        unsafe {
+            match shape.runs[half] {
+                Run::Contiguous => copy_rows(host(first), row.as_mut_ptr().add(first).cast(), 64),
+                Run::Uniform => {
+                    row[first..first + 16].fill((*host(first).cast::<AtomicU32>()).load(Relaxed))
+                }
+                Run::Scattered => {
+                    for lane in first..first + 16 {
+                        row[lane] = (*host(lane).cast::<AtomicU32>()).load(Relaxed);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Writes one word a lane from a slot.
+///
+/// # Safety
+/// As for [`load_words`].
+#[inline(always)]
+pub(super) unsafe fn store_words(row: &[u32; 32], origin: usize, shape: &Shape) {
+    let host = |lane: usize| origin.wrapping_add(shape.offsets[lane] as usize) as *mut u8;
+    for half in 0..2 {
+        let first = 16 * half;
+        // SAFETY: the caller's promise.
+        unsafe {
+            if shape.runs[half] == Run::Contiguous {
+                copy_rows(row.as_ptr().add(first).cast(), host(first), 64);
+                continue;
+            }
+            for lane in first..first + 16 {
+                (*host(lane).cast::<AtomicU32>()).store(row[lane], Relaxed);
+            }
+        }
+    }
+}
+
+/// Reads the active lanes; `origin` is the host address of offset 0.
+///
+/// # Safety
+/// The lanes of `mask` must lie inside mapped memory, aligned to their size.
+#[inline(always)]
+pub(super) unsafe fn fetch(staging: &mut Staging, origin: usize, shape: &Shape, mask: u32) {
+    let to = staging.pointer();
+    let bytes = shape.bytes;
+    let host = |lane: usize| origin.wrapping_add(shape.offsets[lane] as usize) as *const u8;
+    for half in 0..2 {
+        let first = 16 * half;
+        // SAFETY: the caller's promise; the staging area has 32 bytes a lane.
+        unsafe {
+            match shape.runs[half] {
+                Run::Contiguous => copy_rows(
+                    host(first),
+                    to.add(first * bytes as usize),
+                    16 * bytes as usize,
+                ),
+                Run::Uniform | Run::Scattered => {
+                    for lane in lanes(mask & 0xffff << first) {
+                        copy_lane(host(lane), to.add(lane * bytes as usize), bytes);
+                    }
+                }
+            }
+        }
     }
 }
 
 /// Writes the active lanes.
 ///
 /// # Safety
-/// As for [`fetch`].
+/// As for [`fetch`], and the staging area must hold the data of the active lanes.
 #[inline(always)]
-pub(super) unsafe fn put(staging: &Staging, place: &Place, addresses: &[u64; 32], mask: u32, bytes: u64) {
-    let host = |lane: usize| (place.origin.wrapping_add(addresses[lane] as usize)) as *mut u8;
-    if place.contiguous && bytes >= 4 {
-        // SAFETY: the caller's promise; the staging area has 32 bytes a lane.
-        unsafe { copy_rows(staging.0.as_ptr(), host(0), 32 * bytes as usize) };
-        return;
-    }
-    for lane in lanes(mask) {
+pub(super) unsafe fn put(staging: &mut Staging, origin: usize, shape: &Shape, mask: u32) {
+    let from = staging.pointer();
+    let bytes = shape.bytes;
+    let host = |lane: usize| origin.wrapping_add(shape.offsets[lane] as usize) as *mut u8;
+    for half in 0..2 {
+        let first = 16 * half;
         // SAFETY: the caller's promise.
-        unsafe { copy_lane(staging.0.as_ptr().add(lane * bytes as usize), host(lane), bytes) };
+        unsafe {
+            if shape.runs[half] == Run::Contiguous {
+                copy_rows(
+                    from.add(first * bytes as usize),
+                    host(first),
+                    16 * bytes as usize,
+                );
+                continue;
+            }
+            // Lanes that write to one address do so in lane order: the last one wins.
+            for lane in lanes(mask & 0xffff << first) {
+                copy_lane(from.add(lane * bytes as usize), host(lane), bytes);
+            }
+        }
     }
-}
-
-#[inline(always)]
-fn element<const N: usize>(staging: &Staging, index: usize) -> [u8; N] {
-    let mut bytes = [0; N];
-    bytes.copy_from_slice(&staging.0[index * N..][..N]);
-    bytes
 }
 
 /// Moves loaded data into the destination slots of the active lanes.
+///
+/// # Safety
+/// The staging area must hold the data of the active lanes.
 #[inline(always)]
-pub(super) fn unpack(warp: &mut Warp, access: &Access, staging: &Staging, mask: u32) {
+pub(super) unsafe fn unpack(warp: &mut Warp, access: &Access, staging: &Staging, mask: u32) {
     let count = access.data.len();
     for (e, &slot) in access.data.iter().enumerate() {
         if access.wide {
             let row = warp.registers.double_mut(slot);
-            for (lane, value) in row.iter_mut().enumerate() {
-                if mask >> lane & 1 == 1 {
-                    *value = u64::from_le_bytes(element(staging, lane * count + e));
-                }
+            for lane in lanes(mask) {
+                // SAFETY: the caller's promise.
+                row[lane] = u64::from_le_bytes(unsafe { staging.element(lane * count + e) });
             }
             continue;
         }
         let row = warp.registers.word_mut(slot);
         let sign = access.extension == Extension::Sign;
         match access.element_bytes {
-            4 if mask == u32::MAX => match count {
-                1 => fill_words::<1>(row, staging, e),
-                2 => fill_words::<2>(row, staging, e),
-                _ => fill_words::<4>(row, staging, e),
+            // SAFETY: the caller's promise, for all three.
+            4 if mask == u32::MAX => unsafe {
+                match count {
+                    1 => fill_words::<1>(row, staging, e),
+                    2 => fill_words::<2>(row, staging, e),
+                    _ => fill_words::<4>(row, staging, e),
+                }
             },
             width => {
                 for lane in lanes(mask) {
                     let index = lane * count + e;
-                    row[lane] = match (width, sign) {
-                        (4, _) => u32::from_le_bytes(element(staging, index)),
-                        (2, false) => u32::from(u16::from_le_bytes(element(staging, index))),
-                        (2, true) => i16::from_le_bytes(element(staging, index)) as u32,
-                        (_, false) => u32::from(element::<1>(staging, index)[0]),
-                        (_, true) => element::<1>(staging, index)[0] as i8 as u32,
+                    // SAFETY: the caller's promise.
+                    row[lane] = unsafe {
+                        match (width, sign) {
+                            (4, _) => u32::from_le_bytes(staging.element(index)),
+                            (2, false) => u32::from(u16::from_le_bytes(staging.element(index))),
+                            (2, true) => {
+                                i32::from(i16::from_le_bytes(staging.element(index))) as u32
+                            }
+                            (_, false) => u32::from(staging.element::<1>(index)[0]),
+                            (_, true) => i32::from(staging.element::<1>(index)[0] as i8) as u32,
+                        }
                     };
                 }
             }
@@ -217,35 +301,49 @@ pub(super) fn unpack(warp: &mut Warp, access: &Access, staging: &Staging, mask: 
     }
 }
 
+/// # Safety
+/// As for [`unpack`], with all lanes active.
 #[inline(always)]
-fn fill_words<const COUNT: usize>(row: &mut [u32; 32], staging: &Staging, e: usize) {
+unsafe fn fill_words<const COUNT: usize>(row: &mut [u32; 32], staging: &Staging, e: usize) {
     for (lane, value) in row.iter_mut().enumerate() {
-        *value = u32::from_le_bytes(element(staging, lane * COUNT + e));
+        // SAFETY: the caller's promise.
+        *value = u32::from_le_bytes(unsafe { staging.element(lane * COUNT + e) });
     }
 }
 
-/// Collects the source slots of a store, lane after lane.
+/// Collects the source slots of a store, lane after lane, inactive lanes too.
 #[inline(always)]
 pub(super) fn pack(warp: &Warp, access: &Access, staging: &mut Staging) {
     let count = access.data.len();
     let width = access.element_bytes as usize;
+    let to = staging.pointer();
     for (e, &slot) in access.data.iter().enumerate() {
-        if access.wide {
-            for (lane, value) in warp.registers.double(slot).iter().enumerate() {
-                staging.0[(lane * count + e) * 8..][..8].copy_from_slice(&value.to_le_bytes());
-            }
-            continue;
-        }
-        let row = warp.registers.word(slot);
-        match width {
-            4 => {
-                for (lane, value) in row.iter().enumerate() {
-                    staging.0[(lane * count + e) * 4..][..4].copy_from_slice(&value.to_le_bytes());
+        // SAFETY: an access has at most 32 bytes a lane, and the staging area room for that; sources are as long as `width`.
+        unsafe {
+            if access.wide {
+                for (lane, value) in warp.registers.double(slot).iter().enumerate() {
+                    to.add((lane * count + e) * 8).cast::<u64>().write(*value);
                 }
+                continue;
             }
-            _ => {
-                for (lane, value) in row.iter().enumerate() {
-                    staging.0[(lane * count + e) * width..][..width].copy_from_slice(&value.to_le_bytes()[..width]);
+            let row = warp.registers.word(slot);
+            match width {
+                4 => {
+                    for (lane, value) in row.iter().enumerate() {
+                        to.add((lane * count + e) * 4).cast::<u32>().write(*value);
+                    }
+                }
+                2 => {
+                    for (lane, &value) in row.iter().enumerate() {
+                        to.add((lane * count + e) * 2)
+                            .cast::<u16>()
+                            .write(value as u16);
+                    }
+                }
+                _ => {
+                    for (lane, &value) in row.iter().enumerate() {
+                        to.add(lane * count + e).write(value as u8);
+                    }
                 }
             }
         }

@@ -5,7 +5,6 @@
 //! parent are then sent on ahead, so that a thread that spins on another thread of its own warp ends as it does on chips
 //! with independent thread scheduling.
 
-use super::async_copy::AsyncCopies;
 use super::registers::Registers;
 
 /// No parent; also the reconvergence point of threads that meet nowhere before their end.
@@ -59,8 +58,6 @@ pub(crate) struct Warp {
     pub(crate) current: usize,
     /// Carry of extended-precision arithmetic, one bit a lane.
     pub(crate) carry: u32,
-    /// Asynchronous copies in flight.
-    pub(crate) copies: AsyncCopies,
     /// Op executed last, for reports.
     pub(crate) last: u32,
 }
@@ -75,7 +72,6 @@ impl Warp {
             paths: Vec::new(),
             current: 0,
             carry: 0,
-            copies: AsyncCopies::default(),
             last: 0,
         };
         warp.restart();
@@ -96,7 +92,6 @@ impl Warp {
             children: 0,
             state: PathState::Ready,
         });
-        self.copies.clear();
     }
 
     /// Whether every thread has ended.
@@ -118,7 +113,11 @@ impl Warp {
     }
 
     fn add(&mut self, path: Path) -> usize {
-        match self.paths.iter().position(|old| old.state == PathState::Free) {
+        match self
+            .paths
+            .iter()
+            .position(|old| old.state == PathState::Free)
+        {
             Some(index) => {
                 self.paths[index] = path;
                 index
@@ -234,7 +233,12 @@ impl Warp {
             if arrived != 0 && path.state == PathState::Joining {
                 self.paths[index].mask &= !arrived;
                 if path.pc != path.reconverge {
-                    self.add(Path { mask: arrived, children: 0, state: PathState::Ready, ..path });
+                    self.add(Path {
+                        mask: arrived,
+                        children: 0,
+                        state: PathState::Ready,
+                        ..path
+                    });
                     self.add_child(path.parent);
                 }
             }

@@ -41,7 +41,8 @@ pub(crate) fn destinations(instruction: &Instruction) -> usize {
     use Opcode::*;
     match instruction.row.opcode {
         Bra | Exit | Ret | Trap | St | Red | CpAsync | CpAsyncCommitGroup | CpAsyncWaitAll
-        | CpAsyncWaitGroup | Fence | Membar | Prefetch | Discard | Nanosleep | Call | BarWarpSync => 0,
+        | CpAsyncWaitGroup | Fence | Membar | Prefetch | Discard | Nanosleep | Call
+        | BarWarpSync => 0,
         // `bar.red` alone writes; it has a type.
         Bar | Barrier => usize::from(!instruction.types.is_empty()),
         _ => usize::from(!instruction.operands.is_empty()),

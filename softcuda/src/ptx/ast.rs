@@ -67,7 +67,7 @@ pub enum Space {
 }
 
 /// A parsed module.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Module {
     /// `.version major.minor`.
     pub version: (u32, u32),
@@ -84,7 +84,7 @@ pub struct Module {
 }
 
 /// A variable: module scope, function scope, or a parameter.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Variable {
     /// Its name in the text.
     pub name: String,
@@ -98,7 +98,7 @@ pub struct Variable {
     pub bytes: u64,
     /// `.extern` and unsized: dynamic shared memory.
     pub dynamic: bool,
-    /// Initial bytes (zeros where the text gives none).
+    /// Initial bytes: at most `bytes`, the rest is zero.
     pub init: Vec<u8>,
     /// Addresses to be written into `init` at load: (byte offset, symbol, addend).
     pub relocations: Vec<(u64, Symbol, i64)>,
@@ -109,7 +109,7 @@ pub struct Variable {
 }
 
 /// `.entry` or `.func`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Function {
     /// Its name in the text.
     pub name: String,
@@ -132,7 +132,7 @@ pub struct Function {
 }
 
 /// A function's body, scopes flattened.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Body {
     /// Every register of every scope; [`RegisterId`] indexes it.
     pub registers: Vec<Register>,
@@ -145,18 +145,18 @@ pub struct Body {
 }
 
 /// A label.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Label {
-    /// Its name in the text.
+    /// Its name, made unique in the body where several scopes have one of this name.
     pub name: String,
     /// Index of the instruction that follows it.
     pub target: usize,
 }
 
-/// A virtual register.
-#[derive(Clone, Debug)]
+/// A virtual register that some instruction uses, or that is declared by itself.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Register {
-    /// Its name in the text.
+    /// Its name, made unique in the body where several scopes have one of this name.
     pub name: String,
     /// Its declared type.
     pub ty: Type,
@@ -264,7 +264,7 @@ pub struct Guard {
 }
 
 /// One instruction that the table accepts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Instruction {
     /// Its row of the instruction table.
     pub row: &'static Row,
@@ -274,7 +274,7 @@ pub struct Instruction {
     pub types: Vec<Type>,
     /// `@p`.
     pub guard: Option<Guard>,
-    /// Operands in order.
+    /// Operands in order. `call` has three: list of return values, function, list of arguments. `brx.idx` has its labels as a list.
     pub operands: Vec<Operand>,
     /// Where it stands.
     pub position: Position,

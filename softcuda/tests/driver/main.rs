@@ -1,10 +1,15 @@
 //! The software device as cudarc sees it: tests by subject, and what they share.
 
 mod context;
+mod launch;
 mod memory;
+mod module;
 mod names;
 
-use cudarc::driver::CudaContext;
+use cudarc::{
+    driver::{CudaContext, CudaModule},
+    nvrtc::Ptx,
+};
 use softcuda::chip::Architecture;
 use std::sync::Arc;
 
@@ -12,4 +17,13 @@ use std::sync::Arc;
 fn context(ordinal: usize) -> Arc<CudaContext> {
     softcuda::install(&Architecture::ALL).expect("the software device installs");
     CudaContext::new(ordinal).expect("a context")
+}
+
+/// Small kernels for the tests.
+const KERNELS: &str = include_str!("kernels.ptx");
+
+/// The module of [`KERNELS`].
+fn kernels(context: &Arc<CudaContext>) -> Arc<CudaModule> {
+    let module = context.load_module(Ptx::from_src(KERNELS));
+    module.expect("the module loads")
 }

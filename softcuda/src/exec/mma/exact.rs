@@ -6,7 +6,7 @@
 
 use super::{
     element::{Step, block_step},
-    fragment::{ATable, BTable, NO_PRODUCT, decode_a, decode_b, put, split},
+    fragment::{ATable, BTable, NO_PRODUCT, decode_a, decode_b, put, take},
     isa::Isa,
     model::{Model, Operand},
 };
@@ -30,7 +30,7 @@ pub fn f32_accumulators<S: Isa, T: Operand, M: Model, const A: usize, const B: u
     let mut d = [Lanes::ZERO; 4];
     for group in 0..4 {
         let (rows, half) = (group / 2 * 2, group % 2);
-        let sum = [split(isa, c[rows])[half], split(isa, c[rows + 1])[half]];
+        let sum = [take(isa, c[rows], half), take(isa, c[rows + 1], half)];
         let sum = all_blocks::<S, T, M, false>(isa, &a, &b, B, group, sum);
         put(isa, sum[0], &mut d[rows], half);
         put(isa, sum[1], &mut d[rows + 1], half);
@@ -51,7 +51,7 @@ pub fn f16_accumulators<S: Isa, T: Operand, M: Model, const A: usize, const B: u
     let mut d = [Lanes::ZERO; 2];
     for group in 0..4 {
         let (rows, half) = (group / 2, group % 2);
-        let sum = isa.widen_f16(split(isa, c[rows])[half]);
+        let sum = isa.widen_f16(take(isa, c[rows], half));
         let sum = all_blocks::<S, T, M, true>(isa, &a, &b, B, group, sum);
         put(isa, isa.narrow_f16(sum), &mut d[rows], half);
     }
@@ -91,8 +91,8 @@ fn block<S: Isa, T: Operand, M: Model, const HALF: bool>(
     // Largest exponent of a product, as max of sums, in pairs of 16 bits.
     let mut largest = [isa.splat(0x8000_8000); 2];
     for step in first..end {
-        let quads = isa.spread_quads(a.exponents[step][group]);
-        for (place, quad) in quads.into_iter().enumerate() {
+        for place in 0..4 {
+            let quad = isa.spread_quads(a.exponents[step][group], place);
             for parity in 0..2 {
                 let of_b = isa.repeat_quad(&b.exponents[step][place][parity]);
                 largest[parity] = isa.max16(largest[parity], isa.add16(quad, of_b));
@@ -127,8 +127,8 @@ fn block<S: Isa, T: Operand, M: Model, const HALF: bool>(
     let mut total = [isa.splat(0); 2];
     for step in first..end {
         for half in 0..2 {
-            let quads = isa.spread_quads(a.values[step][group][half]);
-            for (place, quad) in quads.into_iter().enumerate() {
+            for place in 0..4 {
+                let quad = isa.spread_quads(a.values[step][group][half], place);
                 for parity in 0..2 {
                     let of_b = isa.repeat_quad(&b.values[half][step][place][parity]);
                     let product = isa.multiply(isa.multiply(quad, of_b), scale[parity]);

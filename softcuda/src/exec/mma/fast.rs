@@ -1,7 +1,7 @@
 //! mma with plain f32 sums: `d = fma(a[15], b[15], .. fma(a[0], b[0], c))`, the same bits on every host.
 
 use super::{
-    fragment::{ATable, BTable, decode_a, decode_b, put, split},
+    fragment::{ATable, BTable, decode_a, decode_b, put, take},
     isa::Isa,
     model::Operand,
 };
@@ -20,7 +20,7 @@ pub fn f32_accumulators<S: Isa, T: Operand, const A: usize, const B: usize>(
     let mut d = [Lanes::ZERO; 4];
     for group in 0..4 {
         let (rows, half) = (group / 2 * 2, group % 2);
-        let sum = [split(isa, c[rows])[half], split(isa, c[rows + 1])[half]];
+        let sum = [take(isa, c[rows], half), take(isa, c[rows + 1], half)];
         let sum = sums::<S, T>(isa, &a, &b, B, group, sum);
         put(isa, isa.canonical_nan(sum[0]), &mut d[rows], half);
         put(isa, isa.canonical_nan(sum[1]), &mut d[rows + 1], half);
@@ -41,7 +41,7 @@ pub fn f16_accumulators<S: Isa, T: Operand, const A: usize, const B: usize>(
     let mut d = [Lanes::ZERO; 2];
     for group in 0..4 {
         let (rows, half) = (group / 2, group % 2);
-        let sum = isa.widen_f16(split(isa, c[rows])[half]);
+        let sum = isa.widen_f16(take(isa, c[rows], half));
         let sum = sums::<S, T>(isa, &a, &b, B, group, sum);
         let sum = [isa.canonical_nan(sum[0]), isa.canonical_nan(sum[1])];
         put(isa, isa.narrow_f16(sum), &mut d[rows], half);
@@ -59,12 +59,10 @@ fn sums<S: Isa, T: Operand>(
     mut sum: [S::Vector; 2],
 ) -> [S::Vector; 2] {
     for step in 0..steps {
-        let [even, odd] = a.values[step][group];
-        let quads = [isa.spread_quads(even), isa.spread_quads(odd)];
         for place in 0..4 {
             for half in 0..2 {
                 for parity in 0..2 {
-                    let of_a = quads[half][place];
+                    let of_a = isa.spread_quads(a.values[step][group][half], place);
                     let of_b = isa.repeat_quad(&b.values[half][step][place][parity]);
                     sum[parity] = if T::PRODUCT_FITS_F32 {
                         isa.multiply_add_exact(of_a, of_b, sum[parity])

@@ -25,6 +25,13 @@ pub(super) fn split<S: Isa>(isa: S, lanes: &Lanes) -> [S::Vector; 2] {
     [isa.load(&halves[0]), isa.load(&halves[1])]
 }
 
+/// Half `half` of a register.
+#[inline(always)]
+pub(super) fn take<S: Isa>(isa: S, lanes: &Lanes, half: usize) -> S::Vector {
+    let (halves, _) = lanes.0.as_chunks::<16>();
+    isa.load(&halves[half])
+}
+
 /// Writes a vector to half `half` of a register.
 #[inline(always)]
 pub(super) fn put<S: Isa>(isa: S, vector: S::Vector, lanes: &mut Lanes, half: usize) {

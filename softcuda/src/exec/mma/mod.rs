@@ -3,6 +3,11 @@
 //! The bodies ([`exact`], [`fast`]) are generic over the host's instruction set and always inlined; [`select`] gives one
 //! compiled function for a form, to be looked up once.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "places, halves and parities index several tables at once"
+)]
+
 pub mod element;
 pub mod exact;
 pub mod fast;

@@ -64,11 +64,11 @@ impl<'a> Parser<'a> {
             Opcode::Call => self.call_operands(builder)?,
             _ => self.operands(builder)?,
         };
+        self.expect(";")?;
         let row = self.matching_row(builder, &spelling, &mut operands, position)?;
         if row.opcode == Opcode::Call {
             self.check_call(builder, &operands, position)?;
         }
-        self.expect(";")?;
         self.opcode = None;
         builder.body.instructions.push(Instruction {
             row,

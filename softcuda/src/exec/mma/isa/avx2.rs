@@ -97,13 +97,13 @@ impl Isa for Avx2 {
         unsafe { [_mm256_broadcastsi128_si256(_mm_loadu_si128(from.as_ptr().cast())); 2] }
     }
     #[inline(always)]
-    fn spread_quads(self, vector: Vector) -> [Vector; 4] {
-        [
-            both!(vector => _mm256_shuffle_epi32::<0x00>(vector)),
-            both!(vector => _mm256_shuffle_epi32::<0x55>(vector)),
-            both!(vector => _mm256_shuffle_epi32::<0xaa>(vector)),
-            both!(vector => _mm256_shuffle_epi32::<0xff>(vector)),
-        ]
+    fn spread_quads(self, vector: Vector, place: usize) -> Vector {
+        match place {
+            0 => both!(vector => _mm256_shuffle_epi32::<0x00>(vector)),
+            1 => both!(vector => _mm256_shuffle_epi32::<0x55>(vector)),
+            2 => both!(vector => _mm256_shuffle_epi32::<0xaa>(vector)),
+            _ => both!(vector => _mm256_shuffle_epi32::<0xff>(vector)),
+        }
     }
     #[inline(always)]
     fn transpose_b(self, [[r0, r1], [r2, r3]]: [Vector; 2]) -> [Vector; 2] {

@@ -75,13 +75,13 @@ impl Isa for Avx512 {
         unsafe { _mm512_broadcast_i32x4(_mm_loadu_si128(from.as_ptr().cast())) }
     }
     #[inline(always)]
-    fn spread_quads(self, vector: __m512i) -> [__m512i; 4] {
-        register!([
-            _mm512_shuffle_epi32::<0x00>(vector),
-            _mm512_shuffle_epi32::<0x55>(vector),
-            _mm512_shuffle_epi32::<0xaa>(vector),
-            _mm512_shuffle_epi32::<0xff>(vector),
-        ])
+    fn spread_quads(self, vector: __m512i, place: usize) -> __m512i {
+        register!(match place {
+            0 => _mm512_shuffle_epi32::<0x00>(vector),
+            1 => _mm512_shuffle_epi32::<0x55>(vector),
+            2 => _mm512_shuffle_epi32::<0xaa>(vector),
+            _ => _mm512_shuffle_epi32::<0xff>(vector),
+        })
     }
     #[inline(always)]
     fn transpose_b(self, [low, high]: [__m512i; 2]) -> [__m512i; 2] {

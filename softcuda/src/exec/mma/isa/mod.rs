@@ -26,8 +26,8 @@ pub trait Isa: Copy {
     fn splat(self, value: u32) -> Self::Vector;
     /// Four lanes, four times over.
     fn repeat_quad(self, from: &[u32; 4]) -> Self::Vector;
-    /// For `i` in 0..4: lane `i` of each group of four, in all four lanes of that group.
-    fn spread_quads(self, vector: Self::Vector) -> [Self::Vector; 4];
+    /// Lane `place` (0 to 3, known to the compiler) of each group of four, in all four lanes of that group.
+    fn spread_quads(self, vector: Self::Vector, place: usize) -> Self::Vector;
     /// Turns 8 groups of 4 lanes (group `g`, place `t`) into 4 groups of 8: the even `g` in order, then the odd.
     fn transpose_b(self, vectors: [Self::Vector; 2]) -> [Self::Vector; 2];
 

@@ -70,12 +70,10 @@ impl Isa for Plain {
         out
     }
     #[inline(always)]
-    fn spread_quads(self, vector: Vector) -> [Vector; 4] {
-        let mut out = [[0; 16]; 4];
-        for (place, spread) in out.iter_mut().enumerate() {
-            for (i, lane) in spread.iter_mut().enumerate() {
-                *lane = vector[i / 4 * 4 + place];
-            }
+    fn spread_quads(self, vector: Vector, place: usize) -> Vector {
+        let mut out = [0; 16];
+        for (i, lane) in out.iter_mut().enumerate() {
+            *lane = vector[i / 4 * 4 + place];
         }
         out
     }

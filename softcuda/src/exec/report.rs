@@ -1,0 +1,231 @@
+//! The texts of faults: what was done where, by whom, and what lies nearest.
+
+use super::engine::{Engine, Site};
+use super::shape::{Run, Shape};
+use super::traffic::lanes;
+use super::warp::Warp;
+use crate::fault::{Fault, FaultKind};
+use crate::program::Line;
+
+impl Engine<'_> {
+    /// A fault at an op, by one lane.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn fault(
+        &self,
+        kind: FaultKind,
+        warp: &Warp,
+        op: u32,
+        lane: u32,
+        what: &str,
+    ) -> Box<Fault> {
+        let [x, y, z] = self.thread(warp.index, lane);
+        let [bx, by, bz] = self.site.block;
+        let place = self.place(op);
+        Box::new(Fault {
+            kind,
+            text: format!(
+                "{what}\n  by thread ({x}, {y}, {z}) of block ({bx}, {by}, {bz})\n  at {place}"
+            ),
+        })
+    }
+
+    /// `kernel k, PTX line 12, file.cu:34`.
+    pub(super) fn place(&self, op: u32) -> String {
+        let line = self
+            .kernel
+            .lines
+            .get(op as usize)
+            .copied()
+            .unwrap_or(Line::default());
+        let source = self
+            .kernel
+            .source_text(line)
+            .map_or(String::new(), |text| format!(", {text}"));
+        format!("kernel {}, PTX line {}{source}", self.kernel.name, line.ptx)
+    }
+
+    /// A fault on device memory.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn memory_fault(
+        &self,
+        warp: &Warp,
+        op: u32,
+        lane: u32,
+        action: &str,
+        address: u64,
+        bytes: u32,
+    ) -> Box<Fault> {
+        let nearest = match self.machine.memory.nearest(address) {
+            None => "there are no allocations".to_owned(),
+            Some(info) => {
+                let (base, size, end) = (info.base, info.bytes, info.base + info.bytes);
+                let state = if info.freed {
+                    "freed allocation"
+                } else {
+                    "allocation"
+                };
+                let last = address + u64::from(bytes);
+                let at = if address >= end {
+                    format!("{} bytes past the end of", address - end)
+                } else if address < base {
+                    format!("{} bytes before", base - address)
+                } else if last > end {
+                    format!("{} bytes over the end of", last - end)
+                } else {
+                    "inside".to_owned()
+                };
+                let constant = if info.read_only { ", read-only" } else { "" };
+                format!("{at} the {state} at {base:#x} ({size} bytes{constant})")
+            }
+        };
+        let what = format!("{action} of {bytes} bytes at device address {address:#x}: {nearest}");
+        self.fault(FaultKind::IllegalAddress, warp, op, lane, &what)
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(super) fn shared_fault(
+        &self,
+        warp: &Warp,
+        at: u32,
+        addresses: &[u32; 32],
+        mask: u32,
+        bytes: u32,
+        action: &str,
+    ) -> Box<Fault> {
+        let size = self.site.shared.len() as u32;
+        for lane in lanes(mask) {
+            let address = addresses[lane];
+            if address > size || size - address < bytes {
+                let what = format!(
+                    "{action} of {bytes} bytes at shared address {address:#x}: the block has {size} bytes"
+                );
+                return self.fault(FaultKind::IllegalAddress, warp, at, lane as u32, &what);
+            }
+            if address % bytes != 0 {
+                return self.misaligned(warp, at, lane as u32, action, u64::from(address), bytes);
+            }
+        }
+        self.fault(
+            FaultKind::IllegalAddress,
+            warp,
+            at,
+            mask.trailing_zeros() % 32,
+            action,
+        )
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(super) fn local_fault(
+        &self,
+        warp: &Warp,
+        at: u32,
+        lane: u32,
+        address: u32,
+        bytes: u32,
+    ) -> Box<Fault> {
+        let frame = self.kernel.local_bytes;
+        let what =
+            format!("local access of {bytes} bytes at {address:#x}: a thread has {frame} bytes");
+        self.fault(FaultKind::IllegalAddress, warp, at, lane, &what)
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(super) fn parameter_fault(
+        &self,
+        warp: &Warp,
+        at: u32,
+        lane: u32,
+        address: u32,
+        bytes: u32,
+    ) -> Box<Fault> {
+        let size = self.launch.params.len();
+        let what = format!(
+            "load of {bytes} bytes at parameter address {address:#x}: the kernel has {size} bytes"
+        );
+        self.fault(FaultKind::IllegalAddress, warp, at, lane, &what)
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(super) fn misaligned(
+        &self,
+        warp: &Warp,
+        at: u32,
+        lane: u32,
+        action: &str,
+        address: u64,
+        bytes: u32,
+    ) -> Box<Fault> {
+        let what = format!(
+            "{action} of {bytes} bytes at {address:#x}, which is not a multiple of {bytes}"
+        );
+        self.fault(FaultKind::MisalignedAddress, warp, at, lane, &what)
+    }
+
+    /// An access to shared memory that a copy in flight is going to write.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn early_access(
+        &self,
+        warp: &Warp,
+        at: u32,
+        lane: u32,
+        shape: &Shape,
+        action: &str,
+    ) -> Box<Fault> {
+        let what = format!(
+            "{action} of {} bytes at shared address {:#x}, to which a cp.async is in flight: no wait covers it yet",
+            shape.bytes, shape.offsets[lane as usize]
+        );
+        self.fault(FaultKind::LaunchFailed, warp, at, lane, &what)
+    }
+
+    /// A store to device memory that a copy in flight is going to read.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn overwritten_source(
+        &self,
+        warp: &Warp,
+        at: u32,
+        lane: u32,
+        address: u64,
+        bytes: u32,
+        op: u32,
+    ) -> Box<Fault> {
+        let issued = self.place(op);
+        let what = format!(
+            "global store of {bytes} bytes at {address:#x} overwrites the source of a cp.async in flight\n  issued at {issued}"
+        );
+        self.fault(FaultKind::LaunchFailed, warp, at, lane, &what)
+    }
+}
+
+impl Site {
+    /// The first lane whose bytes a copy in flight is going to write.
+    pub(super) fn poisoned(&self, shape: &Shape, mask: u32) -> Option<u32> {
+        let hit = |start: u32, bytes: u32| {
+            let words = &self.poison[start as usize / 4..(start + bytes).div_ceil(4) as usize];
+            words.iter().fold(0, |any, &word| any | word) != 0
+        };
+        for half in 0..2 {
+            let first = 16 * half as u32;
+            if shape.runs[half] != Run::Scattered {
+                let (start, length) = shape.range(half);
+                if !hit(start, length) {
+                    continue;
+                }
+            }
+            let found =
+                lanes(mask & 0xffff << first).find(|&lane| hit(shape.offsets[lane], shape.bytes));
+            if let Some(lane) = found {
+                return Some(lane as u32);
+            }
+        }
+        None
+    }
+}
