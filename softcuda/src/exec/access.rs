@@ -1,7 +1,7 @@
 //! Loads and stores: a whole warp's addresses checked at once, data moved between memory and register slots.
 
 use super::engine::{Engine, LOCAL_WINDOW, SHARED_WINDOW, Span};
-use super::registers::Simd;
+use super::registers::{Plain, Simd};
 use super::shape::Shape;
 use super::traffic::{self, lanes};
 use super::transfer::{Staging, fetch, in_window, load_words, pack, put, store_words, unpack};
@@ -116,7 +116,7 @@ impl Engine<'_> {
         let sectors = traffic::sectors(&place.shape, place.low, mask);
         self.count_global(direction, sectors, mask, access.bytes());
         // SAFETY: `place` has shown that the lanes of `mask` lie inside a live allocation, writable for a store.
-        unsafe { transfer(warp, access, place.host, &place.shape, mask, direction) };
+        unsafe { transfer::<S>(warp, access, place.host, &place.shape, mask, direction) };
         Ok(())
     }
 
@@ -175,7 +175,7 @@ impl Engine<'_> {
             let host = spans[lane].shift.wrapping_add(addresses[lane] as usize);
             let shape = Shape::scattered([0; 32], bytes);
             // SAFETY: find_span has shown that the lane lies inside a live allocation, writable for a store.
-            unsafe { transfer(warp, access, host, &shape, 1 << lane, direction) };
+            unsafe { transfer::<Plain>(warp, access, host, &shape, 1 << lane, direction) };
         }
         Ok(())
     }
@@ -288,7 +288,7 @@ impl Engine<'_> {
         traffic::count_shared(counter, &shape, mask);
         let host = self.site.shared.pointer() as usize;
         // SAFETY: check_shared has shown that the lanes of `mask` lie inside the block's shared memory.
-        unsafe { transfer(warp, access, host, &shape, mask, direction) };
+        unsafe { transfer::<S>(warp, access, host, &shape, mask, direction) };
         Ok(())
     }
 
@@ -357,7 +357,7 @@ impl Engine<'_> {
         }
         let host = self.site.local.pointer() as usize;
         // SAFETY: the loop above has put every lane of `mask` inside its thread's window.
-        unsafe { transfer(warp, access, host, &shape, mask, direction) };
+        unsafe { transfer::<Plain>(warp, access, host, &shape, mask, direction) };
         Ok(())
     }
 
@@ -419,7 +419,7 @@ impl Engine<'_> {
         let host = self.launch.params.as_ptr() as usize;
         // SAFETY: the loop above has shown that the lanes of `mask` lie inside the parameter block, which the driver
         // aligns to 16 bytes.
-        unsafe { transfer(warp, access, host, &shape, mask, Direction::Load) };
+        unsafe { transfer::<Plain>(warp, access, host, &shape, mask, Direction::Load) };
         Ok(())
     }
 }
@@ -469,7 +469,7 @@ pub(super) unsafe fn place<S: Simd>(
 /// # Safety
 /// The lanes of `mask` must lie inside mapped memory, `host` being the address of offset 0, aligned to their size.
 #[inline(always)]
-unsafe fn transfer(
+unsafe fn transfer<S: Simd>(
     warp: &mut Warp,
     access: &Access,
     host: usize,
@@ -484,8 +484,8 @@ unsafe fn transfer(
         // SAFETY: the caller's promise.
         unsafe {
             match direction {
-                Direction::Load => load_words(warp.registers.word_mut(slot), host, shape),
-                Direction::Store => store_words(warp.registers.word(slot), host, shape),
+                Direction::Load => load_words::<S>(warp.registers.word_mut(slot), host, shape),
+                Direction::Store => store_words::<S>(warp.registers.word(slot), host, shape),
             }
         }
         return;
@@ -494,11 +494,11 @@ unsafe fn transfer(
     // SAFETY: the caller's promise; a fetch or pack fills the staging area for the active lanes.
     unsafe {
         if direction == Direction::Load {
-            fetch(&mut staging, host, shape, mask);
+            fetch::<S>(&mut staging, host, shape, mask);
             unpack(warp, access, &staging, mask);
         } else {
             pack(warp, access, &mut staging);
-            put(&mut staging, host, shape, mask);
+            put::<S>(&mut staging, host, shape, mask);
         }
     }
 }

@@ -27,11 +27,41 @@ pub(crate) trait Simd: Copy {
     /// # Safety
     /// The level's instructions must exist on this host.
     unsafe fn classify(offsets: &Lanes, bytes: u32, limit: u32) -> Classes;
+    /// Copies `bytes` (a multiple of 16) between memory that other threads may be writing and memory of our own.
+    ///
+    /// In assembly, because a data race on the guest's memory must not be one of Rust's; one encoding a level, because
+    /// mixing those of SSE and AVX stalls.
+    ///
+    /// # Safety
+    /// Both ranges must be mapped, one of them this thread's own, and the level's instructions exist on this host.
+    unsafe fn copy(from: *const u8, to: *mut u8, bytes: usize);
     /// Lane i is all ones where bit i is set.
     ///
     /// # Safety
     /// The level's instructions must exist on this host.
     unsafe fn expand(mask: u32) -> Lanes;
+}
+
+/// A loop over pieces of `$step` bytes.
+#[cfg(target_arch = "x86_64")]
+macro_rules! rows {
+    ($load:literal, $store:literal, $step:literal, $from:ident, $to:ident, $bytes:ident) => {
+        std::arch::asm!(
+            "2:",
+            $load,
+            $store,
+            concat!("add {i}, ", $step),
+            "cmp {i}, {bytes}",
+            "jb 2b",
+            // The whole vector register 0, whatever its width.
+            out("xmm0") _,
+            i = inout(reg) 0usize => _,
+            from = in(reg) $from,
+            to = in(reg) $to,
+            bytes = in(reg) $bytes,
+            options(nostack),
+        )
+    };
 }
 
 /// Plain loops.
@@ -50,6 +80,23 @@ impl Simd for Plain {
             stepped |= u32::from(offset != first.wrapping_add((lane & 15) as u32 * bytes)) << lane;
         }
         Classes { wrong, apart, stepped }
+    }
+    #[inline(always)]
+    unsafe fn copy(from: *const u8, to: *mut u8, bytes: usize) {
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        // SAFETY: the caller's promise.
+        unsafe {
+            rows!("movups xmm0, [{from} + {i}]", "movups [{to} + {i}], xmm0", 16, from, to, bytes);
+        }
+        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+        for offset in 0..bytes {
+            use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+            // SAFETY: the caller's promise; single bytes are always aligned.
+            unsafe {
+                let value = (*from.add(offset).cast::<AtomicU8>()).load(Relaxed);
+                (*to.add(offset).cast::<AtomicU8>()).store(value, Relaxed);
+            }
+        }
     }
     #[inline(always)]
     unsafe fn bits(lanes: &Lanes) -> u32 {
@@ -102,6 +149,17 @@ impl Simd for Avx2 {
             }
         }
         Classes { wrong, apart, stepped }
+    }
+    #[inline(always)]
+    unsafe fn copy(from: *const u8, to: *mut u8, bytes: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if bytes % 32 == 0 {
+                rows!("vmovdqu ymm0, [{from} + {i}]", "vmovdqu [{to} + {i}], ymm0", 32, from, to, bytes);
+            } else {
+                rows!("vmovdqu xmm0, [{from} + {i}]", "vmovdqu [{to} + {i}], xmm0", 16, from, to, bytes);
+            }
+        }
     }
     #[inline(always)]
     unsafe fn bits(lanes: &Lanes) -> u32 {
@@ -161,6 +219,17 @@ impl Simd for Avx512 {
             }
         }
         Classes { wrong, apart, stepped }
+    }
+    #[inline(always)]
+    unsafe fn copy(from: *const u8, to: *mut u8, bytes: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if bytes % 64 == 0 {
+                rows!("vmovdqu64 zmm0, [{from} + {i}]", "vmovdqu64 [{to} + {i}], zmm0", 64, from, to, bytes);
+            } else {
+                rows!("vmovdqu xmm0, [{from} + {i}]", "vmovdqu [{to} + {i}], xmm0", 16, from, to, bytes);
+            }
+        }
     }
     #[inline(always)]
     unsafe fn bits(lanes: &Lanes) -> u32 {
