@@ -22,10 +22,10 @@ pub struct Tolerance {
 impl Tolerance {
     /// Values, of a floating-point type.
     ///
-    /// Two units of f16 or bf16: one for the rounding of the result, one for that of probabilities. Eight of f32:
-    /// tensor cores cut sums off where a processor rounds, 2^-23 of the sum for each 16 products.
+    /// One unit of f16 or bf16: rounding the result alone takes half of it. Four of f32: tensor cores cut sums off
+    /// where a processor rounds, up to 2^-23 of the sum for each 16 products.
     pub fn values(dtype: DType) -> Self {
-        let ulps = if dtype == DType::F32 { 8.0 } else { 2.0 };
+        let ulps = if dtype == DType::F32 { 4.0 } else { 1.0 };
         Self {
             factor: 2.0,
             ulps,
