@@ -5,6 +5,7 @@ use super::registers::Simd;
 use super::shape::Shape;
 use super::traffic::{self, lanes};
 use super::transfer::{Staging, fetch, in_window, load_words, pack, put, store_words, unpack};
+use super::value::Lanes;
 use super::warp::Warp;
 use crate::fault::Fault;
 use crate::program::op::{Access, AddressWidth, Op};
@@ -29,20 +30,20 @@ pub(super) struct Place {
 
 /// Addresses within a space of at most 4 GiB; what does not fit becomes the largest, which no space has.
 #[inline(always)]
-fn narrow_addresses(warp: &Warp, slot: u16, width: AddressWidth, offset: i64) -> [u32; 32] {
-    let mut addresses = [0; 32];
+fn narrow_addresses(warp: &Warp, slot: u16, width: AddressWidth, offset: i64) -> Lanes {
+    let mut addresses = Lanes([0; 32]);
     match width {
         AddressWidth::Narrow => {
-            for (address, &base) in addresses.iter_mut().zip(warp.registers.word(slot)) {
+            for (address, &base) in addresses.0.iter_mut().zip(warp.registers.word(slot)) {
                 *address = base.wrapping_add(offset as u32);
             }
         }
         AddressWidth::Wide => {
-            for (address, &base) in addresses.iter_mut().zip(warp.registers.double(slot)) {
+            for (address, &base) in addresses.0.iter_mut().zip(warp.registers.double(slot)) {
                 *address = base.wrapping_add_signed(offset).min(u64::from(u32::MAX)) as u32;
             }
         }
-        AddressWidth::Absolute => addresses = [u32::try_from(offset).unwrap_or(u32::MAX); 32],
+        AddressWidth::Absolute => addresses.0 = [u32::try_from(offset).unwrap_or(u32::MAX); 32],
     }
     addresses
 }
@@ -82,7 +83,7 @@ impl Engine<'_> {
         slot: u16,
         width: AddressWidth,
         offset: i64,
-    ) -> [u32; 32] {
+    ) -> Lanes {
         narrow_addresses(warp, slot, width, offset)
     }
 
@@ -271,22 +272,13 @@ impl Engine<'_> {
         access: &Access,
         at: u32,
         mask: u32,
-        addresses: [u32; 32],
+        addresses: Lanes,
         direction: Direction,
     ) -> Checked {
         let load = direction == Direction::Load;
+        let action = if load { "shared load" } else { "shared store" };
         // SAFETY: the caller's promise.
-        let shape = unsafe { Shape::new::<S>(addresses, mask, access.bytes()) };
-        // SAFETY: the caller's promise.
-        unsafe {
-            self.check_shared::<S>(
-                warp,
-                at,
-                &shape,
-                mask,
-                if load { "shared load" } else { "shared store" },
-            )?
-        };
+        let shape = unsafe { self.shared_shape::<S>(warp, at, addresses, mask, access.bytes(), action)? };
         let counters = &mut self.counters;
         let counter = if load {
             &mut counters.shared_loads
@@ -300,36 +292,35 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Bounds, alignment and copies in flight of a shared access.
+    /// The shape of a shared access, its bounds, alignment and copies in flight checked.
     ///
     /// # Safety
     /// The host must have the instructions of `S`.
     #[inline(always)]
-    pub(super) unsafe fn check_shared<S: Simd>(
+    pub(super) unsafe fn shared_shape<S: Simd>(
         &self,
         warp: &Warp,
         at: u32,
-        shape: &Shape,
+        addresses: Lanes,
         mask: u32,
+        bytes: u32,
         action: &str,
-    ) -> Checked {
+    ) -> Checked<Shape> {
         // SAFETY: the caller's promise.
-        if unsafe { shape.outside::<S>(mask, self.site.shared.len() as u32) } != 0 {
-            return Err(self.shared_fault(warp, at, &shape.offsets, mask, shape.bytes, action));
+        let (shape, wrong) = unsafe { Shape::new::<S>(addresses, mask, bytes, self.site.shared.len() as u32) };
+        if wrong != 0 {
+            return Err(self.shared_fault(warp, at, &shape, wrong, action));
         }
         if self.site.in_flight > 0
-            && let Some(lane) = self.site.poisoned(shape, mask)
+            && let Some(lane) = self.site.poisoned(&shape, mask)
         {
-            return Err(self.early_access(warp, at, lane, shape, action));
+            return Err(self.early_access(warp, at, lane, &shape, action));
         }
-        Ok(())
+        Ok(shape)
     }
 
     /// `ld.local`, `st.local`: each thread has its own window.
-    ///
-    /// # Safety
-    /// The host must have the instructions of `S`.
-    pub(super) unsafe fn move_local<S: Simd>(
+    pub(super) fn move_local(
         &mut self,
         warp: &mut Warp,
         op: &Op,
@@ -340,41 +331,30 @@ impl Engine<'_> {
         let kernel = self.kernel;
         let access = &kernel.tables.accesses[op.aux as usize];
         let addresses = narrow_addresses(warp, op.a, access.address, access.offset);
-        // SAFETY: the caller's promise.
-        unsafe { self.move_local_at::<S>(warp, access, at, mask, addresses, direction) }
+        self.move_local_at(warp, access, at, mask, addresses, direction)
     }
 
-    /// # Safety
-    /// The host must have the instructions of `S`.
-    unsafe fn move_local_at<S: Simd>(
+    fn move_local_at(
         &mut self,
         warp: &mut Warp,
         access: &Access,
         at: u32,
         mask: u32,
-        mut addresses: [u32; 32],
+        addresses: Lanes,
         direction: Direction,
     ) -> Checked {
         let (bytes, frame) = (access.bytes(), self.kernel.local_bytes);
+        let mut shape = Shape::scattered(addresses.0, bytes);
         for lane in lanes(mask) {
-            let address = addresses[lane];
+            let address = shape.offsets[lane];
             if address > frame || frame - address < bytes {
                 return Err(self.local_fault(warp, at, lane as u32, address, bytes));
             }
             if address % bytes != 0 {
-                return Err(self.misaligned(
-                    warp,
-                    at,
-                    lane as u32,
-                    "local access",
-                    u64::from(address),
-                    bytes,
-                ));
+                return Err(self.misaligned(warp, at, lane as u32, "local access", u64::from(address), bytes));
             }
-            addresses[lane] += frame * (32 * warp.index + lane as u32);
+            shape.offsets[lane] += frame * (32 * warp.index + lane as u32);
         }
-        // SAFETY: the caller's promise.
-        let shape = unsafe { Shape::new::<S>(addresses, mask, bytes) };
         let host = self.site.local.pointer() as usize;
         // SAFETY: the loop above has put every lane of `mask` inside its thread's window.
         unsafe { transfer(warp, access, host, &shape, mask, direction) };
@@ -404,23 +384,19 @@ impl Engine<'_> {
             self.move_global_slowly(warp, op, at, global, &addresses, direction)?;
         }
         if shared != 0 {
-            let within = addresses.map(|address| address.wrapping_sub(SHARED_WINDOW) as u32);
+            let within = Lanes(addresses.map(|address| address.wrapping_sub(SHARED_WINDOW) as u32));
             // SAFETY: the caller's promise.
             unsafe { self.move_shared_at::<S>(warp, access, at, shared, within, direction)? };
         }
         if local != 0 {
-            let within = addresses.map(|address| address.wrapping_sub(LOCAL_WINDOW) as u32);
-            // SAFETY: the caller's promise.
-            unsafe { self.move_local_at::<S>(warp, access, at, local, within, direction)? };
+            let within = Lanes(addresses.map(|address| address.wrapping_sub(LOCAL_WINDOW) as u32));
+            self.move_local_at(warp, access, at, local, within, direction)?;
         }
         Ok(())
     }
 
     /// `ld.param` at an address that is not constant.
-    ///
-    /// # Safety
-    /// The host must have the instructions of `S`.
-    pub(super) unsafe fn load_param<S: Simd>(
+    pub(super) fn load_param(
         &mut self,
         warp: &mut Warp,
         op: &Op,
@@ -429,27 +405,17 @@ impl Engine<'_> {
     ) -> Checked {
         let kernel = self.kernel;
         let access = &kernel.tables.accesses[op.aux as usize];
-        let addresses = narrow_addresses(warp, op.a, access.address, access.offset);
-        let bytes = access.bytes();
-        let size = self.launch.params.len() as u32;
+        let shape = Shape::scattered(narrow_addresses(warp, op.a, access.address, access.offset).0, access.bytes());
+        let (bytes, size) = (shape.bytes, self.launch.params.len() as u32);
         for lane in lanes(mask) {
-            if addresses[lane] > size || size - addresses[lane] < bytes {
-                return Err(self.parameter_fault(warp, at, lane as u32, addresses[lane], bytes));
+            let address = shape.offsets[lane];
+            if address > size || size - address < bytes {
+                return Err(self.parameter_fault(warp, at, lane as u32, address, bytes));
             }
-            if addresses[lane] % bytes != 0 {
-                let address = u64::from(addresses[lane]);
-                return Err(self.misaligned(
-                    warp,
-                    at,
-                    lane as u32,
-                    "parameter load",
-                    address,
-                    bytes,
-                ));
+            if address % bytes != 0 {
+                return Err(self.misaligned(warp, at, lane as u32, "parameter load", u64::from(address), bytes));
             }
         }
-        // SAFETY: the caller's promise.
-        let shape = unsafe { Shape::new::<S>(addresses, mask, bytes) };
         let host = self.launch.params.as_ptr() as usize;
         // SAFETY: the loop above has shown that the lanes of `mask` lie inside the parameter block, which the driver
         // aligns to 16 bytes.
@@ -482,14 +448,13 @@ pub(super) unsafe fn place<S: Simd>(
     if base >= span.end || direction == Direction::Store && span.read_only {
         return None;
     }
-    let mut offsets = [0; 32];
-    for (offset, &address) in offsets.iter_mut().zip(addresses) {
+    let mut offsets = Lanes([0; 32]);
+    for (offset, &address) in offsets.0.iter_mut().zip(addresses) {
         *offset = address.wrapping_sub(base).min(u64::from(u32::MAX)) as u32;
     }
     // SAFETY: the caller's promise.
-    let shape = unsafe { Shape::new::<S>(offsets, mask, bytes) };
-    // SAFETY: the caller's promise.
-    if unsafe { shape.outside::<S>(mask, size) } != 0 {
+    let (shape, wrong) = unsafe { Shape::new::<S>(offsets, mask, bytes, size) };
+    if wrong != 0 {
         return None;
     }
     Some(Place {

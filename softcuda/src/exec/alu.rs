@@ -1,8 +1,8 @@
 //! The arithmetic that kernels spend their time in: one loop over 32 lanes an operation, which the compiler vectorises.
 
 use super::registers::{Registers, Simd};
-use super::scalar as value;
-use super::value::Lanes;
+use super::value::float::{self, flush};
+use super::value::{Lanes, approximate, half_precision};
 use super::warp::Warp;
 use crate::program::op::{Code, Op};
 
@@ -115,6 +115,17 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(
             for i in 0..32 {
                 let value: f32 = $f(a[i], b[i]);
                 result[i] = value.to_bits();
+            }
+            write32::<FULL>(registers, op.d, &result, active);
+        }};
+    }
+    // Two f32 to a pair of halves.
+    macro_rules! pair2 {
+        ($f:expr) => {{
+            let (a, b) = (registers.float(op.a), registers.float(op.b));
+            let mut result = [0u32; 32];
+            for i in 0..32 {
+                result[i] = $f(a[i], b[i]);
             }
             write32::<FULL>(registers, op.d, &result, active);
         }};
@@ -320,48 +331,28 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(
         Code::SetpLtF32 => compare!(float, |a, b| a < b),
         Code::SetpLeF32 => compare!(float, |a, b| a <= b),
         Code::SetpNumF32 => compare!(float, |a: f32, b: f32| !a.is_nan() && !b.is_nan()),
-        Code::AddF32 => float2!(|a: f32, b: f32| value::canonical(a + b)),
-        Code::SubF32 => float2!(|a: f32, b: f32| value::canonical(a - b)),
-        Code::MulF32 => float2!(|a: f32, b: f32| value::canonical(a * b)),
-        Code::FmaF32 => float3!(|a: f32, b: f32, c: f32| value::canonical(a.mul_add(b, c))),
-        Code::AddF32Ftz => {
-            float2!(|a, b| value::ftz(value::canonical(value::ftz(a) + value::ftz(b))))
-        }
-        Code::SubF32Ftz => {
-            float2!(|a, b| value::ftz(value::canonical(value::ftz(a) - value::ftz(b))))
-        }
-        Code::MulF32Ftz => {
-            float2!(|a, b| value::ftz(value::canonical(value::ftz(a) * value::ftz(b))))
+        Code::AddF32 => float2!(|a: f32, b: f32| float::add(a, b)),
+        Code::SubF32 => float2!(|a: f32, b: f32| float::sub(a, b)),
+        Code::MulF32 => float2!(|a: f32, b: f32| float::mul(a, b)),
+        Code::FmaF32 if S::FMA => float3!(float::fma::<true>),
+        Code::FmaF32 => float3!(float::fma::<false>),
+        Code::AddF32Ftz => float2!(|a, b| flush(float::add(flush(a), flush(b)))),
+        Code::SubF32Ftz => float2!(|a, b| flush(float::sub(flush(a), flush(b)))),
+        Code::MulF32Ftz => float2!(|a, b| flush(float::mul(flush(a), flush(b)))),
+        Code::FmaF32Ftz if S::FMA => {
+            float3!(|a, b, c| flush(float::fma::<true>(flush(a), flush(b), flush(c))))
         }
         Code::FmaF32Ftz => {
-            float3!(|a, b, c| value::ftz(value::canonical(
-                value::ftz(a).mul_add(value::ftz(b), value::ftz(c))
-            )))
+            float3!(|a, b, c| flush(float::fma::<false>(flush(a), flush(b), flush(c))))
         }
-        Code::MinF32 => float2!(value::min),
-        Code::MaxF32 => float2!(value::max),
+        Code::MinF32 => float2!(float::min::<false>),
+        Code::MaxF32 => float2!(float::max::<false>),
         Code::NegF32 => word1!(|a: u32| a ^ 0x8000_0000),
         Code::AbsF32 => word1!(|a: u32| a & 0x7fff_ffff),
-        Code::FtzF32 => float1!(value::ftz),
-        Code::Ex2F32Ftz => float1!(value::ex2_approx_ftz),
-        Code::F32ToF16x2 if op.aux == 0 => {
-            let (a, b) = (registers.float(op.a), registers.float(op.b));
-            let mut result = [0u32; 32];
-            for i in 0..32 {
-                result[i] =
-                    u32::from(value::f32_to_f16(b[i])) | u32::from(value::f32_to_f16(a[i])) << 16;
-            }
-            write32::<FULL>(registers, op.d, &result, active);
-        }
-        Code::F32ToBf16x2 if op.aux == 0 => {
-            let (a, b) = (registers.float(op.a), registers.float(op.b));
-            let mut result = [0u32; 32];
-            for i in 0..32 {
-                result[i] =
-                    u32::from(value::f32_to_bf16(b[i])) | u32::from(value::f32_to_bf16(a[i])) << 16;
-            }
-            write32::<FULL>(registers, op.d, &result, active);
-        }
+        Code::FtzF32 => float1!(flush),
+        Code::Ex2F32Ftz => float1!(approximate::ex2::<true>),
+        Code::F32ToF16x2 if op.aux == 0 => pair2!(half_precision::f32_to_f16x2_rn),
+        Code::F32ToBf16x2 if op.aux == 0 => pair2!(half_precision::f32_to_bf16x2_rn),
         Code::S32ToF32 if op.aux == 0 => float1!(|a: f32| a.to_bits() as i32 as f32),
         Code::U32ToF32 if op.aux == 0 => float1!(|a: f32| a.to_bits() as f32),
         _ => return false,

@@ -14,7 +14,6 @@ mod rare_integer;
 mod registers;
 mod report;
 mod run;
-mod scalar;
 mod shape;
 mod traffic;
 mod transfer;

@@ -41,9 +41,9 @@ pub(super) unsafe fn other<S: Simd>(
         Code::StGeneric => unsafe {
             engine.move_generic::<S>(warp, op, at, mask, Direction::Store)
         },
-        Code::LdLocal => unsafe { engine.move_local::<S>(warp, op, at, mask, Direction::Load) },
-        Code::StLocal => unsafe { engine.move_local::<S>(warp, op, at, mask, Direction::Store) },
-        Code::LdParam => unsafe { engine.load_param::<S>(warp, op, at, mask) },
+        Code::LdLocal => engine.move_local(warp, op, at, mask, Direction::Load),
+        Code::StLocal => engine.move_local(warp, op, at, mask, Direction::Store),
+        Code::LdParam => engine.load_param(warp, op, at, mask),
         Code::Atom => unsafe { engine.atomic::<S>(warp, op, at, mask) },
         Code::Fence | Code::Nop => Ok(()),
         Code::Activemask => {
@@ -93,11 +93,7 @@ pub(super) unsafe fn other<S: Simd>(
             Ok(())
         }
         _ => {
-            // SAFETY: the caller's promise.
-            let known = unsafe {
-                rare_integer::execute::<S>(warp, op, active)
-                    || rare_float::execute::<S>(warp, op, active)
-            };
+            let known = rare_integer::execute(warp, op, active) || rare_float::execute(warp, op, active);
             if known {
                 return Ok(());
             }

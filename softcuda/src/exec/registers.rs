@@ -3,18 +3,30 @@
 
 use super::value::Lanes;
 
+/// Properties of 32 offsets, one bit a lane.
+pub(crate) struct Classes {
+    /// Above the limit, or no multiple of the size.
+    pub(crate) wrong: u32,
+    /// Not the offset of the first lane of its half.
+    pub(crate) apart: u32,
+    /// Not as many sizes behind the first lane of its half as its number says.
+    pub(crate) stepped: u32,
+}
+
 /// What the compiler does not make of plain loops by itself, one implementation an instruction-set level.
 pub(crate) trait Simd: Copy {
+    /// Fused multiply-add is an instruction of this level.
+    const FMA: bool;
     /// Bit i is the top bit of lane i.
     ///
     /// # Safety
     /// The level's instructions must exist on this host.
     unsafe fn bits(lanes: &Lanes) -> u32;
-    /// Bit i is set where lane i is not zero.
+    /// How offsets lie: see [`Classes`]. `bytes` is a power of two.
     ///
     /// # Safety
     /// The level's instructions must exist on this host.
-    unsafe fn nonzero(lanes: &Lanes) -> u32;
+    unsafe fn classify(offsets: &Lanes, bytes: u32, limit: u32) -> Classes;
     /// Lane i is all ones where bit i is set.
     ///
     /// # Safety
@@ -27,13 +39,17 @@ pub(crate) trait Simd: Copy {
 pub(crate) struct Plain;
 
 impl Simd for Plain {
+    const FMA: bool = false;
     #[inline(always)]
-    unsafe fn nonzero(lanes: &Lanes) -> u32 {
-        lanes
-            .0
-            .iter()
-            .enumerate()
-            .fold(0, |mask, (i, &lane)| mask | u32::from(lane != 0) << i)
+    unsafe fn classify(offsets: &Lanes, bytes: u32, limit: u32) -> Classes {
+        let (mut wrong, mut apart, mut stepped) = (0, 0, 0);
+        for (lane, &offset) in offsets.0.iter().enumerate() {
+            let first = offsets.0[lane & 16];
+            wrong |= u32::from(offset > limit || offset & (bytes - 1) != 0) << lane;
+            apart |= u32::from(offset != first) << lane;
+            stepped |= u32::from(offset != first.wrapping_add((lane & 15) as u32 * bytes)) << lane;
+        }
+        Classes { wrong, apart, stepped }
     }
     #[inline(always)]
     unsafe fn bits(lanes: &Lanes) -> u32 {
@@ -60,22 +76,32 @@ pub(crate) struct Avx2;
 
 #[cfg(target_arch = "x86_64")]
 impl Simd for Avx2 {
+    const FMA: bool = true;
     #[inline(always)]
-    unsafe fn nonzero(lanes: &Lanes) -> u32 {
+    unsafe fn classify(offsets: &Lanes, bytes: u32, limit: u32) -> Classes {
         use std::arch::x86_64::*;
-        let mut mask = 0;
+        let (mut wrong, mut apart, mut stepped) = (0, 0, 0);
         for part in 0..4 {
             // SAFETY: the row has four aligned parts of eight lanes; AVX2 is the caller's promise.
-            let zero = unsafe {
-                let lanes = _mm256_load_si256(lanes.0.as_ptr().add(8 * part).cast());
-                _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpeq_epi32(
-                    lanes,
-                    _mm256_setzero_si256(),
-                )))
-            };
-            mask |= (!zero as u32 & 0xff) << (8 * part);
+            unsafe {
+                let offset = _mm256_load_si256(offsets.0.as_ptr().add(8 * part).cast());
+                let first = _mm256_set1_epi32(offsets.0[8 * part & 16] as i32);
+                let lane = _mm256_add_epi32(
+                    _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
+                    _mm256_set1_epi32((8 * part as i32) & 15),
+                );
+                let step = _mm256_mullo_epi32(lane, _mm256_set1_epi32(bytes as i32));
+                let within = _mm256_cmpeq_epi32(_mm256_min_epu32(offset, _mm256_set1_epi32(limit as i32)), offset);
+                let low = _mm256_and_si256(offset, _mm256_set1_epi32(bytes as i32 - 1));
+                let aligned = _mm256_cmpeq_epi32(low, _mm256_setzero_si256());
+                let right = _mm256_and_si256(within, aligned);
+                let mask = |row: __m256i| !_mm256_movemask_ps(_mm256_castsi256_ps(row)) as u32 & 0xff;
+                wrong |= mask(right) << (8 * part);
+                apart |= mask(_mm256_cmpeq_epi32(offset, first)) << (8 * part);
+                stepped |= mask(_mm256_cmpeq_epi32(offset, _mm256_add_epi32(first, step))) << (8 * part);
+            }
         }
-        mask
+        Classes { wrong, apart, stepped }
     }
     #[inline(always)]
     unsafe fn bits(lanes: &Lanes) -> u32 {
@@ -114,16 +140,27 @@ pub(crate) struct Avx512;
 
 #[cfg(target_arch = "x86_64")]
 impl Simd for Avx512 {
+    const FMA: bool = true;
     #[inline(always)]
-    unsafe fn nonzero(lanes: &Lanes) -> u32 {
+    unsafe fn classify(offsets: &Lanes, bytes: u32, limit: u32) -> Classes {
         use std::arch::x86_64::*;
-        // SAFETY: the row has two aligned parts of sixteen lanes; AVX-512 is the caller's promise.
-        unsafe {
-            let low = _mm512_load_si512(lanes.0.as_ptr().cast());
-            let high = _mm512_load_si512(lanes.0.as_ptr().add(16).cast());
-            u32::from(_mm512_test_epi32_mask(low, low))
-                | u32::from(_mm512_test_epi32_mask(high, high)) << 16
+        let (mut wrong, mut apart, mut stepped) = (0, 0, 0);
+        for half in 0..2 {
+            // SAFETY: the row has two aligned parts of sixteen lanes; AVX-512 is the caller's promise.
+            unsafe {
+                let offset = _mm512_load_si512(offsets.0.as_ptr().add(16 * half).cast());
+                let first = _mm512_broadcastd_epi32(_mm512_castsi512_si128(offset));
+                let lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+                let step = _mm512_mullo_epi32(lane, _mm512_set1_epi32(bytes as i32));
+                let far = _mm512_cmpgt_epu32_mask(offset, _mm512_set1_epi32(limit as i32));
+                let unaligned = _mm512_test_epi32_mask(offset, _mm512_set1_epi32(bytes as i32 - 1));
+                let uneven = _mm512_cmpneq_epi32_mask(offset, _mm512_add_epi32(first, step));
+                wrong |= u32::from(far | unaligned) << (16 * half);
+                apart |= u32::from(_mm512_cmpneq_epi32_mask(offset, first)) << (16 * half);
+                stepped |= u32::from(uneven) << (16 * half);
+            }
         }
+        Classes { wrong, apart, stepped }
     }
     #[inline(always)]
     unsafe fn bits(lanes: &Lanes) -> u32 {

@@ -54,6 +54,7 @@ macro_rules! level {
             /// # Safety
             /// The host must have the level's instructions.
             $(#[target_feature(enable = $features)])?
+            #[inline(never)]
             pub(crate) unsafe fn one(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32, active: &Active) -> Checked<()> {
                 // SAFETY: the caller's promise.
                 unsafe { execute_one::<$simd>(engine, warp, op, at, active) }
@@ -291,7 +292,9 @@ unsafe fn run_path<S: Level, const WHOLE: bool>(
             _ => {
                 // SAFETY: the caller's promise.
                 unsafe {
-                    if !alu::<S, WHOLE>(warp, op, &active) {
+                    if !WHOLE {
+                        S::one(engine, warp, op, pc, &active)?;
+                    } else if !alu::<S, true>(warp, op, &active) {
                         S::other(engine, warp, op, pc, &active)?;
                     }
                 }

@@ -8,10 +8,11 @@ use crate::profile::{GlobalAccess, SharedAccess};
 pub(super) fn sectors(shape: &Shape, origin: u64, mask: u32) -> u64 {
     let base = origin as u32 & 31;
     if shape.regular() {
-        let [first, second] = [0, 1].map(|half| {
+        let touched = |half: usize| {
             let (start, length) = shape.range(half);
             ((start + base) >> 5, (start + base + length - 1) >> 5)
-        });
+        };
+        let (first, second) = (touched(0), touched(1));
         let overlap = (first.1.min(second.1) + 1).saturating_sub(first.0.max(second.0));
         return u64::from((first.1 - first.0 + 1) + (second.1 - second.0 + 1) - overlap);
     }
@@ -74,10 +75,11 @@ pub(super) fn count_shared(access: &mut SharedAccess, shape: &Shape, mask: u32) 
 /// Whether the halves of a regular access of at most 4 bytes a lane meet in a bank with different words.
 #[inline(always)]
 fn halves_conflict(shape: &Shape) -> bool {
-    let [(first, length), (second, other)] = [0, 1].map(|half| {
+    let words = |half: usize| {
         let (start, bytes) = shape.range(half);
         ((start / 4) as i32, (start % 4 + bytes).div_ceil(4) as i32)
-    });
+    };
+    let ((first, length), (second, other)) = (words(0), words(1));
     // Words first + i and second + j with the same bank: second - first + j - i is a multiple of 32 other than 0.
     let (low, high) = (second - first - (length - 1), second - first + (other - 1));
     let multiple = high.div_euclid(32) * 32;

@@ -27,13 +27,13 @@ pub enum Code {
     Shl64, ShrU64, ShrS64, DivU64, DivS64, RemU64, RemS64, Popc64, Clz64, Brev64, BfeU64, BfeS64, Bfi64, BfindU64, BfindS64, BfindShiftU64, BfindShiftS64,
     Sext32To64, Zext32To64,
     // Predicates: d = a op b; aux inverts a comparison.
-    PredMov, PredNot, PredAnd, PredOr, PredXor, PredConst, PredToMask, MaskToPred,
+    PredMov, PredNot, PredAnd, PredOr, PredXor, PredConst,
     SetpEq32, SetpLtS32, SetpLeS32, SetpLtU32, SetpLeU32, SetpEq64, SetpLtS64, SetpLeS64, SetpLtU64, SetpLeU64,
     SetpEqF32, SetpNeF32, SetpLtF32, SetpLeF32, SetpNumF32, SetpEqF64, SetpNeF64, SetpLtF64, SetpLeF64, SetpNumF64,
     // f32: aux holds rounding, ftz and sat where a code does not fix them.
     AddF32, SubF32, MulF32, FmaF32, AddF32Any, SubF32Any, MulF32Any, FmaF32Any, AddF32Ftz, SubF32Ftz, MulF32Ftz, FmaF32Ftz,
-    DivF32, SqrtF32, RcpF32, DivF32Rounded, SqrtF32Rounded, RcpF32Rounded, RsqrtF32, MinF32, MaxF32, MinNanF32, MaxNanF32, AbsF32, NegF32, CopysignF32,
-    Ex2F32, Ex2F32Ftz, Lg2F32, SinF32, CosF32, TanhF32, FtzF32, SatF32, DivApproxF32, RoundF32, Testp32, Testp64,
+    DivF32, SqrtF32, RcpF32, DivF32Rounded, SqrtF32Rounded, RcpF32Rounded, RcpApproxF32, SqrtApproxF32, RsqrtF32, MinF32, MaxF32, MinNanF32, MaxNanF32, AbsF32, NegF32, CopysignF32,
+    Ex2F32, Ex2F32Ftz, Lg2F32, SinF32, CosF32, TanhF32, FtzF32, SatF32, DivApproxF32, DivFullF32, RoundF32,
     // f64.
     AddF64, SubF64, MulF64, FmaF64, DivF64, SqrtF64, RcpF64, MinF64, MaxF64, AbsF64, NegF64, CopysignF64, RoundF64, RcpApproxF64, RsqrtApproxF64,
     // Packed halves: two f16 or two bf16 in 32 bits.
@@ -46,7 +46,7 @@ pub enum Code {
     // Memory: `aux` indexes the table of accesses.
     LdGlobal, StGlobal, LdShared, StShared, LdGeneric, StGeneric, LdParam, LdLocal, StLocal, Atom,
     CpAsync, CpAsyncCommit, CpAsyncWait, CpAsyncWaitAll, Ldmatrix, Movmatrix,
-    ToShared, FromShared, ToLocal, FromLocal, ToParam, IsShared, IsLocal, IsGlobal, IsParam, Fence,
+    ToShared, FromShared, ToLocal, FromLocal, IsShared, IsLocal, IsGlobal, Fence,
     // Warp-level: `aux` indexes the table of warp operations.
     Shfl, Vote, Match, Redux, Activemask, Mma,
 }

@@ -178,6 +178,7 @@ proptest! {
             Attention { problem, k, v, ..attention.clone() }.run()
         };
         let (left, right) = (part(0..cut), part(cut..s_k));
+        let (left_out, right_out, left_lse, right_lse) = (left.out(), right.out(), left.lse(), right.lse());
         let mut merged = attention.run();
         let (mut out, mut lse) = (merged.out(), merged.lse());
         let Shape { b, s_q, h_q, .. } = attention.problem.shape;
@@ -185,11 +186,11 @@ proptest! {
             for head in 0..h_q {
                 for i in 0..s_q {
                     let at = (batch * h_q + head) * s_q + i;
-                    let (l, r) = (left.lse()[at], right.lse()[at]);
+                    let (l, r) = (left_lse[at], right_lse[at]);
                     lse[at] = l.max(r) + ((l - l.max(r)).exp() + (r - l.max(r)).exp()).ln();
                     for element in attention.query_row(batch, i, head) {
                         let weighed = |lse_part: f64, part: f64| (lse_part - lse[at]).exp() * part;
-                        out[element] = weighed(l, left.out()[element]) + weighed(r, right.out()[element]);
+                        out[element] = weighed(l, left_out[element]) + weighed(r, right_out[element]);
                     }
                 }
             }
