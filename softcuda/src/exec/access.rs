@@ -320,6 +320,66 @@ impl Engine<'_> {
         Ok(shape)
     }
 
+    /// One 32-bit word a lane between shared memory and a slot: the most frequent access, all lanes active.
+    ///
+    /// # Safety
+    /// The host must have the instructions of `S`.
+    #[inline(always)]
+    pub(super) unsafe fn shared_word<S: Simd, const LOAD: bool>(&mut self, warp: &mut Warp, op: &Op, at: u32) -> Checked {
+        let kernel = self.kernel;
+        let access = &kernel.tables.accesses[op.aux as usize];
+        let addresses = narrow_addresses(warp, op.a, access.address, access.offset);
+        let action = if LOAD { "shared load" } else { "shared store" };
+        // SAFETY: the caller's promise.
+        let shape = unsafe { self.shared_shape::<S>(warp, at, &addresses, u32::MAX, 4, action)? };
+        let counters = &mut self.counters;
+        let counter = if LOAD { &mut counters.shared_loads } else { &mut counters.shared_stores };
+        traffic::count_shared(counter, &shape, u32::MAX);
+        let host = self.site.shared.pointer() as usize;
+        // SAFETY: shared_shape has shown that all lanes lie inside the block's shared memory.
+        unsafe {
+            if LOAD {
+                load_words::<S>(warp.registers.word_mut(access.data[0]), host, &shape);
+            } else {
+                store_words::<S>(warp.registers.word(access.data[0]), host, &shape);
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for device memory.
+    ///
+    /// # Safety
+    /// The host must have the instructions of `S`.
+    #[inline(always)]
+    pub(super) unsafe fn global_word<S: Simd, const LOAD: bool>(&mut self, warp: &mut Warp, op: &Op, at: u32) -> Checked {
+        let kernel = self.kernel;
+        let access = &kernel.tables.accesses[op.aux as usize];
+        let addresses = self.addresses(warp, op.a, access.address, access.offset);
+        let direction = if LOAD { Direction::Load } else { Direction::Store };
+        let span = self.access_spans[op.aux as usize];
+        let mut offsets = Lanes([0; 32]);
+        // SAFETY: the caller's promise.
+        let place = unsafe { place::<S>(&span, &addresses, u32::MAX, 4, direction, &mut offsets) };
+        let Some(place) = place else {
+            return self.move_global_slowly(warp, op, at, u32::MAX, &addresses, direction);
+        };
+        if !LOAD {
+            self.check_sources(warp, at, &addresses, u32::MAX, 4)?;
+        }
+        let sectors = traffic::sectors(&place.shape, place.low, u32::MAX);
+        self.count_global(direction, sectors, u32::MAX, 4);
+        // SAFETY: `place` has shown that all lanes lie inside a live allocation, writable for a store.
+        unsafe {
+            if LOAD {
+                load_words::<S>(warp.registers.word_mut(access.data[0]), place.host, &place.shape);
+            } else {
+                store_words::<S>(warp.registers.word(access.data[0]), place.host, &place.shape);
+            }
+        }
+        Ok(())
+    }
+
     /// `ld.local`, `st.local`: each thread has its own window.
     pub(super) fn move_local(
         &mut self,
@@ -479,19 +539,6 @@ unsafe fn transfer<S: Simd>(
     mask: u32,
     direction: Direction,
 ) {
-    if let [slot] = access.data[..]
-        && access.element_bytes == 4
-        && mask == u32::MAX
-    {
-        // SAFETY: the caller's promise.
-        unsafe {
-            match direction {
-                Direction::Load => load_words::<S>(warp.registers.word_mut(slot), host, shape),
-                Direction::Store => store_words::<S>(warp.registers.word(slot), host, shape),
-            }
-        }
-        return;
-    }
     let mut staging = Staging::new();
     // SAFETY: the caller's promise; a fetch or pack fills the staging area for the active lanes.
     unsafe {

@@ -75,6 +75,11 @@ pub(super) fn count_shared(access: &mut SharedAccess, shape: &Shape<'_>, mask: u
 /// Whether the halves of a regular access of at most 4 bytes a lane meet in a bank with different words.
 #[inline(always)]
 fn halves_conflict(shape: &Shape<'_>) -> bool {
+    // The usual cases first: both halves on the same words, or one after the other.
+    let distance = shape.offsets[16].wrapping_sub(shape.offsets[0]);
+    if shape.runs[0] == shape.runs[1] && (distance == 0 || distance == 16 * shape.bytes && shape.offsets[0] % 4 == 0) {
+        return false;
+    }
     let words = |half: usize| {
         let (start, bytes) = shape.range(half);
         ((start / 4) as i32, (start % 4 + bytes).div_ceil(4) as i32)
