@@ -2,11 +2,15 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+#[path = "support/mod.rs"]
+mod time;
+
+use criterion::{Criterion, criterion_group, criterion_main};
 use support::Bench;
+use time::{ThreadTime, elements};
 
 /// `c = a b` in f32 by 16 x 16 tiles.
-fn matmul(criterion: &mut Criterion) {
+fn matmul(criterion: &mut Criterion<ThreadTime>) {
     let size = 256usize;
     let mut bench = Bench::new(include_str!("ptx/matmul.ptx"));
     bench.config.threads = 1;
@@ -25,10 +29,14 @@ fn matmul(criterion: &mut Criterion) {
     };
     let instructions = run().thread_instructions();
     let mut group = criterion.benchmark_group("thread instructions");
-    group.throughput(Throughput::Elements(instructions));
+    group.throughput(elements(instructions));
     group.bench_function("f32 matmul, 16 x 16 tiles", |bencher| bencher.iter(run));
     group.finish();
 }
 
-criterion_group!(benches, matmul);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().with_measurement(ThreadTime);
+    targets = matmul
+}
 criterion_main!(benches);

@@ -158,10 +158,10 @@ pub extern "C" fn cuDevicePrimaryCtxRelease_v2(ordinal: DeviceOrdinal) -> CuResu
             return Err(Code::INVALID_CONTEXT.into());
         }
         primary.retained -= 1;
-        if primary.retained == 0 {
-            if let Some(context) = primary.context.take() {
-                context.destroy();
-            }
+        if primary.retained == 0
+            && let Some(context) = primary.context.take()
+        {
+            context.destroy();
         }
         Ok(())
     })

@@ -18,7 +18,9 @@ fn fill(
     height: usize,
 ) -> Result<(), Error> {
     let context = stream::context_of(on_stream)?;
-    if address % element.len() as u64 != 0 || (height > 1 && pitch % element.len() != 0) {
+    if !address.is_multiple_of(element.len() as u64)
+        || (height > 1 && !pitch.is_multiple_of(element.len()))
+    {
         return Err(Code::INVALID_VALUE.into());
     }
     if width == 0 || height == 0 {

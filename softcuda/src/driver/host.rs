@@ -92,11 +92,11 @@ fn unmap(base: usize, kinds: &[Kind]) -> Option<Block> {
             memory.unmap_host(base as *mut u8);
         }
     }
-    if block.kind != Kind::Registered {
-        if let Ok(layout) = Layout::from_size_align(block.bytes, PAGE) {
-            // SAFETY: `allocate` got it with this layout; it has just left the table, so nobody frees it again.
-            unsafe { std::alloc::dealloc(base as *mut u8, layout) };
-        }
+    if block.kind != Kind::Registered
+        && let Ok(layout) = Layout::from_size_align(block.bytes, PAGE)
+    {
+        // SAFETY: `allocate` got it with this layout; it has just left the table, so nobody frees it again.
+        unsafe { std::alloc::dealloc(base as *mut u8, layout) };
     }
     Some(block)
 }

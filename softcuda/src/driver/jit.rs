@@ -61,10 +61,10 @@ impl Buffer {
 
     fn write(&self, text: &str) {
         let Some(out) = self.text else { return };
-        if out.set_text(text, self.bytes).is_ok() {
-            if let Some(used) = self.used {
-                used.set_if_wanted(text.len().min(self.bytes - 1));
-            }
+        if out.set_text(text, self.bytes).is_ok()
+            && let Some(used) = self.used
+        {
+            used.set_if_wanted(text.len().min(self.bytes - 1));
         }
     }
 }

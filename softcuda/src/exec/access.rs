@@ -1,10 +1,11 @@
 //! Loads and stores: a whole warp's addresses checked at once, data moved between memory and register slots.
 
 use super::engine::{Engine, LOCAL_WINDOW, SHARED_WINDOW, Span};
-use super::registers::Simd;
+use super::registers::{Plain, Simd};
 use super::shape::Shape;
 use super::traffic::{self, lanes};
 use super::transfer::{Staging, fetch, in_window, load_words, pack, put, store_words, unpack};
+use super::value::Lanes;
 use super::warp::Warp;
 use crate::fault::Fault;
 use crate::program::op::{Access, AddressWidth, Op};
@@ -19,8 +20,8 @@ pub(super) enum Direction {
 }
 
 /// A checked access to device memory.
-pub(super) struct Place {
-    pub(super) shape: Shape,
+pub(super) struct Place<'a> {
+    pub(super) shape: Shape<'a>,
     /// Device address of offset 0.
     pub(super) low: u64,
     /// Host address of offset 0.
@@ -29,20 +30,20 @@ pub(super) struct Place {
 
 /// Addresses within a space of at most 4 GiB; what does not fit becomes the largest, which no space has.
 #[inline(always)]
-fn narrow_addresses(warp: &Warp, slot: u16, width: AddressWidth, offset: i64) -> [u32; 32] {
-    let mut addresses = [0; 32];
+fn narrow_addresses(warp: &Warp, slot: u16, width: AddressWidth, offset: i64) -> Lanes {
+    let mut addresses = Lanes([0; 32]);
     match width {
         AddressWidth::Narrow => {
-            for (address, &base) in addresses.iter_mut().zip(warp.registers.word(slot)) {
+            for (address, &base) in addresses.0.iter_mut().zip(warp.registers.word(slot)) {
                 *address = base.wrapping_add(offset as u32);
             }
         }
         AddressWidth::Wide => {
-            for (address, &base) in addresses.iter_mut().zip(warp.registers.double(slot)) {
+            for (address, &base) in addresses.0.iter_mut().zip(warp.registers.double(slot)) {
                 *address = base.wrapping_add_signed(offset).min(u64::from(u32::MAX)) as u32;
             }
         }
-        AddressWidth::Absolute => addresses = [u32::try_from(offset).unwrap_or(u32::MAX); 32],
+        AddressWidth::Absolute => addresses.0 = [u32::try_from(offset).unwrap_or(u32::MAX); 32],
     }
     addresses
 }
@@ -82,7 +83,7 @@ impl Engine<'_> {
         slot: u16,
         width: AddressWidth,
         offset: i64,
-    ) -> [u32; 32] {
+    ) -> Lanes {
         narrow_addresses(warp, slot, width, offset)
     }
 
@@ -103,9 +104,10 @@ impl Engine<'_> {
         let access = &kernel.tables.accesses[op.aux as usize];
         let addresses = self.addresses(warp, op.a, access.address, access.offset);
         let span = self.access_spans[op.aux as usize];
+        let mut offsets = Lanes([0; 32]);
         // SAFETY: the caller's promise.
         let Some(place) =
-            (unsafe { place::<S>(&span, &addresses, mask, access.bytes(), direction) })
+            (unsafe { place::<S>(&span, &addresses, mask, access.bytes(), direction, &mut offsets) })
         else {
             return self.move_global_slowly(warp, op, at, mask, &addresses, direction);
         };
@@ -115,7 +117,7 @@ impl Engine<'_> {
         let sectors = traffic::sectors(&place.shape, place.low, mask);
         self.count_global(direction, sectors, mask, access.bytes());
         // SAFETY: `place` has shown that the lanes of `mask` lie inside a live allocation, writable for a store.
-        unsafe { transfer(warp, access, place.host, &place.shape, mask, direction) };
+        unsafe { transfer::<S>(warp, access, place.host, &place.shape, mask, direction) };
         Ok(())
     }
 
@@ -172,9 +174,9 @@ impl Engine<'_> {
         self.count_global(direction, sectors.len() as u64, mask, bytes);
         for lane in lanes(mask) {
             let host = spans[lane].shift.wrapping_add(addresses[lane] as usize);
-            let shape = Shape::scattered([0; 32], bytes);
+            let shape = Shape::scattered(&[0; 32], bytes);
             // SAFETY: find_span has shown that the lane lies inside a live allocation, writable for a store.
-            unsafe { transfer(warp, access, host, &shape, 1 << lane, direction) };
+            unsafe { transfer::<Plain>(warp, access, host, &shape, 1 << lane, direction) };
         }
         Ok(())
     }
@@ -271,22 +273,13 @@ impl Engine<'_> {
         access: &Access,
         at: u32,
         mask: u32,
-        addresses: [u32; 32],
+        addresses: Lanes,
         direction: Direction,
     ) -> Checked {
         let load = direction == Direction::Load;
+        let action = if load { "shared load" } else { "shared store" };
         // SAFETY: the caller's promise.
-        let shape = unsafe { Shape::new::<S>(addresses, mask, access.bytes()) };
-        // SAFETY: the caller's promise.
-        unsafe {
-            self.check_shared::<S>(
-                warp,
-                at,
-                &shape,
-                mask,
-                if load { "shared load" } else { "shared store" },
-            )?
-        };
+        let shape = unsafe { self.shared_shape::<S>(warp, at, &addresses, mask, access.bytes(), action)? };
         let counters = &mut self.counters;
         let counter = if load {
             &mut counters.shared_loads
@@ -296,40 +289,99 @@ impl Engine<'_> {
         traffic::count_shared(counter, &shape, mask);
         let host = self.site.shared.pointer() as usize;
         // SAFETY: check_shared has shown that the lanes of `mask` lie inside the block's shared memory.
-        unsafe { transfer(warp, access, host, &shape, mask, direction) };
+        unsafe { transfer::<S>(warp, access, host, &shape, mask, direction) };
         Ok(())
     }
 
-    /// Bounds, alignment and copies in flight of a shared access.
+    /// The shape of a shared access, its bounds, alignment and copies in flight checked.
     ///
     /// # Safety
     /// The host must have the instructions of `S`.
     #[inline(always)]
-    pub(super) unsafe fn check_shared<S: Simd>(
+    pub(super) unsafe fn shared_shape<'a, S: Simd>(
         &self,
         warp: &Warp,
         at: u32,
-        shape: &Shape,
+        addresses: &'a Lanes,
         mask: u32,
+        bytes: u32,
         action: &str,
-    ) -> Checked {
+    ) -> Checked<Shape<'a>> {
         // SAFETY: the caller's promise.
-        if unsafe { shape.outside::<S>(mask, self.site.shared.len() as u32) } != 0 {
-            return Err(self.shared_fault(warp, at, &shape.offsets, mask, shape.bytes, action));
+        let (shape, wrong) = unsafe { Shape::new::<S>(addresses, mask, bytes, self.site.shared.len() as u32) };
+        if wrong != 0 {
+            return Err(self.shared_fault(warp, at, &shape, wrong, action));
         }
         if self.site.in_flight > 0
-            && let Some(lane) = self.site.poisoned(shape, mask)
+            && let Some(lane) = self.site.poisoned(&shape, mask)
         {
-            return Err(self.early_access(warp, at, lane, shape, action));
+            return Err(self.early_access(warp, at, lane, &shape, action));
+        }
+        Ok(shape)
+    }
+
+    /// One 32-bit word a lane between shared memory and a slot: the most frequent access, all lanes active.
+    ///
+    /// # Safety
+    /// The host must have the instructions of `S`.
+    #[inline(always)]
+    pub(super) unsafe fn shared_word<S: Simd, const LOAD: bool>(&mut self, warp: &mut Warp, op: &Op, at: u32) -> Checked {
+        let kernel = self.kernel;
+        let access = &kernel.tables.accesses[op.aux as usize];
+        let addresses = narrow_addresses(warp, op.a, access.address, access.offset);
+        let action = if LOAD { "shared load" } else { "shared store" };
+        // SAFETY: the caller's promise.
+        let shape = unsafe { self.shared_shape::<S>(warp, at, &addresses, u32::MAX, 4, action)? };
+        let counters = &mut self.counters;
+        let counter = if LOAD { &mut counters.shared_loads } else { &mut counters.shared_stores };
+        traffic::count_shared(counter, &shape, u32::MAX);
+        let host = self.site.shared.pointer() as usize;
+        // SAFETY: shared_shape has shown that all lanes lie inside the block's shared memory.
+        unsafe {
+            if LOAD {
+                load_words::<S>(warp.registers.word_mut(access.data[0]), host, &shape);
+            } else {
+                store_words::<S>(warp.registers.word(access.data[0]), host, &shape);
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for device memory.
+    ///
+    /// # Safety
+    /// The host must have the instructions of `S`.
+    #[inline(always)]
+    pub(super) unsafe fn global_word<S: Simd, const LOAD: bool>(&mut self, warp: &mut Warp, op: &Op, at: u32) -> Checked {
+        let kernel = self.kernel;
+        let access = &kernel.tables.accesses[op.aux as usize];
+        let addresses = self.addresses(warp, op.a, access.address, access.offset);
+        let direction = if LOAD { Direction::Load } else { Direction::Store };
+        let span = self.access_spans[op.aux as usize];
+        let mut offsets = Lanes([0; 32]);
+        // SAFETY: the caller's promise.
+        let place = unsafe { place::<S>(&span, &addresses, u32::MAX, 4, direction, &mut offsets) };
+        let Some(place) = place else {
+            return self.move_global_slowly(warp, op, at, u32::MAX, &addresses, direction);
+        };
+        if !LOAD {
+            self.check_sources(warp, at, &addresses, u32::MAX, 4)?;
+        }
+        let sectors = traffic::sectors(&place.shape, place.low, u32::MAX);
+        self.count_global(direction, sectors, u32::MAX, 4);
+        // SAFETY: `place` has shown that all lanes lie inside a live allocation, writable for a store.
+        unsafe {
+            if LOAD {
+                load_words::<S>(warp.registers.word_mut(access.data[0]), place.host, &place.shape);
+            } else {
+                store_words::<S>(warp.registers.word(access.data[0]), place.host, &place.shape);
+            }
         }
         Ok(())
     }
 
     /// `ld.local`, `st.local`: each thread has its own window.
-    ///
-    /// # Safety
-    /// The host must have the instructions of `S`.
-    pub(super) unsafe fn move_local<S: Simd>(
+    pub(super) fn move_local(
         &mut self,
         warp: &mut Warp,
         op: &Op,
@@ -340,44 +392,33 @@ impl Engine<'_> {
         let kernel = self.kernel;
         let access = &kernel.tables.accesses[op.aux as usize];
         let addresses = narrow_addresses(warp, op.a, access.address, access.offset);
-        // SAFETY: the caller's promise.
-        unsafe { self.move_local_at::<S>(warp, access, at, mask, addresses, direction) }
+        self.move_local_at(warp, access, at, mask, addresses, direction)
     }
 
-    /// # Safety
-    /// The host must have the instructions of `S`.
-    unsafe fn move_local_at<S: Simd>(
+    fn move_local_at(
         &mut self,
         warp: &mut Warp,
         access: &Access,
         at: u32,
         mask: u32,
-        mut addresses: [u32; 32],
+        mut addresses: Lanes,
         direction: Direction,
     ) -> Checked {
         let (bytes, frame) = (access.bytes(), self.kernel.local_bytes);
         for lane in lanes(mask) {
-            let address = addresses[lane];
+            let address = addresses.0[lane];
             if address > frame || frame - address < bytes {
                 return Err(self.local_fault(warp, at, lane as u32, address, bytes));
             }
             if address % bytes != 0 {
-                return Err(self.misaligned(
-                    warp,
-                    at,
-                    lane as u32,
-                    "local access",
-                    u64::from(address),
-                    bytes,
-                ));
+                return Err(self.misaligned(warp, at, lane as u32, "local access", u64::from(address), bytes));
             }
-            addresses[lane] += frame * (32 * warp.index + lane as u32);
+            addresses.0[lane] += frame * (32 * warp.index + lane as u32);
         }
-        // SAFETY: the caller's promise.
-        let shape = unsafe { Shape::new::<S>(addresses, mask, bytes) };
+        let shape = Shape::scattered(&addresses.0, bytes);
         let host = self.site.local.pointer() as usize;
         // SAFETY: the loop above has put every lane of `mask` inside its thread's window.
-        unsafe { transfer(warp, access, host, &shape, mask, direction) };
+        unsafe { transfer::<Plain>(warp, access, host, &shape, mask, direction) };
         Ok(())
     }
 
@@ -404,23 +445,19 @@ impl Engine<'_> {
             self.move_global_slowly(warp, op, at, global, &addresses, direction)?;
         }
         if shared != 0 {
-            let within = addresses.map(|address| address.wrapping_sub(SHARED_WINDOW) as u32);
+            let within = Lanes(addresses.map(|address| address.wrapping_sub(SHARED_WINDOW) as u32));
             // SAFETY: the caller's promise.
             unsafe { self.move_shared_at::<S>(warp, access, at, shared, within, direction)? };
         }
         if local != 0 {
-            let within = addresses.map(|address| address.wrapping_sub(LOCAL_WINDOW) as u32);
-            // SAFETY: the caller's promise.
-            unsafe { self.move_local_at::<S>(warp, access, at, local, within, direction)? };
+            let within = Lanes(addresses.map(|address| address.wrapping_sub(LOCAL_WINDOW) as u32));
+            self.move_local_at(warp, access, at, local, within, direction)?;
         }
         Ok(())
     }
 
     /// `ld.param` at an address that is not constant.
-    ///
-    /// # Safety
-    /// The host must have the instructions of `S`.
-    pub(super) unsafe fn load_param<S: Simd>(
+    pub(super) fn load_param(
         &mut self,
         warp: &mut Warp,
         op: &Op,
@@ -430,30 +467,21 @@ impl Engine<'_> {
         let kernel = self.kernel;
         let access = &kernel.tables.accesses[op.aux as usize];
         let addresses = narrow_addresses(warp, op.a, access.address, access.offset);
-        let bytes = access.bytes();
-        let size = self.launch.params.len() as u32;
+        let shape = Shape::scattered(&addresses.0, access.bytes());
+        let (bytes, size) = (shape.bytes, self.launch.params.len() as u32);
         for lane in lanes(mask) {
-            if addresses[lane] > size || size - addresses[lane] < bytes {
-                return Err(self.parameter_fault(warp, at, lane as u32, addresses[lane], bytes));
+            let address = shape.offsets[lane];
+            if address > size || size - address < bytes {
+                return Err(self.parameter_fault(warp, at, lane as u32, address, bytes));
             }
-            if addresses[lane] % bytes != 0 {
-                let address = u64::from(addresses[lane]);
-                return Err(self.misaligned(
-                    warp,
-                    at,
-                    lane as u32,
-                    "parameter load",
-                    address,
-                    bytes,
-                ));
+            if address % bytes != 0 {
+                return Err(self.misaligned(warp, at, lane as u32, "parameter load", u64::from(address), bytes));
             }
         }
-        // SAFETY: the caller's promise.
-        let shape = unsafe { Shape::new::<S>(addresses, mask, bytes) };
         let host = self.launch.params.as_ptr() as usize;
         // SAFETY: the loop above has shown that the lanes of `mask` lie inside the parameter block, which the driver
         // aligns to 16 bytes.
-        unsafe { transfer(warp, access, host, &shape, mask, Direction::Load) };
+        unsafe { transfer::<Plain>(warp, access, host, &shape, mask, Direction::Load) };
         Ok(())
     }
 }
@@ -463,13 +491,14 @@ impl Engine<'_> {
 /// # Safety
 /// The host must have the instructions of `S`.
 #[inline(always)]
-pub(super) unsafe fn place<S: Simd>(
+pub(super) unsafe fn place<'a, S: Simd>(
     span: &Span,
     addresses: &[u64; 32],
     mask: u32,
     bytes: u32,
     direction: Direction,
-) -> Option<Place> {
+    offsets: &'a mut Lanes,
+) -> Option<Place<'a>> {
     // Allocations of 4 GiB and more are looked at through a window that starts at the first active lane's 2 GiB.
     let lane = mask.trailing_zeros() as usize & 31;
     let large = span.end - span.base > u64::from(u32::MAX);
@@ -482,14 +511,12 @@ pub(super) unsafe fn place<S: Simd>(
     if base >= span.end || direction == Direction::Store && span.read_only {
         return None;
     }
-    let mut offsets = [0; 32];
-    for (offset, &address) in offsets.iter_mut().zip(addresses) {
+    for (offset, &address) in offsets.0.iter_mut().zip(addresses) {
         *offset = address.wrapping_sub(base).min(u64::from(u32::MAX)) as u32;
     }
     // SAFETY: the caller's promise.
-    let shape = unsafe { Shape::new::<S>(offsets, mask, bytes) };
-    // SAFETY: the caller's promise.
-    if unsafe { shape.outside::<S>(mask, size) } != 0 {
+    let (shape, wrong) = unsafe { Shape::new::<S>(offsets, mask, bytes, size) };
+    if wrong != 0 {
         return None;
     }
     Some(Place {
@@ -504,36 +531,23 @@ pub(super) unsafe fn place<S: Simd>(
 /// # Safety
 /// The lanes of `mask` must lie inside mapped memory, `host` being the address of offset 0, aligned to their size.
 #[inline(always)]
-unsafe fn transfer(
+unsafe fn transfer<S: Simd>(
     warp: &mut Warp,
     access: &Access,
     host: usize,
-    shape: &Shape,
+    shape: &Shape<'_>,
     mask: u32,
     direction: Direction,
 ) {
-    if let [slot] = access.data[..]
-        && access.element_bytes == 4
-        && mask == u32::MAX
-    {
-        // SAFETY: the caller's promise.
-        unsafe {
-            match direction {
-                Direction::Load => load_words(warp.registers.word_mut(slot), host, shape),
-                Direction::Store => store_words(warp.registers.word(slot), host, shape),
-            }
-        }
-        return;
-    }
     let mut staging = Staging::new();
     // SAFETY: the caller's promise; a fetch or pack fills the staging area for the active lanes.
     unsafe {
         if direction == Direction::Load {
-            fetch(&mut staging, host, shape, mask);
+            fetch::<S>(&mut staging, host, shape, mask);
             unpack(warp, access, &staging, mask);
         } else {
             pack(warp, access, &mut staging);
-            put(&mut staging, host, shape, mask);
+            put::<S>(&mut staging, host, shape, mask);
         }
     }
 }

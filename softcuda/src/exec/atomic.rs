@@ -2,8 +2,8 @@
 
 use super::engine::{Engine, SHARED_WINDOW, WINDOW_BYTES};
 use super::registers::Simd;
-use super::shape::Shape;
 use super::traffic::{self, lanes};
+use super::value::Lanes;
 use super::warp::Warp;
 use crate::fault::Fault;
 use crate::program::op::{Atomic, AtomicKind, AtomicSpace, AtomicType, Op};
@@ -41,15 +41,7 @@ impl Engine<'_> {
         if shared != 0 {
             let narrow = addresses.map(|address| u32::try_from(address).unwrap_or(u32::MAX));
             // SAFETY: the caller's promise.
-            unsafe {
-                self.check_shared::<S>(
-                    warp,
-                    at,
-                    &Shape::scattered(narrow, bytes),
-                    shared,
-                    "shared atomic",
-                )?
-            };
+            unsafe { self.shared_shape::<S>(warp, at, &Lanes(narrow), shared, bytes, "shared atomic")? };
             let counter = &mut self.counters.shared_atomics;
             counter.requests += 1;
             // One wavefront a distinct address: lanes that meet are served one after the other.

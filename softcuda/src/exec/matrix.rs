@@ -4,9 +4,9 @@ use super::access::{Checked, Direction, place};
 use super::async_copy::Copy;
 use super::engine::{Engine, SHARED_WINDOW};
 use super::registers::Simd;
-use super::shape::Shape;
 use super::traffic::{self, lanes};
 use super::transfer::copy_lane;
+use super::value::Lanes;
 use super::warp::Warp;
 use crate::fault::FaultKind;
 use crate::program::op::{AddressWidth, Op};
@@ -27,16 +27,9 @@ impl Engine<'_> {
         let kernel = self.kernel;
         let copy = &kernel.tables.async_copies[op.aux as usize];
         let (slot, width, offset) = copy.destination;
+        let addresses = self.shared_addresses(warp, slot, width, offset);
         // SAFETY: the caller's promise.
-        let shape = unsafe {
-            Shape::new::<S>(
-                self.shared_addresses(warp, slot, width, offset),
-                mask,
-                copy.bytes,
-            )
-        };
-        // SAFETY: the caller's promise.
-        unsafe { self.check_shared::<S>(warp, at, &shape, mask, "cp.async write")? };
+        let shape = unsafe { self.shared_shape::<S>(warp, at, &addresses, mask, copy.bytes, "cp.async write")? };
         let mut source_bytes = [copy.bytes; 32];
         if let Some(slot) = copy.source_bytes {
             source_bytes = *warp.registers.word(slot);
@@ -45,17 +38,17 @@ impl Engine<'_> {
             let ignored = warp.registers.predicate(predicate) ^ if negated { u32::MAX } else { 0 };
             lanes(ignored).for_each(|lane| source_bytes[lane] = 0);
         }
-        let (mut reading, mut largest) = (0, 0);
-        for (lane, &count) in source_bytes.iter().enumerate() {
-            reading |= u32::from(count != 0) << lane;
-            largest = largest.max(count);
+        let (mut reading, mut largest) = (mask, copy.bytes);
+        if copy.source_bytes.is_some() || copy.ignore_source.is_some() {
+            reading = lanes(mask).filter(|&lane| source_bytes[lane] != 0).fold(0, |found, lane| found | 1 << lane);
+            largest = source_bytes.iter().copied().fold(0, u32::max);
         }
-        reading &= mask;
         let source = self.addresses(warp, copy.source.0, AddressWidth::Wide, copy.source.1);
         let span = self.copy_spans[op.aux as usize];
+        let mut offsets = Lanes([0; 32]);
         if reading != 0 {
             // SAFETY: the caller's promise.
-            match unsafe { place::<S>(&span, &source, reading, copy.bytes, Direction::Load) } {
+            match unsafe { place::<S>(&span, &source, reading, copy.bytes, Direction::Load, &mut offsets) } {
                 Some(place) if largest <= copy.bytes => {
                     let sectors = traffic::sectors(&place.shape, place.low, reading);
                     self.counters.async_copies.sectors += sectors;
@@ -103,7 +96,7 @@ impl Engine<'_> {
         copies.pending.push(Copy {
             mask,
             group: copies.committed,
-            destination: shape.offsets,
+            destination: *shape.offsets,
             source,
             source_bytes,
             bytes: copy.bytes,
@@ -286,10 +279,10 @@ impl Engine<'_> {
         } else {
             0
         };
-        let rows = self.shared_addresses(warp, op.a, load.address, load.offset - window);
+        let addresses = self.shared_addresses(warp, op.a, load.address, load.offset - window);
         let used = u32::MAX >> (32 - 8 * load.data.len());
         // SAFETY: the caller's promise.
-        unsafe { self.check_shared::<S>(warp, at, &Shape::scattered(rows, 16), used, "ldmatrix")? };
+        let rows = unsafe { self.shared_shape::<S>(warp, at, &addresses, used, 16, "ldmatrix")?.offsets };
         let shared = self.site.shared.pointer();
         self.counters.matrix_loads.requests += 1;
         for (p, &slot) in load.data.iter().enumerate() {

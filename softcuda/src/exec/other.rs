@@ -24,10 +24,10 @@ pub(super) unsafe fn other<S: Simd>(
     let mask = active.mask;
     // SAFETY: the caller's promise, for every call below that is generic over S.
     match op.code {
-        Code::LdGlobal => unsafe { engine.move_global::<S>(warp, op, at, mask, Direction::Load) },
-        Code::StGlobal => unsafe { engine.move_global::<S>(warp, op, at, mask, Direction::Store) },
-        Code::LdShared => unsafe { engine.move_shared::<S>(warp, op, at, mask, Direction::Load) },
-        Code::StShared => unsafe { engine.move_shared::<S>(warp, op, at, mask, Direction::Store) },
+        Code::LdGlobal | Code::LdGlobal32 => unsafe { engine.move_global::<S>(warp, op, at, mask, Direction::Load) },
+        Code::StGlobal | Code::StGlobal32 => unsafe { engine.move_global::<S>(warp, op, at, mask, Direction::Store) },
+        Code::LdShared | Code::LdShared32 => unsafe { engine.move_shared::<S>(warp, op, at, mask, Direction::Load) },
+        Code::StShared | Code::StShared32 => unsafe { engine.move_shared::<S>(warp, op, at, mask, Direction::Store) },
         Code::Ldmatrix => unsafe { engine.load_matrix::<S>(warp, op, at, mask) },
         Code::Mma => engine.multiply(warp, op, at, mask),
         Code::CpAsync => unsafe { engine.issue_copy::<S>(warp, op, at, mask) },
@@ -41,9 +41,9 @@ pub(super) unsafe fn other<S: Simd>(
         Code::StGeneric => unsafe {
             engine.move_generic::<S>(warp, op, at, mask, Direction::Store)
         },
-        Code::LdLocal => unsafe { engine.move_local::<S>(warp, op, at, mask, Direction::Load) },
-        Code::StLocal => unsafe { engine.move_local::<S>(warp, op, at, mask, Direction::Store) },
-        Code::LdParam => unsafe { engine.load_param::<S>(warp, op, at, mask) },
+        Code::LdLocal => engine.move_local(warp, op, at, mask, Direction::Load),
+        Code::StLocal => engine.move_local(warp, op, at, mask, Direction::Store),
+        Code::LdParam => engine.load_param(warp, op, at, mask),
         Code::Atom => unsafe { engine.atomic::<S>(warp, op, at, mask) },
         Code::Fence | Code::Nop => Ok(()),
         Code::Activemask => {
@@ -93,11 +93,7 @@ pub(super) unsafe fn other<S: Simd>(
             Ok(())
         }
         _ => {
-            // SAFETY: the caller's promise.
-            let known = unsafe {
-                rare_integer::execute::<S>(warp, op, active)
-                    || rare_float::execute::<S>(warp, op, active)
-            };
+            let known = rare_integer::execute(warp, op, active) || rare_float::execute(warp, op, active);
             if known {
                 return Ok(());
             }

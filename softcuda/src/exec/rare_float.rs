@@ -1,7 +1,7 @@
 //! Floating-point operations off the beaten track: directed rounding, f64, halves, conversions, transcendental functions.
 
 use super::alu::{Active, write32, write64};
-use super::registers::Simd;
+use super::registers::{Plain, Simd};
 use super::value::approximate as approx;
 use super::value::half_arithmetic as half;
 use super::value::half_precision as precision;
@@ -22,10 +22,8 @@ fn rounding(op: &Op) -> Rounding {
 
 /// Executes a floating-point operation; `false` for any other.
 ///
-/// # Safety
-/// The host must have the instructions of `S`.
-#[inline(always)]
-pub(super) unsafe fn execute<S: Simd>(warp: &mut Warp, op: &Op, active: &Active) -> bool {
+/// Compiled once, for the least host: these are too rare to pay for a copy a level.
+pub(super) fn execute(warp: &mut Warp, op: &Op, active: &Active) -> bool {
     let registers = &mut warp.registers;
     let r = rounding(op);
     // Operands seen as $from (word, float, double, float64), result written as $write; $f maps three lanes to bits.
@@ -122,8 +120,8 @@ pub(super) unsafe fn execute<S: Simd>(warp: &mut Warp, op: &Op, active: &Active)
                 let holds: bool = $f(a[i], b[i]);
                 row.0[i] = 0u32.wrapping_sub(u32::from(holds));
             }
-            // SAFETY: the caller's promise.
-            let bits = unsafe { S::bits(&row) } ^ 0u32.wrapping_sub(u32::from(op.aux));
+            // SAFETY: the plain level needs no instructions.
+            let bits = unsafe { Plain::bits(&row) } ^ 0u32.wrapping_sub(u32::from(op.aux));
             registers.set_predicate(op.d, active.mask, bits);
         }};
     }
@@ -156,7 +154,6 @@ pub(super) unsafe fn execute<S: Simd>(warp: &mut Warp, op: &Op, active: &Active)
         Code::AddF64 => f64x2!(|a, b| float::add_f64(a, b, r)),
         Code::SubF64 => f64x2!(|a, b: f64| float::add_f64(a, -b, r)),
         Code::MulF64 => f64x2!(|a, b| canonical_f64(a * b)),
-        Code::FmaF64 if S::FMA => f64x3!(float::fma_f64::<true>),
         Code::FmaF64 => f64x3!(float::fma_f64::<false>),
         Code::DivF64 => f64x2!(|a, b| canonical_f64(a / b)),
         Code::SqrtF64 => f64x1!(|a: f64| canonical_f64(a.sqrt())),

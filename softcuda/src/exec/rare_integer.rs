@@ -1,17 +1,14 @@
 //! Integer operations off the beaten track.
 
 use super::alu::{Active, write32, write64};
-use super::registers::Simd;
 use super::traffic::lanes;
 use super::warp::Warp;
 use crate::program::op::{Code, Op};
 
 /// Executes an integer operation; `false` for any other.
 ///
-/// # Safety
-/// The host must have the instructions of `S`.
-#[inline(always)]
-pub(super) unsafe fn execute<S: Simd>(warp: &mut Warp, op: &Op, active: &Active) -> bool {
+/// Compiled once, for the least host: these are too rare to pay for a copy a level.
+pub(super) fn execute(warp: &mut Warp, op: &Op, active: &Active) -> bool {
     let registers = &mut warp.registers;
     macro_rules! word {
         ($f:expr) => {{

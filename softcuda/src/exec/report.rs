@@ -86,35 +86,15 @@ impl Engine<'_> {
 
     #[cold]
     #[inline(never)]
-    pub(super) fn shared_fault(
-        &self,
-        warp: &Warp,
-        at: u32,
-        addresses: &[u32; 32],
-        mask: u32,
-        bytes: u32,
-        action: &str,
-    ) -> Box<Fault> {
-        let size = self.site.shared.len() as u32;
-        for lane in lanes(mask) {
-            let address = addresses[lane];
-            if address > size || size - address < bytes {
-                let what = format!(
-                    "{action} of {bytes} bytes at shared address {address:#x}: the block has {size} bytes"
-                );
-                return self.fault(FaultKind::IllegalAddress, warp, at, lane as u32, &what);
-            }
-            if address % bytes != 0 {
-                return self.misaligned(warp, at, lane as u32, action, u64::from(address), bytes);
-            }
+    pub(super) fn shared_fault(&self, warp: &Warp, at: u32, shape: &Shape<'_>, wrong: u32, action: &str) -> Box<Fault> {
+        let (size, bytes) = (self.site.shared.len() as u32, shape.bytes);
+        let lane = wrong.trailing_zeros() % 32;
+        let address = shape.offsets[lane as usize];
+        if address <= size && size - address >= bytes {
+            return self.misaligned(warp, at, lane, action, u64::from(address), bytes);
         }
-        self.fault(
-            FaultKind::IllegalAddress,
-            warp,
-            at,
-            mask.trailing_zeros() % 32,
-            action,
-        )
+        let what = format!("{action} of {bytes} bytes at shared address {address:#x}: the block has {size} bytes");
+        self.fault(FaultKind::IllegalAddress, warp, at, lane, &what)
     }
 
     #[cold]
@@ -175,7 +155,7 @@ impl Engine<'_> {
         warp: &Warp,
         at: u32,
         lane: u32,
-        shape: &Shape,
+        shape: &Shape<'_>,
         action: &str,
     ) -> Box<Fault> {
         let what = format!(
@@ -207,7 +187,7 @@ impl Engine<'_> {
 
 impl Site {
     /// The first lane whose bytes a copy in flight is going to write.
-    pub(super) fn poisoned(&self, shape: &Shape, mask: u32) -> Option<u32> {
+    pub(super) fn poisoned(&self, shape: &Shape<'_>, mask: u32) -> Option<u32> {
         let hit = |start: u32, bytes: u32| {
             let words = &self.poison[start as usize / 4..(start + bytes).div_ceil(4) as usize];
             words.iter().fold(0, |any, &word| any | word) != 0

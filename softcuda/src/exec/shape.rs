@@ -17,71 +17,43 @@ pub(super) enum Run {
 
 /// Offsets of the lanes within a space or an allocation, and the shape of both halves.
 #[derive(Clone, Copy)]
-pub(super) struct Shape {
+pub(super) struct Shape<'a> {
     /// Offset of each lane; inactive lanes hold nothing of use.
-    pub(super) offsets: [u32; 32],
+    pub(super) offsets: &'a [u32; 32],
     /// Lanes 0 to 15 and 16 to 31.
     pub(super) runs: [Run; 2],
     /// Bytes a lane.
     pub(super) bytes: u32,
 }
 
-impl Shape {
-    /// # Safety
-    /// The host must have the instructions of `S`.
-    #[inline(always)]
-    pub(super) unsafe fn new<S: Simd>(offsets: [u32; 32], mask: u32, bytes: u32) -> Shape {
-        let (mut apart, mut stepped) = (Lanes([0; 32]), Lanes([0; 32]));
-        for i in 0..32 {
-            let first = offsets[i & 16];
-            apart.0[i] = offsets[i] ^ first;
-            stepped.0[i] = offsets[i] ^ first.wrapping_add((i & 15) as u32 * bytes);
-        }
-        // SAFETY: the caller's promise.
-        let (apart, stepped) = unsafe { (S::nonzero(&apart), S::nonzero(&stepped)) };
-        let runs = [0, 16].map(|first| {
-            match (
-                mask >> first & 0xffff == 0xffff,
-                stepped >> first & 0xffff == 0,
-                apart >> first & 0xffff == 0,
-            ) {
-                (true, true, _) => Run::Contiguous,
-                (true, _, true) => Run::Uniform,
-                _ => Run::Scattered,
-            }
-        });
-        Shape {
-            offsets,
-            runs,
-            bytes,
-        }
-    }
-
-    /// An access of single lanes.
-    pub(super) fn scattered(offsets: [u32; 32], bytes: u32) -> Shape {
-        Shape {
-            offsets,
-            runs: [Run::Scattered; 2],
-            bytes,
-        }
-    }
-
-    /// Active lanes that do not lie within `size` bytes or are not a multiple of their own size.
+impl<'a> Shape<'a> {
+    /// The shape of an access to a space of `size` bytes, and the active lanes that do not lie within it or are not a
+    /// multiple of their own size.
     ///
     /// # Safety
     /// The host must have the instructions of `S`.
     #[inline(always)]
-    pub(super) unsafe fn outside<S: Simd>(&self, mask: u32, size: u32) -> u32 {
-        if size < self.bytes {
-            return mask;
-        }
-        let limit = size - self.bytes;
-        let mut wrong = Lanes([0; 32]);
-        for i in 0..32 {
-            wrong.0[i] = u32::from(self.offsets[i] > limit) | self.offsets[i] & (self.bytes - 1);
-        }
+    pub(super) unsafe fn new<S: Simd>(offsets: &'a Lanes, mask: u32, bytes: u32, size: u32) -> (Shape<'a>, u32) {
         // SAFETY: the caller's promise.
-        mask & unsafe { S::nonzero(&wrong) }
+        let classes = unsafe { S::classify(offsets, bytes, size.saturating_sub(bytes)) };
+        let mut runs = [Run::Scattered; 2];
+        for (half, run) in runs.iter_mut().enumerate() {
+            let part = 0xffffu32 << (16 * half);
+            if mask & part == part {
+                if classes.stepped & part == 0 {
+                    *run = Run::Contiguous;
+                } else if classes.apart & part == 0 {
+                    *run = Run::Uniform;
+                }
+            }
+        }
+        let wrong = if size < bytes { mask } else { classes.wrong & mask };
+        (Shape { offsets: &offsets.0, runs, bytes }, wrong)
+    }
+
+    /// An access of single lanes.
+    pub(super) fn scattered(offsets: &'a [u32; 32], bytes: u32) -> Shape<'a> {
+        Shape { offsets, runs: [Run::Scattered; 2], bytes }
     }
 
     /// Whether neither half is scattered.

@@ -4,6 +4,7 @@
 //! atomics, or in whole rows by a few lines of assembly: a racy guest program gets some value, never undefined behaviour
 //! of ours.
 
+use super::registers::Simd;
 use super::shape::{Run, Shape};
 use super::traffic::lanes;
 use super::warp::Warp;
@@ -61,66 +62,6 @@ pub(super) fn in_window(addresses: &[u64; 32], mask: u32, window: u64) -> u32 {
         .fold(0, |found, lane| found | 1 << lane)
 }
 
-/// Copies `bytes` (a multiple of 16) between memory that other threads may be writing and memory of our own.
-///
-/// # Safety
-/// Both ranges must be mapped; one of them must be this thread's own.
-#[inline(always)]
-unsafe fn copy_rows(from: *const u8, to: *mut u8, bytes: usize) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: the caller's promise. Assembly, because a data race on the guest's memory must not be one of Rust's.
-    unsafe {
-        if bytes % 64 == 0 {
-            std::arch::asm!(
-                "2:",
-                "movups {x}, [{from} + {i}]",
-                "movups {y}, [{from} + {i} + 16]",
-                "movups {z}, [{from} + {i} + 32]",
-                "movups {w}, [{from} + {i} + 48]",
-                "movups [{to} + {i}], {x}",
-                "movups [{to} + {i} + 16], {y}",
-                "movups [{to} + {i} + 32], {z}",
-                "movups [{to} + {i} + 48], {w}",
-                "add {i}, 64",
-                "cmp {i}, {bytes}",
-                "jb 2b",
-                x = out(xmm_reg) _,
-                y = out(xmm_reg) _,
-                z = out(xmm_reg) _,
-                w = out(xmm_reg) _,
-                i = inout(reg) 0usize => _,
-                from = in(reg) from,
-                to = in(reg) to,
-                bytes = in(reg) bytes,
-                options(nostack),
-            );
-            return;
-        }
-        std::arch::asm!(
-            "2:",
-            "movups {x}, [{from} + {i}]",
-            "movups [{to} + {i}], {x}",
-            "add {i}, 16",
-            "cmp {i}, {bytes}",
-            "jb 2b",
-            x = out(xmm_reg) _,
-            i = inout(reg) 0usize => _,
-            from = in(reg) from,
-            to = in(reg) to,
-            bytes = in(reg) bytes,
-            options(nostack),
-        );
-    }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    for offset in 0..bytes {
-        // SAFETY: the caller's promise; single bytes are always aligned.
-        unsafe {
-            let value = (*from.add(offset).cast::<AtomicU8>()).load(Relaxed);
-            (*to.add(offset).cast::<AtomicU8>()).store(value, Relaxed);
-        }
-    }
-}
-
 /// Copies one lane: 1, 2, 4, 8, 16 or 32 bytes between aligned addresses, guest memory at `from`.
 ///
 /// # Safety
@@ -152,14 +93,14 @@ pub(super) unsafe fn copy_lane(from: *const u8, to: *mut u8, bytes: u32) {
 /// # Safety
 /// All 32 lanes must lie inside mapped memory, aligned to 4.
 #[inline(always)]
-pub(super) unsafe fn load_words(row: &mut [u32; 32], origin: usize, shape: &Shape) {
+pub(super) unsafe fn load_words<S: Simd>(row: &mut [u32; 32], origin: usize, shape: &Shape<'_>) {
     let host = |lane: usize| origin.wrapping_add(shape.offsets[lane] as usize) as *const u8;
     for half in 0..2 {
         let first = 16 * half;
         // SAFETY: the caller's promise.
         unsafe {
             match shape.runs[half] {
-                Run::Contiguous => copy_rows(host(first), row.as_mut_ptr().add(first).cast(), 64),
+                Run::Contiguous => S::copy(host(first), row.as_mut_ptr().add(first).cast(), 64),
                 Run::Uniform => {
                     row[first..first + 16].fill((*host(first).cast::<AtomicU32>()).load(Relaxed))
                 }
@@ -178,14 +119,14 @@ pub(super) unsafe fn load_words(row: &mut [u32; 32], origin: usize, shape: &Shap
 /// # Safety
 /// As for [`load_words`].
 #[inline(always)]
-pub(super) unsafe fn store_words(row: &[u32; 32], origin: usize, shape: &Shape) {
+pub(super) unsafe fn store_words<S: Simd>(row: &[u32; 32], origin: usize, shape: &Shape<'_>) {
     let host = |lane: usize| origin.wrapping_add(shape.offsets[lane] as usize) as *mut u8;
     for half in 0..2 {
         let first = 16 * half;
         // SAFETY: the caller's promise.
         unsafe {
             if shape.runs[half] == Run::Contiguous {
-                copy_rows(row.as_ptr().add(first).cast(), host(first), 64);
+                S::copy(row.as_ptr().add(first).cast(), host(first), 64);
                 continue;
             }
             for lane in first..first + 16 {
@@ -200,7 +141,7 @@ pub(super) unsafe fn store_words(row: &[u32; 32], origin: usize, shape: &Shape) 
 /// # Safety
 /// The lanes of `mask` must lie inside mapped memory, aligned to their size.
 #[inline(always)]
-pub(super) unsafe fn fetch(staging: &mut Staging, origin: usize, shape: &Shape, mask: u32) {
+pub(super) unsafe fn fetch<S: Simd>(staging: &mut Staging, origin: usize, shape: &Shape<'_>, mask: u32) {
     let to = staging.pointer();
     let bytes = shape.bytes;
     let host = |lane: usize| origin.wrapping_add(shape.offsets[lane] as usize) as *const u8;
@@ -209,7 +150,7 @@ pub(super) unsafe fn fetch(staging: &mut Staging, origin: usize, shape: &Shape, 
         // SAFETY: the caller's promise; the staging area has 32 bytes a lane.
         unsafe {
             match shape.runs[half] {
-                Run::Contiguous => copy_rows(
+                Run::Contiguous => S::copy(
                     host(first),
                     to.add(first * bytes as usize),
                     16 * bytes as usize,
@@ -229,7 +170,7 @@ pub(super) unsafe fn fetch(staging: &mut Staging, origin: usize, shape: &Shape, 
 /// # Safety
 /// As for [`fetch`], and the staging area must hold the data of the active lanes.
 #[inline(always)]
-pub(super) unsafe fn put(staging: &mut Staging, origin: usize, shape: &Shape, mask: u32) {
+pub(super) unsafe fn put<S: Simd>(staging: &mut Staging, origin: usize, shape: &Shape<'_>, mask: u32) {
     let from = staging.pointer();
     let bytes = shape.bytes;
     let host = |lane: usize| origin.wrapping_add(shape.offsets[lane] as usize) as *mut u8;
@@ -238,7 +179,7 @@ pub(super) unsafe fn put(staging: &mut Staging, origin: usize, shape: &Shape, ma
         // SAFETY: the caller's promise.
         unsafe {
             if shape.runs[half] == Run::Contiguous {
-                copy_rows(
+                S::copy(
                     from.add(first * bytes as usize),
                     host(first),
                     16 * bytes as usize,

@@ -42,9 +42,7 @@ impl Printer<'_> {
             ".version {major}.{minor}\n.target sm_{}",
             module.target
         );
-        if let Some(suffix) = module.target_suffix {
-            self.text.push(suffix);
-        }
+        self.text.extend(module.target_suffix);
         self.text.push_str("\n.address_size 64\n\n");
         for (number, path) in &module.files {
             emit!(self, ".file {number} \"{path}\"\n");
@@ -138,13 +136,8 @@ impl Printer<'_> {
 
     /// Space, alignment, type, name and size.
     fn variable(&mut self, variable: &Variable, name: &str) {
-        let Variable {
-            space,
-            align,
-            ty,
-            bytes,
-            ..
-        } = variable;
+        let (space, align, ty, bytes) =
+            (variable.space, variable.align, variable.ty, variable.bytes);
         emit!(
             self,
             ".{} .align {align} .{} {name}",
@@ -152,9 +145,9 @@ impl Printer<'_> {
             ty.name()
         );
         let element = u64::from(ty.bytes());
-        if *bytes == 0 && (variable.external || variable.dynamic) {
+        if bytes == 0 && (variable.external || variable.dynamic) {
             self.text.push_str("[]");
-        } else if *bytes != element {
+        } else if bytes != element {
             emit!(self, "[{}]", bytes / element);
         }
     }
@@ -318,17 +311,14 @@ impl Printer<'_> {
             Operand::Address(base, offset) => {
                 self.text.push('[');
                 match base {
-                    Base::Register(id) => self.text.push_str(register(body, *id)),
+                    Base::Register(id) => emit!(self, "{}", register(body, *id)),
                     Base::Symbol(symbol) => {
                         let name = self.name(function, body, *symbol).to_string();
                         self.text.push_str(&name);
                     }
-                    Base::Absolute => {}
+                    Base::Absolute => emit!(self, "0"),
                 }
-                match base {
-                    Base::Absolute => emit!(self, "{offset}"),
-                    _ => self.offset(*offset),
-                }
+                self.offset(*offset);
                 self.text.push(']');
             }
             Operand::Vector(items) => {
@@ -351,7 +341,8 @@ impl Printer<'_> {
 
     fn offset(&mut self, offset: i64) {
         if offset != 0 {
-            emit!(self, "{offset:+}");
+            // `[r+-4]` is what the compiler of machine code takes; it rejects `[r-4]`.
+            emit!(self, "+{offset}");
         }
     }
 

@@ -92,9 +92,9 @@ fn parameters_may_come_in_one_buffer() {
             buffer[8..16].copy_from_slice(&pointers[1].cast::<u64>().read().to_le_bytes());
             buffer[16..].copy_from_slice(&pointers[2].cast::<u32>().read().to_le_bytes());
             let mut extra: [*mut c_void; 5] = [
-                1usize as *mut c_void,
+                ptr::without_provenance_mut(1),
                 buffer.as_mut_ptr().cast(),
-                2usize as *mut c_void,
+                ptr::without_provenance_mut(2),
                 size.cast(),
                 ptr::null_mut(),
             ];

@@ -5,6 +5,7 @@ mod launch;
 mod memory;
 mod module;
 mod names;
+mod pointers;
 
 use cudarc::{
     driver::{CudaContext, CudaModule},

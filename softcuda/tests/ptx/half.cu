@@ -11,7 +11,6 @@ extern "C" __global__ void halves(__half* h, __half2* h2, __nv_bfloat16* b, __nv
   w = __hadd2(w, w); w = __hfma2(w, w, w); w = __hmul2(w, w); w = __floats2bfloat162_rn(f[i], f[i + 2]); w = __hmax2_nan(w, b2[0]);
   if (__hlt(x, h[2]) && __hge(z, b[2]) && __hbgt2(y, h2[2])) x = __hadd_sat(x, x);
   unsigned t; asm("tanh.approx.f16x2 %0, %1;" : "=r"(t) : "r"(*(unsigned*)&y)); float g; asm("tanh.approx.f32 %0, %1;" : "=f"(g) : "f"(f[i]));
-  asm("ex2.approx.ftz.bf16x2 %0, %0;" : "+r"(t));
   f[i] = __half2float(x) + __low2float(y) + __bfloat162float(z) + __high2float(w) + g + __half2int_rn(x) + __half2uint_rz(x) + (float)t;
   h[i] = __int2half_rn(i) + x; h2[i] = y; b[i] = z; b2[i] = w;
   atomicAdd(h2, y);

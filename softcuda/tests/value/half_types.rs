@@ -85,6 +85,21 @@ fn bf16_arithmetic_is_rounded_once() {
 }
 
 #[test]
+fn f16_fma_of_a_warp_equals_that_of_its_lanes() {
+    use softcuda::exec::value::Lanes;
+    let mut random = Random(2);
+    for _ in 0..10_000 {
+        let [a, b, c] = [(); 3].map(|()| {
+            let mut lanes = Lanes::ZERO;
+            lanes.0.fill_with(|| random.bits() as u32);
+            lanes
+        });
+        let wanted: [u32; 32] = std::array::from_fn(|i| both3(a.0[i], b.0[i], c.0[i], fma_f16));
+        assert_eq!(fma_f16x2(&a, &b, &c).0, wanted);
+    }
+}
+
+#[test]
 fn half_min_and_max_prefer_numbers_and_order_zeros() {
     let check =
         |[min, min_nan, max, max_nan]: [Binary; 4], value: fn(u16) -> f32, [a, b]: [u16; 2]| {

@@ -34,7 +34,7 @@ pub fn reference(problem: &Problem, q: &[f64], k: &[f64], v: &[f64]) -> Output {
     every_row(problem, |row| reference_row(problem, q, k, v, row))
 }
 
-/// One row of [`reference`]: of query `i` in a head and a batch, the result and the logarithm of the sum.
+/// One row of [`reference()`]: of query `i` in a head and a batch, the result and the logarithm of the sum.
 ///
 /// A row without a seen key, or whose seen scores are all minus infinity, gives 0 and minus infinity.
 pub fn reference_row(

@@ -112,34 +112,25 @@ pub fn sqrt(a: f32) -> f32 {
     canonical(a.sqrt())
 }
 
-/// Orders all values, -0 below +0.
-#[inline(always)]
-fn order(value: f32) -> i32 {
-    let bits = value.to_bits() as i32;
-    bits ^ ((bits >> 31) & 0x7fff_ffff)
-}
-
-/// `min.f32`, and `min.NaN.f32` with `NAN`: without, NaN gives way to a number.
+/// `min.f32`, and `min.NaN.f32` with `NAN`: without, NaN gives way to a number. -0 is below +0.
 #[inline(always)]
 pub fn min<const NAN: bool>(a: f32, b: f32) -> f32 {
-    choose::<NAN>(a, b, order(a) < order(b))
+    choose::<NAN>(a, b, a < b, a.to_bits() | b.to_bits())
 }
 
 /// `max.f32`, and `max.NaN.f32` with `NAN`.
 #[inline(always)]
 pub fn max<const NAN: bool>(a: f32, b: f32) -> f32 {
-    choose::<NAN>(a, b, order(a) > order(b))
+    choose::<NAN>(a, b, a > b, a.to_bits() & b.to_bits())
 }
 
+/// `a` if it comes `first`, `tie` of equal operands (their bits differ only if they are zeros), else `b`, but for NaN.
 #[inline(always)]
-fn choose<const NAN: bool>(a: f32, b: f32, first: bool) -> f32 {
-    let chosen = if first { a } else { b };
-    if NAN {
-        let chosen = if b.is_nan() { b } else { chosen };
-        return canonical(if a.is_nan() { a } else { chosen });
-    }
-    let number = if a.is_nan() { b } else { chosen };
-    canonical(if b.is_nan() { a } else { number })
+fn choose<const NAN: bool>(a: f32, b: f32, first: bool, tie: u32) -> f32 {
+    // With NaN: any operand that is one; without: `a` only where `b` is one.
+    let take_a = first || if NAN { a.is_nan() } else { b.is_nan() };
+    let chosen = if take_a { a } else { b };
+    canonical(if a == b { f32::from_bits(tie) } else { chosen })
 }
 
 /// `add.rX.f64`: exact error of the nearest sum decides. Operands whose sum overflows are rounded to nearest, then corrected.

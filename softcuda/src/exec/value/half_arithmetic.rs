@@ -1,14 +1,20 @@
 //! Arithmetic of f16 and bf16 (bits), rounded once, to nearest even; `x2` forms apply it to both halves ([`both`]).
 //!
 //! Sums and f16 products are formed in f32, whose 24 bits are more than twice theirs plus two, so that rounding twice is
-//! rounding once. Fused results, and bf16 products (they may be subnormal in f32), go through sticky f64 and f32.
+//! rounding once. Fused results, and bf16 products (they may be subnormal in f32), go through f64 and sticky f32.
+
+#![allow(
+    clippy::needless_range_loop,
+    reason = "loops over lanes read several registers"
+)]
 
 use super::{
+    Lanes,
     half_precision::{
         BF16_INFINITY, F16_INFINITY, NAN_16, bf16_to_f32, f16_to_f32, f32_to_bf16_rn,
         f32_to_f16_rn, high, low, pack,
     },
-    rounding::{f64_to_odd_f32, multiply_add_to_odd},
+    rounding::{f64_to_odd_f32, f64_to_odd_normal_f32, multiply_add_to_odd},
 };
 
 /// Applies a 16-bit operation to both halves of two registers.
@@ -47,8 +53,36 @@ pub fn mul_f16(a: u16, b: u16) -> u16 {
 /// `fma.rn.f16`.
 #[inline(always)]
 pub fn fma_f16(a: u16, b: u16, c: u16) -> u16 {
-    let sum = multiply_add_to_odd(f16_to_f32(a), f16_to_f32(b), f16_to_f32(c));
-    f32_to_f16_rn(f64_to_odd_f32(sum))
+    f32_to_f16_rn(fma_to_odd(f16_to_f32(a), f16_to_f32(b), f16_to_f32(c)))
+}
+
+/// `fma.rn.f16x2` of a warp, in steps that each become vector code (as one expression a lane it stays scalar).
+#[inline(always)]
+pub fn fma_f16x2(a: &Lanes, b: &Lanes, c: &Lanes) -> Lanes {
+    let mut result = Lanes::ZERO;
+    for half in [0, 16] {
+        let mut wide = [[0.0_f32; 32]; 3];
+        for (values, lanes) in wide.iter_mut().zip([a, b, c]) {
+            for lane in 0..32 {
+                values[lane] = f16_to_f32((lanes.0[lane] >> half) as u16);
+            }
+        }
+        let mut sums = [0.0_f32; 32];
+        for lane in 0..32 {
+            sums[lane] = fma_to_odd(wide[0][lane], wide[1][lane], wide[2][lane]);
+        }
+        for lane in 0..32 {
+            result.0[lane] |= u32::from(f32_to_f16_rn(sums[lane])) << half;
+        }
+    }
+    result
+}
+
+/// `a * b + c` of f16 values with a sticky last bit.
+#[inline(always)]
+fn fma_to_odd(a: f32, b: f32, c: f32) -> f32 {
+    // Exact in f64 wherever its bits count: only a product far below c's last bit can lose some.
+    f64_to_odd_normal_f32(f64::from(a) * f64::from(b) + f64::from(c))
 }
 
 /// `add.bf16`.

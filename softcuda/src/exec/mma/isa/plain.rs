@@ -1,7 +1,10 @@
 //! No vector instructions assumed: arrays, and what the compiler makes of them.
 
 use super::Isa;
-use crate::exec::value::half_precision::{f16_to_f32, f32_to_f16_rn};
+use crate::exec::value::{
+    float::fma,
+    half_precision::{f16_to_f32, f32_to_f16_rn},
+};
 
 /// Any host.
 #[derive(Clone, Copy, Debug)]
@@ -170,7 +173,7 @@ impl Isa for Plain {
     fn multiply_add(self, a: Vector, b: Vector, c: Vector) -> Vector {
         let mut out = c;
         for (i, lane) in out.iter_mut().enumerate() {
-            *lane = float(a[i]).mul_add(float(b[i]), float(*lane)).to_bits();
+            *lane = fma::<false>(float(a[i]), float(b[i]), float(*lane)).to_bits();
         }
         out
     }
