@@ -1,5 +1,6 @@
 //! Devices: a CUDA context with the kernels loaded into it.
 
+use std::mem::ManuallyDrop;
 use std::sync::{Arc, Mutex, RwLock, Weak};
 
 use cudarc::driver::sys::{CUcontext, CUdevice_attribute as Attribute};
@@ -16,7 +17,7 @@ pub struct Device {
 
 #[derive(Debug)]
 struct Inner {
-    context: Arc<CudaContext>,
+    context: ManuallyDrop<Arc<CudaContext>>,
     name: String,
     limits: Limits,
     functions: RwLock<Functions>,
@@ -134,7 +135,7 @@ impl Device {
         if let Some(inner) = devices
             .iter()
             .filter_map(Weak::upgrade)
-            .find(|inner| inner.context == context)
+            .find(|inner| *inner.context == context)
         {
             return Ok(Self { inner });
         }
@@ -161,7 +162,7 @@ impl Device {
             l2_bytes: count(Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)?,
         };
         let inner = Arc::new(Inner {
-            context,
+            context: ManuallyDrop::new(context),
             name,
             limits,
             functions: RwLock::default(),
@@ -230,9 +231,11 @@ impl Device {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // Unloading makes the context current; the caller's is to stay.
+        // Unloading and releasing make the context current; the caller's is to stay.
         let _current = CurrentContext::save();
         self.functions = RwLock::default();
+        // SAFETY: the context is not used after this.
+        unsafe { ManuallyDrop::drop(&mut self.context) };
     }
 }
 

@@ -1,6 +1,7 @@
 //! Launching: a plan and its parameters go to a stream.
 
 use std::collections::HashMap;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use cudarc::driver::sys::CUfunction_attribute_enum as FunctionAttribute;
@@ -36,7 +37,7 @@ pub(crate) trait Params: bytemuck::Pod + DeviceRepr {}
 #[derive(Clone, Debug)]
 pub struct Queue {
     device: Device,
-    stream: Arc<CudaStream>,
+    stream: ManuallyDrop<Arc<CudaStream>>,
 }
 
 /// The kernels loaded into a context.
@@ -76,7 +77,10 @@ impl Queue {
     }
 
     pub(crate) fn on(device: Device, stream: Arc<CudaStream>) -> Self {
-        Self { device, stream }
+        Self {
+            device,
+            stream: ManuallyDrop::new(stream),
+        }
     }
 
     /// The device.
@@ -124,6 +128,15 @@ impl Queue {
         launched
             .map(drop)
             .map_err(|error| Error::driver(plan.to_string(), error))
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // Destroying a stream makes its context current; the caller's is to stay.
+        let _current = CurrentContext::save();
+        // SAFETY: the stream is not used after this.
+        unsafe { ManuallyDrop::drop(&mut self.stream) };
     }
 }
 

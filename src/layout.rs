@@ -217,56 +217,57 @@ pub fn overlap(a: (u64, &Layout, usize), b: (u64, &Layout, usize)) -> bool {
 
 /// A tensor as runs of adjacent bytes, repeated along dimensions of growing stride.
 struct Pieces {
-    start: u128,
-    run: u128,
+    start: i128,
+    run: i128,
     /// Stride in bytes and size.
-    dims: Vec<(u128, u128)>,
+    dims: Vec<(i128, i128)>,
 }
 
 impl Pieces {
     fn new((start, layout, element_bytes): (u64, &Layout, usize)) -> Self {
+        let bytes = |stride| (stride * element_bytes) as i128;
         let mut dims: Vec<_> = layout
             .dims()
-            .map(|(stride, size)| ((stride * element_bytes) as u128, size as u128))
+            .map(|(stride, size)| (bytes(stride), size as i128))
             .collect();
         dims.sort_unstable();
-        let mut run = element_bytes as u128;
-        // Dimensions that continue the run without a gap become part of it.
-        while let Some(&(stride, size)) = dims.first() {
-            if stride > run {
-                break;
-            }
-            run += stride * (size - 1);
-            dims.remove(0);
-        }
-        Self {
+        let mut pieces = Self {
             start: start.into(),
-            run,
-            dims,
+            run: element_bytes as i128,
+            dims: Vec::new(),
+        };
+        for (stride, size) in dims {
+            match pieces.dims.last_mut() {
+                // What continues without a gap becomes part of the run, or of the dimension before.
+                None if stride <= pieces.run => pieces.run += stride * (size - 1),
+                Some((inner, count)) if stride == *inner * *count => *count *= size,
+                _ => pieces.dims.push((stride, size)),
+            }
         }
+        pieces
     }
 
-    /// One past the last byte of the first `dims` dimensions.
-    fn end(&self, start: u128, dims: usize) -> u128 {
-        start
-            + self.run
+    /// Bytes from the start to the end of the first `dims` dimensions.
+    fn extent(&self, dims: usize) -> i128 {
+        self.run
             + self.dims[..dims]
                 .iter()
                 .map(|(stride, size)| stride * (size - 1))
-                .sum::<u128>()
+                .sum::<i128>()
     }
 
+    /// Whether the first `dims` dimensions, moved to `at`, share a byte with those of another.
     fn meets(
         &self,
-        at: u128,
+        at: i128,
         dims: usize,
         other: &Self,
-        other_at: u128,
+        other_at: i128,
         other_dims: usize,
         budget: &mut u32,
     ) -> bool {
-        let (end, other_end) = (self.end(at, dims), other.end(other_at, other_dims));
-        if at >= other_end || other_at >= end {
+        let (extent, other_extent) = (self.extent(dims), other.extent(other_dims));
+        if at >= other_at + other_extent || other_at >= at + extent {
             return false;
         }
         if (dims == 0 && other_dims == 0) || *budget == 0 {
@@ -274,15 +275,25 @@ impl Pieces {
         }
         *budget -= 1;
         // Split the one that reaches farther along its outermost dimension.
-        if dims == 0 || (other_dims > 0 && other_end - other_at > end - at) {
+        if dims == 0 || (other_dims > 0 && other_extent > extent) {
             return other.meets(other_at, other_dims, self, at, dims, budget);
         }
         let (stride, size) = self.dims[dims - 1];
-        let inner = self.end(at, dims - 1) - at;
+        let inner = self.extent(dims - 1);
+        // With the same stride on both sides only the difference of the indices matters.
+        let (least, most, other_dims) = match other_dims
+            .checked_sub(1)
+            .map(|outer| (outer, other.dims[outer]))
+        {
+            Some((outer, (other_stride, other_size))) if other_stride == stride => {
+                (1 - other_size, size - 1, outer)
+            }
+            _ => (0, size - 1, other_dims),
+        };
         // Only indices whose part reaches into the other's range.
-        let first = (other_at + 1).saturating_sub(at + inner).div_ceil(stride);
-        let last = ((other_end - 1 - at) / stride).min(size - 1);
-        (first..=last).any(|i| {
+        let first = (other_at - at - inner).div_euclid(stride) + 1;
+        let last = (other_at + other.extent(other_dims) - 1 - at).div_euclid(stride);
+        (first.max(least)..=last.min(most)).any(|i| {
             self.meets(
                 at + i * stride,
                 dims - 1,

@@ -152,9 +152,12 @@ fn table(rows: &[BenchRow]) -> String {
                 .map(|value| format!("{value:.2}"))
                 .unwrap_or_default(),
             cell(resources.workspace_bytes, "B"),
-            ratio(counter("inst_executed"), counter("inst_executed_pipe_tensor"))
-                .map(|value| format!("{value:.2}"))
-                .unwrap_or_default(),
+            ratio(
+                counter("inst_executed"),
+                counter("inst_executed_pipe_tensor"),
+            )
+            .map(|value| format!("{value:.2}"))
+            .unwrap_or_default(),
             percent(conflicts),
             cell(resources.joules, "J"),
             format!("{:.2}", row.agreement.largest_fraction()),

@@ -20,12 +20,10 @@ pub struct Tolerance {
 }
 
 impl Tolerance {
-    /// Values, of a floating-point type.
-    ///
-    /// Two units of f16 or bf16: one for the rounding of the result, one for that of probabilities. Eight of f32:
-    /// tensor cores cut sums off where a processor rounds, 2^-23 of the sum for each 16 products.
+    /// Values, of a floating-point type: one unit of f16 or bf16, of which rounding the result takes half; four of
+    /// f32.
     pub fn values(dtype: DType) -> Self {
-        let ulps = if dtype == DType::F32 { 8.0 } else { 2.0 };
+        let ulps = if dtype == DType::F32 { 4.0 } else { 1.0 };
         Self {
             factor: 2.0,
             ulps,
@@ -33,12 +31,17 @@ impl Tolerance {
         }
     }
 
-    /// Logarithms in f32: their error is the relative error of what they are the logarithm of, however close to
-    /// zero they come.
-    pub fn logarithms() -> Self {
+    /// Logarithms in f32 of sums of exponentials, whose exponents are sums of `products` products.
+    ///
+    /// A tensor core adds up 16 products at a time and cuts the sum off where a processor rounds it, always downwards:
+    /// a unit each time. An error of the logarithm is a relative error of what it is the logarithm of, however close
+    /// to zero it comes: so the scale is at least 1.
+    pub fn logarithms(products: usize) -> Self {
+        let values = Self::values(DType::F32);
         Self {
+            ulps: values.ulps + products as f64 / 16.0,
             least_scale: 1.0,
-            ..Self::values(DType::F32)
+            ..values
         }
     }
 

@@ -191,7 +191,12 @@ impl Attention {
                     &plain.out,
                     Tolerance::values(self.problem.dtype),
                 ),
-                compare(lse, &exact.lse, &plain.lse, Tolerance::logarithms()),
+                compare(
+                    lse,
+                    &exact.lse,
+                    &plain.lse,
+                    Tolerance::logarithms(self.problem.shape.d),
+                ),
             ],
         }
     }

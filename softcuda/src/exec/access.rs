@@ -20,8 +20,8 @@ pub(super) enum Direction {
 }
 
 /// A checked access to device memory.
-pub(super) struct Place {
-    pub(super) shape: Shape,
+pub(super) struct Place<'a> {
+    pub(super) shape: Shape<'a>,
     /// Device address of offset 0.
     pub(super) low: u64,
     /// Host address of offset 0.
@@ -104,9 +104,10 @@ impl Engine<'_> {
         let access = &kernel.tables.accesses[op.aux as usize];
         let addresses = self.addresses(warp, op.a, access.address, access.offset);
         let span = self.access_spans[op.aux as usize];
+        let mut offsets = Lanes([0; 32]);
         // SAFETY: the caller's promise.
         let Some(place) =
-            (unsafe { place::<S>(&span, &addresses, mask, access.bytes(), direction) })
+            (unsafe { place::<S>(&span, &addresses, mask, access.bytes(), direction, &mut offsets) })
         else {
             return self.move_global_slowly(warp, op, at, mask, &addresses, direction);
         };
@@ -173,7 +174,7 @@ impl Engine<'_> {
         self.count_global(direction, sectors.len() as u64, mask, bytes);
         for lane in lanes(mask) {
             let host = spans[lane].shift.wrapping_add(addresses[lane] as usize);
-            let shape = Shape::scattered([0; 32], bytes);
+            let shape = Shape::scattered(&[0; 32], bytes);
             // SAFETY: find_span has shown that the lane lies inside a live allocation, writable for a store.
             unsafe { transfer::<Plain>(warp, access, host, &shape, 1 << lane, direction) };
         }
@@ -278,7 +279,7 @@ impl Engine<'_> {
         let load = direction == Direction::Load;
         let action = if load { "shared load" } else { "shared store" };
         // SAFETY: the caller's promise.
-        let shape = unsafe { self.shared_shape::<S>(warp, at, addresses, mask, access.bytes(), action)? };
+        let shape = unsafe { self.shared_shape::<S>(warp, at, &addresses, mask, access.bytes(), action)? };
         let counters = &mut self.counters;
         let counter = if load {
             &mut counters.shared_loads
@@ -297,15 +298,15 @@ impl Engine<'_> {
     /// # Safety
     /// The host must have the instructions of `S`.
     #[inline(always)]
-    pub(super) unsafe fn shared_shape<S: Simd>(
+    pub(super) unsafe fn shared_shape<'a, S: Simd>(
         &self,
         warp: &Warp,
         at: u32,
-        addresses: Lanes,
+        addresses: &'a Lanes,
         mask: u32,
         bytes: u32,
         action: &str,
-    ) -> Checked<Shape> {
+    ) -> Checked<Shape<'a>> {
         // SAFETY: the caller's promise.
         let (shape, wrong) = unsafe { Shape::new::<S>(addresses, mask, bytes, self.site.shared.len() as u32) };
         if wrong != 0 {
@@ -317,6 +318,66 @@ impl Engine<'_> {
             return Err(self.early_access(warp, at, lane, &shape, action));
         }
         Ok(shape)
+    }
+
+    /// One 32-bit word a lane between shared memory and a slot: the most frequent access, all lanes active.
+    ///
+    /// # Safety
+    /// The host must have the instructions of `S`.
+    #[inline(always)]
+    pub(super) unsafe fn shared_word<S: Simd, const LOAD: bool>(&mut self, warp: &mut Warp, op: &Op, at: u32) -> Checked {
+        let kernel = self.kernel;
+        let access = &kernel.tables.accesses[op.aux as usize];
+        let addresses = narrow_addresses(warp, op.a, access.address, access.offset);
+        let action = if LOAD { "shared load" } else { "shared store" };
+        // SAFETY: the caller's promise.
+        let shape = unsafe { self.shared_shape::<S>(warp, at, &addresses, u32::MAX, 4, action)? };
+        let counters = &mut self.counters;
+        let counter = if LOAD { &mut counters.shared_loads } else { &mut counters.shared_stores };
+        traffic::count_shared(counter, &shape, u32::MAX);
+        let host = self.site.shared.pointer() as usize;
+        // SAFETY: shared_shape has shown that all lanes lie inside the block's shared memory.
+        unsafe {
+            if LOAD {
+                load_words::<S>(warp.registers.word_mut(access.data[0]), host, &shape);
+            } else {
+                store_words::<S>(warp.registers.word(access.data[0]), host, &shape);
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for device memory.
+    ///
+    /// # Safety
+    /// The host must have the instructions of `S`.
+    #[inline(always)]
+    pub(super) unsafe fn global_word<S: Simd, const LOAD: bool>(&mut self, warp: &mut Warp, op: &Op, at: u32) -> Checked {
+        let kernel = self.kernel;
+        let access = &kernel.tables.accesses[op.aux as usize];
+        let addresses = self.addresses(warp, op.a, access.address, access.offset);
+        let direction = if LOAD { Direction::Load } else { Direction::Store };
+        let span = self.access_spans[op.aux as usize];
+        let mut offsets = Lanes([0; 32]);
+        // SAFETY: the caller's promise.
+        let place = unsafe { place::<S>(&span, &addresses, u32::MAX, 4, direction, &mut offsets) };
+        let Some(place) = place else {
+            return self.move_global_slowly(warp, op, at, u32::MAX, &addresses, direction);
+        };
+        if !LOAD {
+            self.check_sources(warp, at, &addresses, u32::MAX, 4)?;
+        }
+        let sectors = traffic::sectors(&place.shape, place.low, u32::MAX);
+        self.count_global(direction, sectors, u32::MAX, 4);
+        // SAFETY: `place` has shown that all lanes lie inside a live allocation, writable for a store.
+        unsafe {
+            if LOAD {
+                load_words::<S>(warp.registers.word_mut(access.data[0]), place.host, &place.shape);
+            } else {
+                store_words::<S>(warp.registers.word(access.data[0]), place.host, &place.shape);
+            }
+        }
+        Ok(())
     }
 
     /// `ld.local`, `st.local`: each thread has its own window.
@@ -340,21 +401,21 @@ impl Engine<'_> {
         access: &Access,
         at: u32,
         mask: u32,
-        addresses: Lanes,
+        mut addresses: Lanes,
         direction: Direction,
     ) -> Checked {
         let (bytes, frame) = (access.bytes(), self.kernel.local_bytes);
-        let mut shape = Shape::scattered(addresses.0, bytes);
         for lane in lanes(mask) {
-            let address = shape.offsets[lane];
+            let address = addresses.0[lane];
             if address > frame || frame - address < bytes {
                 return Err(self.local_fault(warp, at, lane as u32, address, bytes));
             }
             if address % bytes != 0 {
                 return Err(self.misaligned(warp, at, lane as u32, "local access", u64::from(address), bytes));
             }
-            shape.offsets[lane] += frame * (32 * warp.index + lane as u32);
+            addresses.0[lane] += frame * (32 * warp.index + lane as u32);
         }
+        let shape = Shape::scattered(&addresses.0, bytes);
         let host = self.site.local.pointer() as usize;
         // SAFETY: the loop above has put every lane of `mask` inside its thread's window.
         unsafe { transfer::<Plain>(warp, access, host, &shape, mask, direction) };
@@ -405,7 +466,8 @@ impl Engine<'_> {
     ) -> Checked {
         let kernel = self.kernel;
         let access = &kernel.tables.accesses[op.aux as usize];
-        let shape = Shape::scattered(narrow_addresses(warp, op.a, access.address, access.offset).0, access.bytes());
+        let addresses = narrow_addresses(warp, op.a, access.address, access.offset);
+        let shape = Shape::scattered(&addresses.0, access.bytes());
         let (bytes, size) = (shape.bytes, self.launch.params.len() as u32);
         for lane in lanes(mask) {
             let address = shape.offsets[lane];
@@ -429,13 +491,14 @@ impl Engine<'_> {
 /// # Safety
 /// The host must have the instructions of `S`.
 #[inline(always)]
-pub(super) unsafe fn place<S: Simd>(
+pub(super) unsafe fn place<'a, S: Simd>(
     span: &Span,
     addresses: &[u64; 32],
     mask: u32,
     bytes: u32,
     direction: Direction,
-) -> Option<Place> {
+    offsets: &'a mut Lanes,
+) -> Option<Place<'a>> {
     // Allocations of 4 GiB and more are looked at through a window that starts at the first active lane's 2 GiB.
     let lane = mask.trailing_zeros() as usize & 31;
     let large = span.end - span.base > u64::from(u32::MAX);
@@ -448,7 +511,6 @@ pub(super) unsafe fn place<S: Simd>(
     if base >= span.end || direction == Direction::Store && span.read_only {
         return None;
     }
-    let mut offsets = Lanes([0; 32]);
     for (offset, &address) in offsets.0.iter_mut().zip(addresses) {
         *offset = address.wrapping_sub(base).min(u64::from(u32::MAX)) as u32;
     }
@@ -473,23 +535,10 @@ unsafe fn transfer<S: Simd>(
     warp: &mut Warp,
     access: &Access,
     host: usize,
-    shape: &Shape,
+    shape: &Shape<'_>,
     mask: u32,
     direction: Direction,
 ) {
-    if let [slot] = access.data[..]
-        && access.element_bytes == 4
-        && mask == u32::MAX
-    {
-        // SAFETY: the caller's promise.
-        unsafe {
-            match direction {
-                Direction::Load => load_words::<S>(warp.registers.word_mut(slot), host, shape),
-                Direction::Store => store_words::<S>(warp.registers.word(slot), host, shape),
-            }
-        }
-        return;
-    }
     let mut staging = Staging::new();
     // SAFETY: the caller's promise; a fetch or pack fills the staging area for the active lanes.
     unsafe {

@@ -41,7 +41,7 @@ impl Engine<'_> {
         if shared != 0 {
             let narrow = addresses.map(|address| u32::try_from(address).unwrap_or(u32::MAX));
             // SAFETY: the caller's promise.
-            unsafe { self.shared_shape::<S>(warp, at, Lanes(narrow), shared, bytes, "shared atomic")? };
+            unsafe { self.shared_shape::<S>(warp, at, &Lanes(narrow), shared, bytes, "shared atomic")? };
             let counter = &mut self.counters.shared_atomics;
             counter.requests += 1;
             // One wavefront a distinct address: lanes that meet are served one after the other.

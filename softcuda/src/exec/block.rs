@@ -71,7 +71,10 @@ impl Block {
             warp.restart();
             engine.fill_block_presets(warp);
         }
-        self.barriers.fill(Barrier::default());
+        for barrier in &mut self.barriers {
+            barrier.arrived = 0;
+            barrier.waiting.clear();
+        }
         self.turns.fill(0);
         engine.counters.blocks += 1;
         engine.counters.warps += self.warps.len() as u64;
@@ -113,7 +116,7 @@ impl Block {
             let before = engine.fuel;
             // SAFETY: the function was selected for this host.
             let stop = unsafe { run_warp(engine, &mut self.warps[index]) }?;
-            engine.settle(&self.warps[index], before - engine.fuel)?;
+            engine.spend(&self.warps[index], before - engine.fuel)?;
             progress |= engine.fuel < before || stop == Stop::Barrier;
             match stop {
                 Stop::Finished => break,
@@ -235,22 +238,23 @@ impl Block {
     fn release(&mut self, engine: &Engine<'_>, id: usize) -> bool {
         let needed = match self.barriers[id].expected {
             Some(count) => count,
+            None if self.barriers[id].arrived == 0 => return false,
             None => self.alive(),
         };
         let state = &mut self.barriers[id];
         if state.arrived == 0 || state.arrived < needed {
             return false;
         }
-        let state = std::mem::take(state);
-        for &(index, path) in &state.waiting {
+        let mut waiting = std::mem::take(&mut state.waiting);
+        for (index, path) in waiting.drain(..) {
             let warp = &mut self.warps[index];
-            let PathState::AtBarrier(table) = warp.paths[path].state else {
-                continue;
-            };
+            let PathState::AtBarrier(table) = warp.paths[path].state else { continue };
             let barrier = &engine.kernel.tables.barriers[table as usize];
-            deliver(warp, barrier, warp.paths[path].mask, &state);
+            deliver(warp, barrier, warp.paths[path].mask, state);
             warp.paths[path].state = PathState::Ready;
         }
+        state.arrived = 0;
+        state.waiting = waiting;
         true
     }
 

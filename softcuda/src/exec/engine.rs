@@ -100,6 +100,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) counters: Counters,
     /// Warp instructions left in this turn.
     pub(crate) fuel: i64,
+    /// Warp instructions executed and not yet counted against the launch's limit.
+    pub(crate) unsettled: u64,
     /// Tensor-core functions.
     pub(crate) tensor: super::Multiply,
 }
@@ -123,6 +125,7 @@ impl<'a> Engine<'a> {
             block_counts: vec![(0, 0); kernel.blocks.len()],
             counters: Counters::default(),
             fuel: 0,
+            unsettled: 0,
             tensor: super::Multiply::select(
                 machine.config.level(),
                 machine.architecture,

@@ -6,6 +6,7 @@ use super::engine::{Engine, SHARED_WINDOW};
 use super::registers::Simd;
 use super::traffic::{self, lanes};
 use super::transfer::copy_lane;
+use super::value::Lanes;
 use super::warp::Warp;
 use crate::fault::FaultKind;
 use crate::program::op::{AddressWidth, Op};
@@ -28,7 +29,7 @@ impl Engine<'_> {
         let (slot, width, offset) = copy.destination;
         let addresses = self.shared_addresses(warp, slot, width, offset);
         // SAFETY: the caller's promise.
-        let shape = unsafe { self.shared_shape::<S>(warp, at, addresses, mask, copy.bytes, "cp.async write")? };
+        let shape = unsafe { self.shared_shape::<S>(warp, at, &addresses, mask, copy.bytes, "cp.async write")? };
         let mut source_bytes = [copy.bytes; 32];
         if let Some(slot) = copy.source_bytes {
             source_bytes = *warp.registers.word(slot);
@@ -44,9 +45,10 @@ impl Engine<'_> {
         }
         let source = self.addresses(warp, copy.source.0, AddressWidth::Wide, copy.source.1);
         let span = self.copy_spans[op.aux as usize];
+        let mut offsets = Lanes([0; 32]);
         if reading != 0 {
             // SAFETY: the caller's promise.
-            match unsafe { place::<S>(&span, &source, reading, copy.bytes, Direction::Load) } {
+            match unsafe { place::<S>(&span, &source, reading, copy.bytes, Direction::Load, &mut offsets) } {
                 Some(place) if largest <= copy.bytes => {
                     let sectors = traffic::sectors(&place.shape, place.low, reading);
                     self.counters.async_copies.sectors += sectors;
@@ -94,7 +96,7 @@ impl Engine<'_> {
         copies.pending.push(Copy {
             mask,
             group: copies.committed,
-            destination: shape.offsets,
+            destination: *shape.offsets,
             source,
             source_bytes,
             bytes: copy.bytes,
@@ -277,10 +279,10 @@ impl Engine<'_> {
         } else {
             0
         };
-        let rows = self.shared_addresses(warp, op.a, load.address, load.offset - window);
+        let addresses = self.shared_addresses(warp, op.a, load.address, load.offset - window);
         let used = u32::MAX >> (32 - 8 * load.data.len());
         // SAFETY: the caller's promise.
-        let rows = unsafe { self.shared_shape::<S>(warp, at, rows, used, 16, "ldmatrix")?.offsets };
+        let rows = unsafe { self.shared_shape::<S>(warp, at, &addresses, used, 16, "ldmatrix")?.offsets };
         let shared = self.site.shared.pointer();
         self.counters.matrix_loads.requests += 1;
         for (p, &slot) in load.data.iter().enumerate() {

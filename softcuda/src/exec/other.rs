@@ -24,10 +24,10 @@ pub(super) unsafe fn other<S: Simd>(
     let mask = active.mask;
     // SAFETY: the caller's promise, for every call below that is generic over S.
     match op.code {
-        Code::LdGlobal => unsafe { engine.move_global::<S>(warp, op, at, mask, Direction::Load) },
-        Code::StGlobal => unsafe { engine.move_global::<S>(warp, op, at, mask, Direction::Store) },
-        Code::LdShared => unsafe { engine.move_shared::<S>(warp, op, at, mask, Direction::Load) },
-        Code::StShared => unsafe { engine.move_shared::<S>(warp, op, at, mask, Direction::Store) },
+        Code::LdGlobal | Code::LdGlobal32 => unsafe { engine.move_global::<S>(warp, op, at, mask, Direction::Load) },
+        Code::StGlobal | Code::StGlobal32 => unsafe { engine.move_global::<S>(warp, op, at, mask, Direction::Store) },
+        Code::LdShared | Code::LdShared32 => unsafe { engine.move_shared::<S>(warp, op, at, mask, Direction::Load) },
+        Code::StShared | Code::StShared32 => unsafe { engine.move_shared::<S>(warp, op, at, mask, Direction::Store) },
         Code::Ldmatrix => unsafe { engine.load_matrix::<S>(warp, op, at, mask) },
         Code::Mma => engine.multiply(warp, op, at, mask),
         Code::CpAsync => unsafe { engine.issue_copy::<S>(warp, op, at, mask) },

@@ -86,7 +86,7 @@ impl Engine<'_> {
 
     #[cold]
     #[inline(never)]
-    pub(super) fn shared_fault(&self, warp: &Warp, at: u32, shape: &Shape, wrong: u32, action: &str) -> Box<Fault> {
+    pub(super) fn shared_fault(&self, warp: &Warp, at: u32, shape: &Shape<'_>, wrong: u32, action: &str) -> Box<Fault> {
         let (size, bytes) = (self.site.shared.len() as u32, shape.bytes);
         let lane = wrong.trailing_zeros() % 32;
         let address = shape.offsets[lane as usize];
@@ -155,7 +155,7 @@ impl Engine<'_> {
         warp: &Warp,
         at: u32,
         lane: u32,
-        shape: &Shape,
+        shape: &Shape<'_>,
         action: &str,
     ) -> Box<Fault> {
         let what = format!(
@@ -187,7 +187,7 @@ impl Engine<'_> {
 
 impl Site {
     /// The first lane whose bytes a copy in flight is going to write.
-    pub(super) fn poisoned(&self, shape: &Shape, mask: u32) -> Option<u32> {
+    pub(super) fn poisoned(&self, shape: &Shape<'_>, mask: u32) -> Option<u32> {
         let hit = |start: u32, bytes: u32| {
             let words = &self.poison[start as usize / 4..(start + bytes).div_ceil(4) as usize];
             words.iter().fold(0, |any, &word| any | word) != 0

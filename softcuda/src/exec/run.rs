@@ -60,6 +60,28 @@ macro_rules! level {
                 unsafe { execute_one::<$simd>(engine, warp, op, at, active) }
             }
 
+            /// One 32-bit word a lane between shared memory and a slot, all lanes active.
+            ///
+            /// # Safety
+            /// The host must have the level's instructions.
+            $(#[target_feature(enable = $features)])?
+            #[inline(never)]
+            pub(crate) unsafe fn shared_word<const LOAD: bool>(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32) -> Checked<()> {
+                // SAFETY: the caller's promise.
+                unsafe { engine.shared_word::<$simd, LOAD>(warp, op, at) }
+            }
+
+            /// The same for device memory.
+            ///
+            /// # Safety
+            /// The host must have the level's instructions.
+            $(#[target_feature(enable = $features)])?
+            #[inline(never)]
+            pub(crate) unsafe fn global_word<const LOAD: bool>(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32) -> Checked<()> {
+                // SAFETY: the caller's promise.
+                unsafe { engine.global_word::<$simd, LOAD>(warp, op, at) }
+            }
+
             /// An op that is no plain arithmetic, or a rare one.
             ///
             /// # Safety
@@ -73,6 +95,16 @@ macro_rules! level {
         }
 
         impl Level for $simd {
+            #[inline(always)]
+            unsafe fn shared_word<const LOAD: bool>(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32) -> Checked<()> {
+                // SAFETY: the caller's promise.
+                unsafe { $module::shared_word::<LOAD>(engine, warp, op, at) }
+            }
+            #[inline(always)]
+            unsafe fn global_word<const LOAD: bool>(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32) -> Checked<()> {
+                // SAFETY: the caller's promise.
+                unsafe { $module::global_word::<LOAD>(engine, warp, op, at) }
+            }
             #[inline(always)]
             unsafe fn one(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32, active: &Active) -> Checked<()> {
                 // SAFETY: the caller's promise.
@@ -89,6 +121,12 @@ macro_rules! level {
 
 /// Functions compiled once a level, called from the loop.
 trait Level: Simd {
+    /// # Safety
+    /// The host must have the level's instructions, and all 32 lanes be active.
+    unsafe fn shared_word<const LOAD: bool>(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32) -> Checked<()>;
+    /// # Safety
+    /// The host must have the level's instructions, and all 32 lanes be active.
+    unsafe fn global_word<const LOAD: bool>(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32) -> Checked<()>;
     /// # Safety
     /// The host must have the level's instructions.
     unsafe fn one(
@@ -289,6 +327,18 @@ unsafe fn run_path<S: Level, const WHOLE: bool>(
                     "trap",
                 ));
             }
+            Code::LdShared32 | Code::StShared32 | Code::LdGlobal32 | Code::StGlobal32 if mask == u32::MAX => {
+                // SAFETY: the caller's promise; all lanes are active.
+                unsafe {
+                    match op.code {
+                        Code::LdShared32 => S::shared_word::<true>(engine, warp, op, pc)?,
+                        Code::StShared32 => S::shared_word::<false>(engine, warp, op, pc)?,
+                        Code::LdGlobal32 => S::global_word::<true>(engine, warp, op, pc)?,
+                        _ => S::global_word::<false>(engine, warp, op, pc)?,
+                    }
+                }
+                pc += 1;
+            }
             _ => {
                 // SAFETY: the caller's promise.
                 unsafe {
@@ -319,14 +369,18 @@ pub(crate) fn select(level: super::mma::HostLevel) -> RunWarp {
 }
 
 impl Engine<'_> {
+    /// Counts instructions against the launch's limit, in portions, so that host threads seldom meet.
+    #[inline(always)]
+    pub(crate) fn spend(&mut self, warp: &Warp, spent: i64) -> Checked<()> {
+        self.unsettled += spent.max(0) as u64;
+        if self.unsettled < super::engine::QUANTUM as u64 { Ok(()) } else { self.settle(warp) }
+    }
+
     /// Brings the launch's instruction count up to date and ends a launch that exceeds its limit.
-    pub(crate) fn settle(&mut self, warp: &Warp, spent: i64) -> Checked<()> {
-        let spent = spent.max(0) as u64;
-        let total = self
-            .shared_state
-            .executed
-            .fetch_add(spent, Ordering::Relaxed)
-            + spent;
+    #[cold]
+    fn settle(&mut self, warp: &Warp) -> Checked<()> {
+        let spent = std::mem::take(&mut self.unsettled);
+        let total = self.shared_state.executed.fetch_add(spent, Ordering::Relaxed) + spent;
         let limit = self.machine.config.instruction_limit;
         if total <= limit {
             return Ok(());

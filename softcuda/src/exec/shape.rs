@@ -17,25 +17,25 @@ pub(super) enum Run {
 
 /// Offsets of the lanes within a space or an allocation, and the shape of both halves.
 #[derive(Clone, Copy)]
-pub(super) struct Shape {
+pub(super) struct Shape<'a> {
     /// Offset of each lane; inactive lanes hold nothing of use.
-    pub(super) offsets: [u32; 32],
+    pub(super) offsets: &'a [u32; 32],
     /// Lanes 0 to 15 and 16 to 31.
     pub(super) runs: [Run; 2],
     /// Bytes a lane.
     pub(super) bytes: u32,
 }
 
-impl Shape {
+impl<'a> Shape<'a> {
     /// The shape of an access to a space of `size` bytes, and the active lanes that do not lie within it or are not a
     /// multiple of their own size.
     ///
     /// # Safety
     /// The host must have the instructions of `S`.
     #[inline(always)]
-    pub(super) unsafe fn new<S: Simd>(offsets: Lanes, mask: u32, bytes: u32, size: u32) -> (Shape, u32) {
+    pub(super) unsafe fn new<S: Simd>(offsets: &'a Lanes, mask: u32, bytes: u32, size: u32) -> (Shape<'a>, u32) {
         // SAFETY: the caller's promise.
-        let classes = unsafe { S::classify(&offsets, bytes, size.saturating_sub(bytes)) };
+        let classes = unsafe { S::classify(offsets, bytes, size.saturating_sub(bytes)) };
         let mut runs = [Run::Scattered; 2];
         for (half, run) in runs.iter_mut().enumerate() {
             let part = 0xffffu32 << (16 * half);
@@ -48,11 +48,11 @@ impl Shape {
             }
         }
         let wrong = if size < bytes { mask } else { classes.wrong & mask };
-        (Shape { offsets: offsets.0, runs, bytes }, wrong)
+        (Shape { offsets: &offsets.0, runs, bytes }, wrong)
     }
 
     /// An access of single lanes.
-    pub(super) fn scattered(offsets: [u32; 32], bytes: u32) -> Shape {
+    pub(super) fn scattered(offsets: &'a [u32; 32], bytes: u32) -> Shape<'a> {
         Shape { offsets, runs: [Run::Scattered; 2], bytes }
     }
 

@@ -5,7 +5,7 @@ use crate::profile::{GlobalAccess, SharedAccess};
 
 /// Distinct aligned 32-byte pieces that the active lanes touch; `origin` is the device address of offset 0.
 #[inline(always)]
-pub(super) fn sectors(shape: &Shape, origin: u64, mask: u32) -> u64 {
+pub(super) fn sectors(shape: &Shape<'_>, origin: u64, mask: u32) -> u64 {
     let base = origin as u32 & 31;
     if shape.regular() {
         let touched = |half: usize| {
@@ -46,7 +46,7 @@ pub(super) fn count_global(access: &mut GlobalAccess, sectors: u64, mask: u32, b
 /// A bank passes one 32-bit word a cycle. Accesses of 8 bytes go in two halves of the warp, of 16 bytes in four quarters;
 /// a conflict is two distinct words of one bank within such a phase.
 #[inline(always)]
-pub(super) fn count_shared(access: &mut SharedAccess, shape: &Shape, mask: u32) {
+pub(super) fn count_shared(access: &mut SharedAccess, shape: &Shape<'_>, mask: u32) {
     access.requests += 1;
     if shape.regular() {
         let (phases, wavefronts) = match shape.bytes {
@@ -67,14 +67,19 @@ pub(super) fn count_shared(access: &mut SharedAccess, shape: &Shape, mask: u32) 
         let part = mask & (u32::MAX >> (32 - width)) << start;
         if part != 0 {
             access.ideal_wavefronts += 1;
-            access.wavefronts += phase(&shape.offsets, part, shape.bytes.div_ceil(4));
+            access.wavefronts += phase(shape.offsets, part, shape.bytes.div_ceil(4));
         }
     }
 }
 
 /// Whether the halves of a regular access of at most 4 bytes a lane meet in a bank with different words.
 #[inline(always)]
-fn halves_conflict(shape: &Shape) -> bool {
+fn halves_conflict(shape: &Shape<'_>) -> bool {
+    // The usual cases first: both halves on the same words, or one after the other.
+    let distance = shape.offsets[16].wrapping_sub(shape.offsets[0]);
+    if shape.runs[0] == shape.runs[1] && (distance == 0 || distance == 16 * shape.bytes && shape.offsets[0] % 4 == 0) {
+        return false;
+    }
     let words = |half: usize| {
         let (start, bytes) = shape.range(half);
         ((start / 4) as i32, (start % 4 + bytes).div_ceil(4) as i32)

@@ -93,7 +93,7 @@ pub(super) unsafe fn copy_lane(from: *const u8, to: *mut u8, bytes: u32) {
 /// # Safety
 /// All 32 lanes must lie inside mapped memory, aligned to 4.
 #[inline(always)]
-pub(super) unsafe fn load_words<S: Simd>(row: &mut [u32; 32], origin: usize, shape: &Shape) {
+pub(super) unsafe fn load_words<S: Simd>(row: &mut [u32; 32], origin: usize, shape: &Shape<'_>) {
     let host = |lane: usize| origin.wrapping_add(shape.offsets[lane] as usize) as *const u8;
     for half in 0..2 {
         let first = 16 * half;
@@ -119,7 +119,7 @@ pub(super) unsafe fn load_words<S: Simd>(row: &mut [u32; 32], origin: usize, sha
 /// # Safety
 /// As for [`load_words`].
 #[inline(always)]
-pub(super) unsafe fn store_words<S: Simd>(row: &[u32; 32], origin: usize, shape: &Shape) {
+pub(super) unsafe fn store_words<S: Simd>(row: &[u32; 32], origin: usize, shape: &Shape<'_>) {
     let host = |lane: usize| origin.wrapping_add(shape.offsets[lane] as usize) as *mut u8;
     for half in 0..2 {
         let first = 16 * half;
@@ -141,7 +141,7 @@ pub(super) unsafe fn store_words<S: Simd>(row: &[u32; 32], origin: usize, shape:
 /// # Safety
 /// The lanes of `mask` must lie inside mapped memory, aligned to their size.
 #[inline(always)]
-pub(super) unsafe fn fetch<S: Simd>(staging: &mut Staging, origin: usize, shape: &Shape, mask: u32) {
+pub(super) unsafe fn fetch<S: Simd>(staging: &mut Staging, origin: usize, shape: &Shape<'_>, mask: u32) {
     let to = staging.pointer();
     let bytes = shape.bytes;
     let host = |lane: usize| origin.wrapping_add(shape.offsets[lane] as usize) as *const u8;
@@ -170,7 +170,7 @@ pub(super) unsafe fn fetch<S: Simd>(staging: &mut Staging, origin: usize, shape:
 /// # Safety
 /// As for [`fetch`], and the staging area must hold the data of the active lanes.
 #[inline(always)]
-pub(super) unsafe fn put<S: Simd>(staging: &mut Staging, origin: usize, shape: &Shape, mask: u32) {
+pub(super) unsafe fn put<S: Simd>(staging: &mut Staging, origin: usize, shape: &Shape<'_>, mask: u32) {
     let from = staging.pointer();
     let bytes = shape.bytes;
     let host = |lane: usize| origin.wrapping_add(shape.offsets[lane] as usize) as *mut u8;

@@ -43,8 +43,8 @@ pub enum Code {
     F32ToF16, F16ToF32, F32ToBf16, Bf16ToF32, F32ToF16x2, F32ToBf16x2, F32ToF64, F64ToF32, F64ToF16,
     F32ToS32, F32ToU32, F32ToS64, F32ToU64, F64ToS32, F64ToU32, F64ToS64, F64ToU64,
     S32ToF32, U32ToF32, S64ToF32, U64ToF32, S32ToF64, U32ToF64, S64ToF64, U64ToF64, ClampS, ClampU, ClampS64, ClampU64,
-    // Memory: `aux` indexes the table of accesses.
-    LdGlobal, StGlobal, LdShared, StShared, LdGeneric, StGeneric, LdParam, LdLocal, StLocal, Atom,
+    // Memory: `aux` indexes the table of accesses; `32`: one 32-bit word a lane, the most frequent access.
+    LdGlobal, StGlobal, LdShared, StShared, LdGlobal32, StGlobal32, LdShared32, StShared32, LdGeneric, StGeneric, LdParam, LdLocal, StLocal, Atom,
     CpAsync, CpAsyncCommit, CpAsyncWait, CpAsyncWaitAll, Ldmatrix, Movmatrix,
     ToShared, FromShared, ToLocal, FromLocal, IsShared, IsLocal, IsGlobal, Fence,
     // Warp-level: `aux` indexes the table of warp operations.

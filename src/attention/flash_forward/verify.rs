@@ -238,7 +238,7 @@ impl Prepared for Setup {
                     &plain.out,
                     Tolerance::values(problem.dtype),
                 ),
-                compare(&lse, &exact.lse, &plain.lse, Tolerance::logarithms()),
+                compare(&lse, &exact.lse, &plain.lse, Tolerance::logarithms(d)),
             ],
         })
     }

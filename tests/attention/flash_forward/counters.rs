@@ -126,12 +126,13 @@ fn global_traffic_is_what_the_plan_says() {
 #[test]
 fn instructions_for_each_mma_stay_below_their_ceilings() {
     // A long row of full tiles, so that what is done once counts little.
-    for (d, ceiling) in [(64, 6.0), (128, 5.0), (256, 5.0)] {
+    for (d, ceiling) in [(64, 5.3), (128, 3.75), (256, 3.8)] {
         let attention = Attention::new(F16, [1, 128, 1024, 1, 1, d], FULL);
         let Some(counters) = count(&attention) else {
             return;
         };
         let ratio = get(&counters, "inst_executed") / get(&counters, "inst_executed_pipe_tensor");
+
         assert!(
             ratio <= ceiling,
             "d {d}: {ratio} warp instructions for each mma, ceiling {ceiling}"

@@ -1,6 +1,7 @@
 //! Each kind of bad input has an error of its own, and writes nothing.
 
 use super::*;
+use cudarc::driver::CudaContext;
 use llm_kernels::attention::flash_forward::Operands;
 use llm_kernels::{Device, Error, Operand, TensorView, TensorViewMut};
 
@@ -265,10 +266,13 @@ fn sizes_beyond_the_kernel_s_integers_are_refused() {
 fn a_view_of_another_device_is_refused() {
     let queue = queue();
     // A context of another device, where there is one; the software device has three.
-    let Ok(context) = cudarc::driver::CudaContext::new(1) else {
+    let ordinal =
+        (queue.device().context().ordinal() + 1) % CudaContext::device_count().unwrap() as usize;
+    if ordinal == queue.device().context().ordinal() {
         eprintln!("this machine has one GPU: no other device's views to refuse");
         return;
-    };
+    }
+    let context = CudaContext::new(ordinal).unwrap();
     let other = Device::from_context(context).unwrap().default_queue();
     let attention = Attention::new(F16, [1, 8, 8, 1, 1, 64], FULL);
     let layouts = attention.layouts();
@@ -285,7 +289,9 @@ fn a_view_of_another_device_is_refused() {
     };
     let text = flash_forward(queue, args).unwrap_err().to_string();
     assert!(
-        text.starts_with("attention/flash_forward: k belongs to another context (device 1,"),
+        text.starts_with(&format!(
+            "attention/flash_forward: k belongs to another context (device {ordinal},"
+        )),
         "{text}"
     );
 }

@@ -200,6 +200,13 @@ impl Builder<'_> {
         if !matches!(element_bytes, 1 | 2 | 4 | 8) {
             return Err(format!("{ty:?} cannot be loaded or stored"));
         }
+        let code = match (code, data.len(), element_bytes) {
+            (Code::LdGlobal, 1, 4) => Code::LdGlobal32,
+            (Code::StGlobal, 1, 4) => Code::StGlobal32,
+            (Code::LdShared, 1, 4) => Code::LdShared32,
+            (Code::StShared, 1, 4) => Code::StShared32,
+            _ => code,
+        };
         let index = self.tables.accesses.len() as u16;
         self.tables.accesses.push(Access {
             data,
