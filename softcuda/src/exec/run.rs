@@ -324,7 +324,7 @@ unsafe fn run_path<S: Level, const WHOLE: bool>(
                     warp,
                     pc,
                     mask.trailing_zeros(),
-                    "trap",
+                    if op.aux == 0 { "trap" } else { "brx.idx: the index is past the last target" },
                 ));
             }
             Code::LdShared32 | Code::StShared32 | Code::LdGlobal32 | Code::StGlobal32 if mask == u32::MAX => {
@@ -343,6 +343,11 @@ unsafe fn run_path<S: Level, const WHOLE: bool>(
                 // SAFETY: the caller's promise.
                 unsafe {
                     if !WHOLE {
+                        if warp.sent_ahead && matches!(op.code, Code::Mma | Code::Ldmatrix | Code::Movmatrix) {
+                            warp.last = pc;
+                            warp.gather(pc);
+                            return Ok(Leave::Switch);
+                        }
                         S::one(engine, warp, op, pc, &active)?;
                     } else if !alu::<S, true>(warp, op, &active) {
                         S::other(engine, warp, op, pc, &active)?;

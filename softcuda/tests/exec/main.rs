@@ -1,7 +1,12 @@
 //! The executor runs kernels as CUDA defines them.
+mod barriers;
+mod control;
 mod coverage;
+mod numeric;
 #[path = "../support/mod.rs"]
 mod support;
+
+mod text;
 
 use support::Bench;
 
