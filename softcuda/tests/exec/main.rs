@@ -1,7 +1,9 @@
 //! The executor runs kernels as CUDA defines them.
+mod async_copy;
 mod barriers;
 mod control;
 mod coverage;
+mod memcheck;
 mod numeric;
 #[path = "../support/mod.rs"]
 mod support;
