@@ -72,15 +72,8 @@ fn build() -> Result<(), String> {
     let compiler = nvcc::find()?;
     println!("cargo::rerun-if-changed={}", compiler.path.display());
     let known = nvcc::output(Command::new(&compiler.path).arg("--list-gpu-code"))?;
-    let architectures =
-        recipe::architectures(std::env::var("LLM_KERNELS_ARCHS").ok().as_deref(), &known)?;
-    let objects = compile::all(
-        &kernels,
-        &sources,
-        &compiler,
-        &architectures,
-        &cache::directory()?,
-    )?;
+    let architectures = recipe::architectures(std::env::var("LLM_KERNELS_ARCHS").ok().as_deref(), &known)?;
+    let objects = compile::all(&kernels, &sources, &compiler, &architectures, &cache::directory()?)?;
 
     let exceptions = policy::read(&kernels.join("spill_exceptions.txt"))?;
     let strict = std::env::var("LLM_KERNELS_STRICT").is_ok_and(|value| value == "1");
@@ -90,8 +83,7 @@ fn build() -> Result<(), String> {
     let mut entries = Vec::new();
     for object in &objects {
         let image = out.join(object.source.file_name()).with_extension("fatbin");
-        std::fs::write(&image, &object.image)
-            .map_err(|error| format!("{}: {error}", image.display()))?;
+        std::fs::write(&image, &object.image).map_err(|error| format!("{}: {error}", image.display()))?;
         entries.push(table::Entry { object, image });
     }
     write(&out.join("kernels.rs"), &table::render(&entries))

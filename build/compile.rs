@@ -24,13 +24,9 @@ pub(crate) fn all(
     // SAFETY: nothing in this process has touched the inherited descriptors yet; they are cargo's jobserver.
     let jobserver = unsafe { jobserver::Client::from_env() };
     let cores = std::thread::available_parallelism().map_or(1, |count| count.get());
-    let jobs = std::env::var("NUM_JOBS")
-        .ok()
-        .and_then(|jobs| jobs.parse().ok())
-        .unwrap_or(cores);
+    let jobs = std::env::var("NUM_JOBS").ok().and_then(|jobs| jobs.parse().ok()).unwrap_or(cores);
     let next = AtomicUsize::new(0);
-    let results: Vec<Mutex<Option<Result<Object, String>>>> =
-        sources.iter().map(|_| Mutex::default()).collect();
+    let results: Vec<Mutex<Option<Result<Object, String>>>> = sources.iter().map(|_| Mutex::default()).collect();
     let worker = |first: bool| {
         // Cargo gave this process one token; every further worker asks for its own, and returns it at the end.
         let _token = match (&jobserver, first) {
@@ -39,10 +35,7 @@ pub(crate) fn all(
         };
         while let Some(source) = sources.get(next.fetch_add(1, Ordering::Relaxed)) {
             let result = one(kernels, source, compiler, architectures, cache);
-            let index = sources
-                .iter()
-                .position(|other| other == source)
-                .unwrap_or(0);
+            let index = sources.iter().position(|other| other == source).unwrap_or(0);
             if let Ok(mut slot) = results[index].lock() {
                 *slot = Some(result);
             }
@@ -54,12 +47,8 @@ pub(crate) fn all(
         }
         worker(true);
     });
-    let results = results
-        .into_iter()
-        .map(|slot| slot.into_inner().ok().flatten());
-    results
-        .map(|result| result.unwrap_or_else(|| Err("a compile thread ended early".to_owned())))
-        .collect()
+    let results = results.into_iter().map(|slot| slot.into_inner().ok().flatten());
+    results.map(|result| result.unwrap_or_else(|| Err("a compile thread ended early".to_owned()))).collect()
 }
 
 /// One source, from the cache or compiled.
@@ -80,32 +69,18 @@ fn one(
     };
     let (instances, mut remarks) = ptxas::parse(&compiled.report)?;
     if instances.is_empty() {
-        return Err(format!(
-            "kernels/{}: holds no __global__ function",
-            source.path
-        ));
+        return Err(format!("kernels/{}: holds no __global__ function", source.path));
     }
     if fresh {
         cache::store(cache, &key, &compiled)?;
         let seconds = start.elapsed().as_secs_f64();
         let each = seconds / instances.len() as f64;
-        println!(
-            "compiled kernels/{}: {seconds:.1} s, {} instances",
-            source.path,
-            instances.len()
-        );
+        println!("compiled kernels/{}: {seconds:.1} s, {} instances", source.path, instances.len());
         if each > SECONDS_PER_INSTANCE {
-            remarks.push(format!(
-                "{each:.1} s an instance to compile; more than {SECONDS_PER_INSTANCE} s is a defect"
-            ));
+            remarks.push(format!("{each:.1} s an instance to compile; more than {SECONDS_PER_INSTANCE} s is a defect"));
         }
     }
-    Ok(Object {
-        source: source.clone(),
-        image: compiled.image,
-        instances,
-        remarks,
-    })
+    Ok(Object { source: source.clone(), image: compiled.image, instances, remarks })
 }
 
 /// Runs nvcc twice, CUDA to PTX to fatbin, with no path of this machine left in the result.
@@ -117,9 +92,7 @@ fn compile(
     cache: &Path,
     key: &str,
 ) -> Result<Compiled, String> {
-    let folder = cache
-        .join("work")
-        .join(format!("{key}.{}", std::process::id()));
+    let folder = cache.join("work").join(format!("{key}.{}", std::process::id()));
     std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let result = (|| {
         let (to_ptx, to_fatbin) = recipe::gencode(source, architectures);
@@ -130,25 +103,19 @@ fn compile(
             .current_dir(kernels)
             .args(TO_PTX)
             .arg("-gencode")
-            .arg(format!(
-                "{to_ptx},code={}",
-                to_ptx.trim_start_matches("arch=")
-            ))
+            .arg(format!("{to_ptx},code={}", to_ptx.trim_start_matches("arch=")))
             .arg("-o")
             .arg(&ptx_path)
             .arg(&source.path))?;
-        let text = std::fs::read_to_string(&ptx_path)
-            .map_err(|error| format!("{}: {error}", ptx_path.display()))?;
+        let text = std::fs::read_to_string(&ptx_path).map_err(|error| format!("{}: {error}", ptx_path.display()))?;
         let text = recipe::relative_files(&text, &kernels.to_string_lossy());
-        std::fs::write(&ptx_path, text)
-            .map_err(|error| format!("{}: {error}", ptx_path.display()))?;
+        std::fs::write(&ptx_path, text).map_err(|error| format!("{}: {error}", ptx_path.display()))?;
         let command = &mut Command::new(&compiler.path);
-        report += &run(command
-            .current_dir(&folder)
-            .args(TO_FATBIN)
-            .arg("-gencode")
-            .arg(to_fatbin)
-            .args(["-o", fatbin.as_str(), ptx.as_str()]))?;
+        report += &run(command.current_dir(&folder).args(TO_FATBIN).arg("-gencode").arg(to_fatbin).args([
+            "-o",
+            fatbin.as_str(),
+            ptx.as_str(),
+        ]))?;
         let path = folder.join(&fatbin);
         let image = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(Compiled { image, report })
@@ -161,9 +128,5 @@ fn compile(
 fn run(command: &mut Command) -> Result<String, String> {
     let result = command.output().map_err(|error| format!("nvcc: {error}"))?;
     let errors = String::from_utf8_lossy(&result.stderr).into_owned();
-    if result.status.success() {
-        Ok(errors)
-    } else {
-        Err(format!("nvcc: {}\n{}", result.status, errors.trim_end()))
-    }
+    if result.status.success() { Ok(errors) } else { Err(format!("nvcc: {}\n{}", result.status, errors.trim_end())) }
 }

@@ -51,48 +51,29 @@ fn bundled_allowed() -> Result<bool, String> {
     match std::env::var("LLM_KERNELS_NVCC_FALLBACK").as_deref() {
         Ok("bundled") => Ok(true),
         Ok("" | "none") | Err(_) => Ok(false),
-        Ok(other) => Err(format!(
-            "LLM_KERNELS_NVCC_FALLBACK={other}: expected `bundled` or `none`"
-        )),
+        Ok(other) => Err(format!("LLM_KERNELS_NVCC_FALLBACK={other}: expected `bundled` or `none`")),
     }
 }
 
 /// The files called nvcc in the usual places, in order of preference.
 fn candidates() -> Vec<PathBuf> {
     let name = format!("nvcc{}", std::env::consts::EXE_SUFFIX);
-    let toolkits = ["CUDA_HOME", "CUDA_PATH"]
-        .into_iter()
-        .filter_map(std::env::var_os);
-    let mut folders: Vec<PathBuf> = toolkits
-        .map(|toolkit| Path::new(&toolkit).join("bin"))
-        .collect();
-    folders.extend(std::env::split_paths(
-        &std::env::var_os("PATH").unwrap_or_default(),
-    ));
+    let toolkits = ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(std::env::var_os);
+    let mut folders: Vec<PathBuf> = toolkits.map(|toolkit| Path::new(&toolkit).join("bin")).collect();
+    folders.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
     folders.push("/usr/local/cuda/bin".into());
-    folders
-        .iter()
-        .map(|folder| folder.join(&name))
-        .filter(|path| path.is_file())
-        .collect()
+    folders.iter().map(|folder| folder.join(&name)).filter(|path| path.is_file()).collect()
 }
 
 /// Runs `nvcc --version`.
 fn inspect(path: &Path) -> Result<Compiler, String> {
     let version = output(Command::new(path).arg("--version"))?;
-    let release =
-        recipe::release(&version).ok_or_else(|| format!("{}: not an nvcc", path.display()))?;
+    let release = recipe::release(&version).ok_or_else(|| format!("{}: not an nvcc", path.display()))?;
     if release < OLDEST {
         let (major, minor) = release;
-        return Err(format!(
-            "{}: CUDA {major}.{minor}; 12.0 or newer is needed",
-            path.display()
-        ));
+        return Err(format!("{}: CUDA {major}.{minor}; 12.0 or newer is needed", path.display()));
     }
-    Ok(Compiler {
-        path: path.to_owned(),
-        version: version + &host_compiler()?,
-    })
+    Ok(Compiler { path: path.to_owned(), version: version + &host_compiler()? })
 }
 
 /// Version of the compiler that nvcc calls to preprocess.
@@ -106,24 +87,17 @@ fn host_compiler() -> Result<String, String> {
         Some(program) => program,
         None => "g++".into(),
     };
-    output(Command::new(&program).arg("--version")).map_err(|error| {
-        format!("nvcc needs a C++ compiler (g++, or what NVCC_CCBIN names): {error}")
-    })
+    output(Command::new(&program).arg("--version"))
+        .map_err(|error| format!("nvcc needs a C++ compiler (g++, or what NVCC_CCBIN names): {error}"))
 }
 
 /// Standard output of a command that must succeed.
 pub(crate) fn output(command: &mut Command) -> Result<String, String> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let result = command
-        .output()
-        .map_err(|error| format!("{program}: {error}"))?;
+    let result = command.output().map_err(|error| format!("{program}: {error}"))?;
     if !result.status.success() {
         let errors = String::from_utf8_lossy(&result.stderr);
-        return Err(format!(
-            "{program}: {}\n{}",
-            result.status,
-            errors.trim_end()
-        ));
+        return Err(format!("{program}: {}\n{}", result.status, errors.trim_end()));
     }
     Ok(String::from_utf8_lossy(&result.stdout).into_owned())
 }

@@ -26,29 +26,16 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Exception>, String> {
 /// Parses the list: `#` starts a comment line.
 pub(crate) fn parse(text: &str) -> Result<Vec<Exception>, String> {
     let mut exceptions = Vec::new();
-    for (index, line) in text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'))
+    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'))
     {
         let mut words = line.split_whitespace();
         let instance = words.next().unwrap_or_default().to_owned();
-        let sm = words
-            .next()
-            .and_then(|word| word.strip_prefix("sm_"))
-            .and_then(|number| number.parse().ok());
+        let sm = words.next().and_then(|word| word.strip_prefix("sm_")).and_then(|number| number.parse().ok());
         let reason = words.collect::<Vec<_>>().join(" ");
         match sm {
-            Some(sm) if !reason.is_empty() => exceptions.push(Exception {
-                instance,
-                sm,
-                reason,
-            }),
+            Some(sm) if !reason.is_empty() => exceptions.push(Exception { instance, sm, reason }),
             _ => {
-                return Err(format!(
-                    "{}: expected `instance sm_80 reason`, found `{line}`",
-                    index + 1
-                ));
+                return Err(format!("{}: expected `instance sm_80 reason`, found `{line}`", index + 1));
             }
         }
     }
@@ -56,30 +43,16 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Exception>, String> {
 }
 
 /// Warnings; under `strict`, spills and local memory without an exception are an error.
-pub(crate) fn judge(
-    objects: &[Object],
-    exceptions: &[Exception],
-    strict: bool,
-) -> Result<Vec<String>, String> {
+pub(crate) fn judge(objects: &[Object], exceptions: &[Exception], strict: bool) -> Result<Vec<String>, String> {
     let mut warnings = Vec::new();
     let mut spills = Vec::new();
     let mut used = vec![false; exceptions.len()];
     for object in objects {
         let path = &object.source.path;
-        warnings.extend(
-            object
-                .remarks
-                .iter()
-                .map(|remark| format!("kernels/{path}: {remark}")),
-        );
+        warnings.extend(object.remarks.iter().map(|remark| format!("kernels/{path}: {remark}")));
         for (name, list) in &object.instances {
-            for resources in list
-                .iter()
-                .filter(|resources| resources.spill_bytes > 0 || resources.local_bytes > 0)
-            {
-                let excepted = |exception: &Exception| {
-                    exception.instance == *name && exception.sm == resources.sm
-                };
+            for resources in list.iter().filter(|resources| resources.spill_bytes > 0 || resources.local_bytes > 0) {
+                let excepted = |exception: &Exception| exception.instance == *name && exception.sm == resources.sm;
                 match exceptions.iter().position(excepted) {
                     Some(index) => used[index] = true,
                     None => spills.push(format!(
@@ -92,9 +65,7 @@ pub(crate) fn judge(
     }
     for (exception, _) in exceptions.iter().zip(&used).filter(|(_, used)| !**used) {
         let Exception { instance, sm, .. } = exception;
-        warnings.push(format!(
-            "kernels/spill_exceptions.txt: {instance} sm_{sm} does not spill, or is not built"
-        ));
+        warnings.push(format!("kernels/spill_exceptions.txt: {instance} sm_{sm} does not spill, or is not built"));
     }
     if strict && !spills.is_empty() {
         spills

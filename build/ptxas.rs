@@ -28,36 +28,20 @@ pub(crate) fn parse(text: &str) -> Result<(Instances, Vec<String>), String> {
     // Functions that were not inlined have properties too: only the entry's own lines count.
     let mut inside_entry = false;
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let body = line
-            .strip_prefix("ptxas info")
-            .map(|rest| rest.trim_start_matches([' ', ':']));
+        let body = line.strip_prefix("ptxas info").map(|rest| rest.trim_start_matches([' ', ':']));
         if let Some(rest) = body.and_then(|body| body.strip_prefix("Compiling entry function ")) {
             let mut quoted = rest.split('\'');
             let (name, architecture) = (quoted.nth(1), quoted.nth(1));
             let (Some(name), Some(architecture)) = (name, architecture) else {
                 return Err(format!("ptxas report not understood: {line}"));
             };
-            let digits = architecture
-                .trim_start_matches("sm_")
-                .trim_end_matches(['a', 'f']);
-            let sm = digits
-                .parse()
-                .map_err(|_| format!("ptxas report not understood: {line}"))?;
-            instances
-                .entry(name.to_owned())
-                .or_default()
-                .push(Resources {
-                    sm,
-                    ..Resources::default()
-                });
+            let digits = architecture.trim_start_matches("sm_").trim_end_matches(['a', 'f']);
+            let sm = digits.parse().map_err(|_| format!("ptxas report not understood: {line}"))?;
+            instances.entry(name.to_owned()).or_default().push(Resources { sm, ..Resources::default() });
             current = Some((name.to_owned(), sm));
             inside_entry = false;
-        } else if let Some(name) =
-            body.and_then(|body| body.strip_prefix("Function properties for "))
-        {
-            inside_entry = current
-                .as_ref()
-                .is_some_and(|(entry, _)| entry == name.trim());
+        } else if let Some(name) = body.and_then(|body| body.strip_prefix("Function properties for ")) {
+            inside_entry = current.as_ref().is_some_and(|(entry, _)| entry == name.trim());
         } else if let Some(resources) = latest(&mut instances, current.as_ref()) {
             match body {
                 Some(body) if body.starts_with("Used ") => {
@@ -67,10 +51,8 @@ pub(crate) fn parse(text: &str) -> Result<(Instances, Vec<String>), String> {
                 Some(_) => {}
                 None if line.contains("bytes stack frame") => {
                     if inside_entry {
-                        resources.local_bytes =
-                            number_before(line, " bytes stack frame").unwrap_or(0);
-                        resources.spill_bytes = number_before(line, " bytes spill stores")
-                            .unwrap_or(0)
+                        resources.local_bytes = number_before(line, " bytes stack frame").unwrap_or(0);
+                        resources.spill_bytes = number_before(line, " bytes spill stores").unwrap_or(0)
                             + number_before(line, " bytes spill loads").unwrap_or(0);
                     }
                 }
@@ -89,10 +71,7 @@ pub(crate) fn parse(text: &str) -> Result<(Instances, Vec<String>), String> {
     Ok((instances, remarks))
 }
 
-fn latest<'a>(
-    instances: &'a mut Instances,
-    current: Option<&(String, u32)>,
-) -> Option<&'a mut Resources> {
+fn latest<'a>(instances: &'a mut Instances, current: Option<&(String, u32)>) -> Option<&'a mut Resources> {
     instances.get_mut(&current?.0)?.last_mut()
 }
 

@@ -22,23 +22,15 @@ impl Source {
 
     /// Parses a path relative to `kernels/`.
     pub(crate) fn parse(path: &str) -> Result<Self, String> {
-        let stem = path
-            .strip_suffix(".cu")
-            .ok_or_else(|| format!("kernels/{path}: not a .cu file"))?;
+        let stem = path.strip_suffix(".cu").ok_or_else(|| format!("kernels/{path}: not a .cu file"))?;
         let (op, variant) = match stem.rsplit_once("_sm") {
             Some((op, number)) if is_architecture(number) => (op, format!("sm{number}")),
             _ => (stem, String::new()),
         };
         if op.split('/').count() != 2 {
-            return Err(format!(
-                "kernels/{path}: a kernel lies at kernels/<family>/<op>.cu"
-            ));
+            return Err(format!("kernels/{path}: a kernel lies at kernels/<family>/<op>.cu"));
         }
-        Ok(Self {
-            op: op.to_owned(),
-            variant,
-            path: path.to_owned(),
-        })
+        Ok(Self { op: op.to_owned(), variant, path: path.to_owned() })
     }
 }
 
@@ -58,12 +50,9 @@ pub(crate) fn discover(kernels: &Path) -> Result<Vec<Source>, String> {
     }
     let mut folders = vec![kernels.to_owned()];
     while let Some(folder) = folders.pop() {
-        let entries =
-            std::fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let entries = std::fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         for entry in entries {
-            let path = entry
-                .map_err(|error| format!("{}: {error}", folder.display()))?
-                .path();
+            let path = entry.map_err(|error| format!("{}: {error}", folder.display()))?.path();
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "cu") {
@@ -85,15 +74,10 @@ pub(crate) fn closure(kernels: &Path, source: &str) -> Result<Vec<String>, Strin
     let mut open = vec![source.to_owned()];
     while let Some(file) = open.pop() {
         let path = kernels.join(&file);
-        let text = std::fs::read_to_string(&path)
-            .map_err(|error| format!("{}: {error}", path.display()))?;
-        for name in includes(&text)
-            .map_err(|line| format!("kernels/{file}:{line}: #include needs a literal name"))?
-        {
+        let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        for name in includes(&text).map_err(|line| format!("kernels/{file}:{line}: #include needs a literal name"))? {
             let beside = path.parent().unwrap_or(kernels).join(&name);
-            let found = [beside, kernels.join(&name)]
-                .into_iter()
-                .find(|candidate| candidate.is_file());
+            let found = [beside, kernels.join(&name)].into_iter().find(|candidate| candidate.is_file());
             if let Some(found) = found {
                 let header = relative(kernels, &found)?;
                 if seen.insert(header.clone()) {
@@ -137,9 +121,7 @@ fn relative(kernels: &Path, path: &Path) -> Result<String, String> {
             other => clean.push(other),
         }
     }
-    let inside = clean
-        .strip_prefix(kernels)
-        .map_err(|_| format!("{}: outside kernels/", path.display()))?;
+    let inside = clean.strip_prefix(kernels).map_err(|_| format!("{}: outside kernels/", path.display()))?;
     let parts: Vec<_> = inside.iter().map(|part| part.to_string_lossy()).collect();
     Ok(parts.join("/"))
 }

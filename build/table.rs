@@ -15,8 +15,7 @@ pub(crate) struct Entry<'a> {
 /// The source of `KERNELS`. Each image starts at a multiple of 16 bytes: a fatbin holds 64-bit words, and the driver
 /// gets a pointer to it.
 pub(crate) fn render(entries: &[Entry<'_>]) -> String {
-    let mut text =
-        String::from("/// Every compiled kernel.\npub static KERNELS: &[EmbeddedKernel] = &[\n");
+    let mut text = String::from("/// Every compiled kernel.\npub static KERNELS: &[EmbeddedKernel] = &[\n");
     for Entry { object, image } in entries {
         let _ = write!(
             text,
@@ -30,10 +29,7 @@ pub(crate) fn render(entries: &[Entry<'_>]) -> String {
             image.display().to_string(),
         );
         for (name, list) in &object.instances {
-            let _ = writeln!(
-                text,
-                "            EmbeddedInstance {{ name: {name:?}, architectures: &["
-            );
+            let _ = writeln!(text, "            EmbeddedInstance {{ name: {name:?}, architectures: &[");
             for resources in list {
                 let _ = writeln!(text, "                Instance{resources:?},");
             }

@@ -10,15 +10,10 @@ const REQUIREMENTS: &str = include_str!("requirements.txt");
 
 /// The nvcc of the pinned wheels below `cache`; installs them on first use.
 pub(crate) fn install(cache: &Path) -> Result<PathBuf, String> {
-    if !cfg!(all(
-        target_os = "linux",
-        any(target_arch = "x86_64", target_arch = "aarch64")
-    )) {
-        return Err(
-            "NVIDIA's compiler wheels are pinned for Linux on x86-64 and aarch64 only: \
+    if !cfg!(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))) {
+        return Err("NVIDIA's compiler wheels are pinned for Linux on x86-64 and aarch64 only: \
                     install the CUDA toolkit and set CUDA_HOME"
-                .to_owned(),
-        );
+            .to_owned());
     }
     let name = format!("nvcc-{}", &cache::key([REQUIREMENTS.as_bytes()])[..16]);
     let folder = cache.join(&name);
@@ -39,10 +34,7 @@ pub(crate) fn install(cache: &Path) -> Result<PathBuf, String> {
         return Ok(nvcc);
     }
 
-    println!(
-        "cargo::warning=no nvcc found: installing NVIDIA's CUDA 13.0 compiler into {}",
-        folder.display()
-    );
+    println!("cargo::warning=no nvcc found: installing NVIDIA's CUDA 13.0 compiler into {}", folder.display());
     let temporary = cache.join(format!(".{name}.partial"));
     if temporary.exists() {
         // Left by an interrupted build; the lock says that no one else is writing it.
@@ -51,25 +43,10 @@ pub(crate) fn install(cache: &Path) -> Result<PathBuf, String> {
     std::fs::create_dir_all(&temporary).map_err(at(&temporary))?;
     let requirements = temporary.join("requirements.txt");
     std::fs::write(&requirements, REQUIREMENTS).map_err(at(&requirements))?;
-    let python = if Command::new("python3").arg("--version").output().is_ok() {
-        "python3"
-    } else {
-        "python"
-    };
+    let python = if Command::new("python3").arg("--version").output().is_ok() { "python3" } else { "python" };
     let mut pip = Command::new(python);
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--no-input",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--require-hashes",
-    ]);
-    pip.arg("-r")
-        .arg(&requirements)
-        .arg("--target")
-        .arg(&temporary);
+    pip.args(["-m", "pip", "install", "--no-input", "--no-deps", "--only-binary=:all:", "--require-hashes"]);
+    pip.arg("-r").arg(&requirements).arg("--target").arg(&temporary);
     nvcc::output(&mut pip).map_err(|error| {
         format!("could not install NVIDIA's compiler wheels (needs python3 with pip and a package index): {error}")
     })?;

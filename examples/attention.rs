@@ -19,10 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         v: TensorView::contiguous(&v, &keys)?,
         out: TensorViewMut::contiguous(&mut out, &queries)?,
         lse: None,
-        options: Options {
-            causal: true,
-            ..Options::default()
-        },
+        options: Options { causal: true, ..Options::default() },
     };
     flash_forward(&queue, args)?;
     // The mean of equal values.

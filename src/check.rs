@@ -22,13 +22,7 @@ impl Checks {
         if got == expected {
             return Ok(());
         }
-        Err(Error::Rank {
-            op,
-            argument,
-            got,
-            expected,
-            dimensions,
-        })
+        Err(Error::Rank { op, argument, got, expected, dimensions })
     }
 
     /// The element type; `reason` is ` (= q)`, or empty.
@@ -43,13 +37,7 @@ impl Checks {
         if got == expected {
             return Ok(());
         }
-        Err(Error::ElementType {
-            op,
-            argument,
-            got,
-            expected,
-            reason,
-        })
+        Err(Error::ElementType { op, argument, got, expected, reason })
     }
 
     /// The size of each dimension: its name, its size, and the argument that says so. The rank must be checked.
@@ -62,14 +50,7 @@ impl Checks {
         for (&got, (dimension, expected, of)) in tensor.layout.shape().iter().zip(expected) {
             if got != expected {
                 let op = self.op;
-                return Err(Error::Dimension {
-                    op,
-                    argument,
-                    dimension,
-                    got,
-                    expected,
-                    of,
-                });
+                return Err(Error::Dimension { op, argument, dimension, got, expected, of });
             }
         }
         Ok(())
@@ -88,11 +69,7 @@ impl Checks {
             return self.aligned(argument, address, tensor.address, bytes);
         };
         if last != 1 && width > 1 {
-            return Err(Error::LastStride {
-                op,
-                argument,
-                got: last,
-            });
+            return Err(Error::LastStride { op, argument, got: last });
         }
         let elements = bytes / tensor.dtype.size_bytes() as u64;
         for (dim, (&stride, &size)) in outer.iter().zip(sizes).enumerate() {
@@ -110,12 +87,7 @@ impl Checks {
         let layout = &tensor.layout;
         if !layout.is_contiguous() && !layout.is_empty() {
             let (shape, strides) = (layout.shape().to_vec(), layout.strides().to_vec());
-            return Err(Error::NotContiguous {
-                op: self.op,
-                argument,
-                shape,
-                strides,
-            });
+            return Err(Error::NotContiguous { op: self.op, argument, shape, strides });
         }
         let bytes = tensor.dtype.size_bytes() as u64;
         self.aligned(argument, || "address".to_owned(), tensor.address, bytes)
@@ -131,45 +103,21 @@ impl Checks {
         let (op, layout) = (self.op, &tensor.layout);
         if layout.overlaps_itself() {
             let (shape, strides) = (layout.shape().to_vec(), layout.strides().to_vec());
-            return Err(Error::SelfOverlap {
-                op,
-                argument,
-                shape,
-                strides,
-            });
+            return Err(Error::SelfOverlap { op, argument, shape, strides });
         }
         fn place(tensor: &Operand) -> (u64, &crate::Layout, usize) {
             (tensor.address, &tensor.layout, tensor.dtype.size_bytes())
         }
-        match others
-            .iter()
-            .find(|(_, other)| overlap(place(tensor), place(other)))
-        {
-            Some(&(other, _)) => Err(Error::Overlap {
-                op,
-                argument,
-                other,
-            }),
+        match others.iter().find(|(_, other)| overlap(place(tensor), place(other))) {
+            Some(&(other, _)) => Err(Error::Overlap { op, argument, other }),
             None => Ok(()),
         }
     }
 
-    fn aligned(
-        &self,
-        argument: &'static str,
-        what: impl FnOnce() -> String,
-        got: u64,
-        multiple: u64,
-    ) -> Result<()> {
+    fn aligned(&self, argument: &'static str, what: impl FnOnce() -> String, got: u64, multiple: u64) -> Result<()> {
         if got.is_multiple_of(multiple) {
             return Ok(());
         }
-        Err(Error::Misaligned {
-            op: self.op,
-            argument,
-            what: what(),
-            got,
-            multiple,
-        })
+        Err(Error::Misaligned { op: self.op, argument, what: what(), got, multiple })
     }
 }

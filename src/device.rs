@@ -69,8 +69,7 @@ impl Device {
         let device = format!("cuda:{ordinal}");
         #[cfg(feature = "software")]
         if crate::software::installed() {
-            let reason =
-                format!("it is in use in this process, {device} can't be opened beside it");
+            let reason = format!("it is in use in this process, {device} can't be opened beside it");
             return Err(Error::Software { reason });
         }
         if !driver_present() {
@@ -93,31 +92,24 @@ impl Device {
     /// A device by name: `cuda:N`, `software`, `software:sm_80`, `software:sm_89`, `software:sm_90`, or `auto`: the
     /// first GPU if there is one, else the software device, saying so on standard error.
     pub fn open(name: &str) -> Result<Self> {
-        let unknown = || Error::DeviceName {
-            got: name.to_owned(),
-        };
+        let unknown = || Error::DeviceName { got: name.to_owned() };
         match name.split_once(':') {
             Some(("cuda", ordinal)) => Self::cuda(ordinal.parse().map_err(|_| unknown())?),
             None if name == "auto" && gpu_present() => Self::cuda(0),
             None if name == "auto" => {
-                let device =
-                    Self::open_software("sm_80").and_then(|found| found.ok_or_else(unknown))?;
+                let device = Self::open_software("sm_80").and_then(|found| found.ok_or_else(unknown))?;
                 eprintln!("no GPU found: running on {}, in software", device.name());
                 Ok(device)
             }
             None if name == "software" => Self::open_software("sm_80")?.ok_or_else(unknown),
-            Some(("software", architecture)) => {
-                Self::open_software(architecture)?.ok_or_else(unknown)
-            }
+            Some(("software", architecture)) => Self::open_software(architecture)?.ok_or_else(unknown),
             _ => Err(unknown()),
         }
     }
 
     #[cfg(feature = "software")]
     fn open_software(architecture: &str) -> Result<Option<Self>> {
-        crate::software::by_name(architecture)
-            .map(Self::software)
-            .transpose()
+        crate::software::by_name(architecture).map(Self::software).transpose()
     }
 
     #[cfg(not(feature = "software"))]
@@ -128,15 +120,9 @@ impl Device {
 
     /// A device over a context that the caller already has.
     pub fn from_context(context: Arc<CudaContext>) -> Result<Self> {
-        let mut devices = DEVICES
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut devices = DEVICES.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         devices.retain(|device| device.strong_count() > 0);
-        if let Some(inner) = devices
-            .iter()
-            .filter_map(Weak::upgrade)
-            .find(|inner| *inner.context == context)
-        {
+        if let Some(inner) = devices.iter().filter_map(Weak::upgrade).find(|inner| *inner.context == context) {
             return Ok(Self { inner });
         }
         let error = |error| Error::driver(format!("device {}", context.ordinal()), error);
@@ -145,28 +131,16 @@ impl Device {
         let (major, minor) = context.compute_capability().map_err(error)?;
         if major < 8 {
             let device = format!("cuda:{}", context.ordinal());
-            return Err(Error::ComputeCapability {
-                device,
-                name,
-                major,
-                minor,
-            });
+            return Err(Error::ComputeCapability { device, name, major, minor });
         }
         let count = |which| attribute(which).map(|value| value.max(0) as u32);
         let limits = Limits {
             compute_capability: (major as u32, minor.max(0) as u32),
             multiprocessors: count(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
-            shared_bytes_per_block: count(
-                Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
-            )?,
+            shared_bytes_per_block: count(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
             l2_bytes: count(Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)?,
         };
-        let inner = Arc::new(Inner {
-            context: ManuallyDrop::new(context),
-            name,
-            limits,
-            functions: RwLock::default(),
-        });
+        let inner = Arc::new(Inner { context: ManuallyDrop::new(context), name, limits, functions: RwLock::default() });
         devices.push(Arc::downgrade(&inner));
         Ok(Self { inner })
     }
@@ -217,10 +191,7 @@ impl Device {
     /// A queue on a new stream.
     pub fn new_queue(&self) -> Result<Queue> {
         let _current = CurrentContext::save()?;
-        let stream = self
-            .context()
-            .new_stream()
-            .map_err(|error| Error::driver("new stream", error))?;
+        let stream = self.context().new_stream().map_err(|error| Error::driver("new stream", error))?;
         Ok(Queue::on(self.clone(), stream))
     }
 
@@ -262,15 +233,9 @@ impl Drop for CurrentContext {
 }
 
 fn driver_library() -> Option<libloading::Library> {
-    let names: &[&str] = if cfg!(windows) {
-        &["nvcuda.dll"]
-    } else {
-        &["libcuda.so", "libcuda.so.1"]
-    };
+    let names: &[&str] = if cfg!(windows) { &["nvcuda.dll"] } else { &["libcuda.so", "libcuda.so.1"] };
     // SAFETY: loading NVIDIA's driver library runs its initialisers, which have no preconditions.
-    names
-        .iter()
-        .find_map(|name| unsafe { libloading::Library::new(*name) }.ok())
+    names.iter().find_map(|name| unsafe { libloading::Library::new(*name) }.ok())
 }
 
 /// Whether there is a driver library. Asked before any call of cudarc, which panics without one.

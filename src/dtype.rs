@@ -64,17 +64,10 @@ impl std::str::FromStr for DType {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        [
-            Self::F16,
-            Self::BF16,
-            Self::F32,
-            Self::I32,
-            Self::I64,
-            Self::U8,
-        ]
-        .into_iter()
-        .find(|dtype| dtype.name() == name)
-        .ok_or_else(|| format!("{name:?} is not an element type: f16, bf16, f32, i32, i64 or u8"))
+        [Self::F16, Self::BF16, Self::F32, Self::I32, Self::I64, Self::U8]
+            .into_iter()
+            .find(|dtype| dtype.name() == name)
+            .ok_or_else(|| format!("{name:?} is not an element type: f16, bf16, f32, i32, i64 or u8"))
     }
 }
 

@@ -43,11 +43,7 @@ include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 /// The file that holds a kernel instance of an operator.
 pub(crate) fn find(op: &str, instance: &str) -> Option<(usize, &'static EmbeddedKernel)> {
     let holds = |kernel: &EmbeddedKernel| {
-        kernel.op == op
-            && kernel
-                .instances
-                .iter()
-                .any(|candidate| candidate.name == instance)
+        kernel.op == op && kernel.instances.iter().any(|candidate| candidate.name == instance)
     };
     KERNELS.iter().enumerate().find(|(_, kernel)| holds(kernel))
 }

@@ -95,9 +95,7 @@ pub enum Error {
         got: usize,
     },
     /// A tensor with gaps or in another order than row-major, where the kernel takes none.
-    #[error(
-        "{op}: {argument} has strides {strides:?} for shape {shape:?}, expected it row-major without gaps"
-    )]
+    #[error("{op}: {argument} has strides {strides:?} for shape {shape:?}, expected it row-major without gaps")]
     NotContiguous {
         /// The operator.
         op: &'static str,
@@ -133,9 +131,7 @@ pub enum Error {
         other: &'static str,
     },
     /// An output with two elements, or possibly two, at one address.
-    #[error(
-        "{op}: {argument} has strides {strides:?} for shape {shape:?}, so that elements overlap each other"
-    )]
+    #[error("{op}: {argument} has strides {strides:?} for shape {shape:?}, so that elements overlap each other")]
     SelfOverlap {
         /// The operator.
         op: &'static str,
@@ -181,9 +177,7 @@ pub enum Error {
         limit: u64,
     },
     /// No instance of the kernel fits the device.
-    #[error(
-        "{op}: {instance} needs {needed} bytes of shared memory a block, the device allows {available}"
-    )]
+    #[error("{op}: {instance} needs {needed} bytes of shared memory a block, the device allows {available}")]
     SharedMemory {
         /// The operator.
         op: &'static str,
@@ -205,9 +199,7 @@ pub enum Error {
         problem: String,
     },
     /// A layout that reaches beyond its buffer.
-    #[error(
-        "view of shape {shape:?} and strides {strides:?} needs {needed} elements, the buffer has {available}"
-    )]
+    #[error("view of shape {shape:?} and strides {strides:?} needs {needed} elements, the buffer has {available}")]
     OutOfBounds {
         /// The shape.
         shape: Vec<usize>,
@@ -247,9 +239,7 @@ pub enum Error {
         minor: i32,
     },
     /// A device name that is not understood.
-    #[error(
-        "device {got:?} is not understood; expected auto, cuda:N or software[:sm_80|sm_89|sm_90]"
-    )]
+    #[error("device {got:?} is not understood; expected auto, cuda:N or software[:sm_80|sm_89|sm_90]")]
     DeviceName {
         /// What was given.
         got: String,

@@ -5,9 +5,7 @@ use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use cudarc::driver::sys::CUfunction_attribute_enum as FunctionAttribute;
-use cudarc::driver::{
-    CudaFunction, CudaModule, CudaStream, DeviceRepr, LaunchConfig, PushKernelArg,
-};
+use cudarc::driver::{CudaFunction, CudaModule, CudaStream, DeviceRepr, LaunchConfig, PushKernelArg};
 use cudarc::nvrtc::Ptx;
 
 use crate::device::CurrentContext;
@@ -61,26 +59,15 @@ impl Queue {
             return Err(Error::WrongDevice {
                 op: "Queue::new",
                 argument: "stream",
-                got: format!(
-                    "device {}, {:p}",
-                    stream.context().ordinal(),
-                    stream.context().cu_ctx()
-                ),
-                expected: format!(
-                    "device {}, {:p}",
-                    device.context().ordinal(),
-                    device.context().cu_ctx()
-                ),
+                got: format!("device {}, {:p}", stream.context().ordinal(), stream.context().cu_ctx()),
+                expected: format!("device {}, {:p}", device.context().ordinal(), device.context().cu_ctx()),
             });
         }
         Ok(Self::on(device.clone(), stream))
     }
 
     pub(crate) fn on(device: Device, stream: Arc<CudaStream>) -> Self {
-        Self {
-            device,
-            stream: ManuallyDrop::new(stream),
-        }
+        Self { device, stream: ManuallyDrop::new(stream) }
     }
 
     /// The device.
@@ -96,9 +83,7 @@ impl Queue {
     /// Waits until all work submitted so far is done; reports what went wrong in it.
     pub fn synchronize(&self) -> Result<()> {
         let _current = CurrentContext::save()?;
-        self.stream
-            .synchronize()
-            .map_err(|error| Error::driver("synchronize", error))
+        self.stream.synchronize().map_err(|error| Error::driver("synchronize", error))
     }
 
     /// Remembers the current context for as long as the operator works.
@@ -119,15 +104,8 @@ impl Queue {
             shared_mem_bytes: plan.shared_bytes,
         };
         // SAFETY: the caller's promise; the grid and the block come from the plan made for this kernel.
-        let launched = unsafe {
-            self.stream
-                .launch_builder(&function)
-                .arg(params)
-                .launch(config)
-        };
-        launched
-            .map(drop)
-            .map_err(|error| Error::driver(plan.to_string(), error))
+        let launched = unsafe { self.stream.launch_builder(&function).arg(params).launch(config) };
+        launched.map(drop).map_err(|error| Error::driver(plan.to_string(), error))
     }
 }
 
@@ -153,18 +131,12 @@ impl Device {
         let key = (plan.op, plan.instance);
         let enough = |loaded: &&Loaded| loaded.shared_bytes >= plan.shared_bytes;
         {
-            let functions = self
-                .functions()
-                .read()
-                .unwrap_or_else(|poisoned| poisoned.into_inner());
+            let functions = self.functions().read().unwrap_or_else(|poisoned| poisoned.into_inner());
             if let Some(loaded) = functions.functions.get(&key).filter(enough) {
                 return Ok(loaded.function.clone());
             }
         }
-        let mut functions = self
-            .functions()
-            .write()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut functions = self.functions().write().unwrap_or_else(|poisoned| poisoned.into_inner());
         let loaded = functions.load(self, plan)?;
         functions.functions.insert(key, loaded.clone());
         Ok(loaded.function)
@@ -173,11 +145,7 @@ impl Device {
 
 impl Functions {
     fn load(&mut self, device: &Device, plan: &LaunchPlan) -> Result<Loaded> {
-        let missing = Error::KernelMissing {
-            op: plan.op,
-            instance: plan.instance,
-            available: embedded::KERNELS.len(),
-        };
+        let missing = Error::KernelMissing { op: plan.op, instance: plan.instance, available: embedded::KERNELS.len() };
         let (index, kernel) = embedded::find(plan.op, plan.instance).ok_or(missing)?;
         let error = |error| Error::driver(format!("{}: loading {}", plan.op, plan.instance), error);
         let module = match self.modules.get(&index) {
@@ -194,14 +162,9 @@ impl Functions {
         // Up to 48 KB need no permission.
         if plan.shared_bytes > 48 * 1024 {
             let attribute = FunctionAttribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            function
-                .set_attribute(attribute, plan.shared_bytes as i32)
-                .map_err(error)?;
+            function.set_attribute(attribute, plan.shared_bytes as i32).map_err(error)?;
         }
-        Ok(Loaded {
-            function,
-            shared_bytes: plan.shared_bytes.max(48 * 1024),
-        })
+        Ok(Loaded { function, shared_bytes: plan.shared_bytes.max(48 * 1024) })
     }
 }
 
@@ -210,28 +173,15 @@ fn announce_compilation(device: &Device, kernel: &embedded::EmbeddedKernel) {
     let (major, minor) = device.limits().compute_capability;
     // Code runs on chips of the same major and the same or a higher minor number.
     let runs = |sm: u32| sm / 10 == major && sm % 10 <= minor;
-    let mut chips = kernel
-        .instances
-        .iter()
-        .flat_map(|instance| instance.architectures);
+    let mut chips = kernel.instances.iter().flat_map(|instance| instance.architectures);
     if !device.is_software() && !chips.any(|chip| runs(chip.sm)) {
-        eprintln!(
-            "llm-kernels: the driver compiles {} for sm_{}{}, once",
-            kernel.op, major, minor
-        );
+        eprintln!("llm-kernels: the driver compiles {} for sm_{}{}, once", kernel.op, major, minor);
     }
 }
 
 impl std::fmt::Display for LaunchPlan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            op,
-            instance,
-            grid,
-            block,
-            shared_bytes,
-            workspace_bytes,
-        } = self;
+        let Self { op, instance, grid, block, shared_bytes, workspace_bytes } = self;
         write!(
             f,
             "{op}: {instance} grid {grid:?} block {block:?} shared {shared_bytes} B workspace {workspace_bytes} B"

@@ -22,9 +22,8 @@ impl Layout {
         let mut step = 1usize;
         for (stride, &size) in strides.iter_mut().zip(shape).rev() {
             *stride = step;
-            step = step
-                .checked_mul(size.max(1))
-                .ok_or_else(|| invalid(shape, &[], "its number of elements overflows"))?;
+            step =
+                step.checked_mul(size.max(1)).ok_or_else(|| invalid(shape, &[], "its number of elements overflows"))?;
         }
         Self::strided(shape, &strides)
     }
@@ -44,9 +43,7 @@ impl Layout {
         };
         // Offsets, the number of elements and their byte counts are computed unchecked from here on.
         let span = layout.checked_span();
-        let count = shape
-            .iter()
-            .try_fold(1usize, |n, &size| n.checked_mul(size));
+        let count = shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size));
         match (span, count) {
             (Some(span), Some(count)) if span.max(count) <= isize::MAX as usize / 16 => Ok(layout),
             _ => Err(invalid(shape, strides, "its extent overflows")),
@@ -103,20 +100,14 @@ impl Layout {
     /// Offset of an element, in elements; the index must lie inside the shape.
     pub fn offset(&self, index: &[usize]) -> usize {
         debug_assert!(index.iter().zip(self.shape()).all(|(i, size)| i < size));
-        index
-            .iter()
-            .zip(self.strides())
-            .map(|(i, stride)| i * stride)
-            .sum()
+        index.iter().zip(self.strides()).map(|(i, stride)| i * stride).sum()
     }
 
     /// The same elements with dimensions in another order: dimension `dim` of the result is `order[dim]` of `self`.
     pub fn permute(&self, order: &[usize]) -> Result<Self> {
         let mut seen = [false; MAX_RANK];
         let valid = order.len() == self.rank
-            && order
-                .iter()
-                .all(|&dim| dim < self.rank && !std::mem::replace(&mut seen[dim], true));
+            && order.iter().all(|&dim| dim < self.rank && !std::mem::replace(&mut seen[dim], true));
         if !valid {
             let problem = format!("{order:?} is no order of its dimensions");
             return Err(invalid(self.shape(), self.strides(), &problem));
@@ -127,21 +118,14 @@ impl Layout {
 
     /// Elements `start .. start + size` of dimension `dim`: the layout and the offset of its start, in elements.
     pub fn narrow(&self, dim: usize, start: usize, size: usize) -> Result<(Self, usize)> {
-        let inside = dim < self.rank
-            && start
-                .checked_add(size)
-                .is_some_and(|end| end <= self.shape[dim]);
+        let inside = dim < self.rank && start.checked_add(size).is_some_and(|end| end <= self.shape[dim]);
         if !inside {
             let problem = format!("no elements {start} .. {start} + {size} in dimension {dim}");
             return Err(invalid(self.shape(), self.strides(), &problem));
         }
         let mut narrowed = *self;
         narrowed.shape[dim] = size;
-        let offset = if narrowed.is_empty() {
-            0
-        } else {
-            start * self.strides[dim]
-        };
+        let offset = if narrowed.is_empty() { 0 } else { start * self.strides[dim] };
         Ok((narrowed, offset))
     }
 
@@ -161,11 +145,7 @@ impl Layout {
     }
 
     fn dims(&self) -> impl Iterator<Item = (usize, usize)> {
-        let pairs = self
-            .strides()
-            .iter()
-            .copied()
-            .zip(self.shape().iter().copied());
+        let pairs = self.strides().iter().copied().zip(self.shape().iter().copied());
         pairs.filter(|&(_, size)| size > 1)
     }
 
@@ -188,11 +168,7 @@ impl std::fmt::Debug for Layout {
 }
 
 fn invalid(shape: &[usize], strides: &[usize], problem: &str) -> Error {
-    Error::Layout {
-        shape: shape.to_vec(),
-        strides: strides.to_vec(),
-        problem: problem.to_owned(),
-    }
+    Error::Layout { shape: shape.to_vec(), strides: strides.to_vec(), problem: problem.to_owned() }
 }
 
 /// Whether two tensors share a byte, given their addresses, layouts and element sizes in bytes.
@@ -205,14 +181,7 @@ pub fn overlap(a: (u64, &Layout, usize), b: (u64, &Layout, usize)) -> bool {
     }
     let (a, b) = (Pieces::new(a), Pieces::new(b));
     let mut budget = 1 << 16;
-    a.meets(
-        a.start,
-        a.dims.len(),
-        &b,
-        b.start,
-        b.dims.len(),
-        &mut budget,
-    )
+    a.meets(a.start, a.dims.len(), &b, b.start, b.dims.len(), &mut budget)
 }
 
 /// A tensor as runs of adjacent bytes, repeated along dimensions of growing stride.
@@ -226,16 +195,9 @@ struct Pieces {
 impl Pieces {
     fn new((start, layout, element_bytes): (u64, &Layout, usize)) -> Self {
         let bytes = |stride| (stride * element_bytes) as i128;
-        let mut dims: Vec<_> = layout
-            .dims()
-            .map(|(stride, size)| (bytes(stride), size as i128))
-            .collect();
+        let mut dims: Vec<_> = layout.dims().map(|(stride, size)| (bytes(stride), size as i128)).collect();
         dims.sort_unstable();
-        let mut pieces = Self {
-            start: start.into(),
-            run: element_bytes as i128,
-            dims: Vec::new(),
-        };
+        let mut pieces = Self { start: start.into(), run: element_bytes as i128, dims: Vec::new() };
         for (stride, size) in dims {
             match pieces.dims.last_mut() {
                 // What continues without a gap becomes part of the run, or of the dimension before.
@@ -249,23 +211,11 @@ impl Pieces {
 
     /// Bytes from the start to the end of the first `dims` dimensions.
     fn extent(&self, dims: usize) -> i128 {
-        self.run
-            + self.dims[..dims]
-                .iter()
-                .map(|(stride, size)| stride * (size - 1))
-                .sum::<i128>()
+        self.run + self.dims[..dims].iter().map(|(stride, size)| stride * (size - 1)).sum::<i128>()
     }
 
     /// Whether the first `dims` dimensions, moved to `at`, share a byte with those of another.
-    fn meets(
-        &self,
-        at: i128,
-        dims: usize,
-        other: &Self,
-        other_at: i128,
-        other_dims: usize,
-        budget: &mut u32,
-    ) -> bool {
+    fn meets(&self, at: i128, dims: usize, other: &Self, other_at: i128, other_dims: usize, budget: &mut u32) -> bool {
         let (extent, other_extent) = (self.extent(dims), other.extent(other_dims));
         if at >= other_at + other_extent || other_at >= at + extent {
             return false;
@@ -281,27 +231,14 @@ impl Pieces {
         let (stride, size) = self.dims[dims - 1];
         let inner = self.extent(dims - 1);
         // With the same stride on both sides only the difference of the indices matters.
-        let (least, most, other_dims) = match other_dims
-            .checked_sub(1)
-            .map(|outer| (outer, other.dims[outer]))
-        {
-            Some((outer, (other_stride, other_size))) if other_stride == stride => {
-                (1 - other_size, size - 1, outer)
-            }
+        let (least, most, other_dims) = match other_dims.checked_sub(1).map(|outer| (outer, other.dims[outer])) {
+            Some((outer, (other_stride, other_size))) if other_stride == stride => (1 - other_size, size - 1, outer),
             _ => (0, size - 1, other_dims),
         };
         // Only indices whose part reaches into the other's range.
         let first = (other_at - at - inner).div_euclid(stride) + 1;
         let last = (other_at + other.extent(other_dims) - 1 - at).div_euclid(stride);
-        (first.max(least)..=last.min(most)).any(|i| {
-            self.meets(
-                at + i * stride,
-                dims - 1,
-                other,
-                other_at,
-                other_dims,
-                budget,
-            )
-        })
+        (first.max(least)..=last.min(most))
+            .any(|i| self.meets(at + i * stride, dims - 1, other, other_at, other_dims, budget))
     }
 }

@@ -13,14 +13,9 @@ static INSTALLED: AtomicBool = AtomicBool::new(false);
 
 /// Makes the software device this process's CUDA driver; the ordinal of the chip.
 pub(crate) fn install(architecture: Architecture) -> Result<usize> {
-    softcuda::install(&CHIPS).map_err(|error| Error::Software {
-        reason: error.to_string(),
-    })?;
+    softcuda::install(&CHIPS).map_err(|error| Error::Software { reason: error.to_string() })?;
     INSTALLED.store(true, Ordering::Release);
-    Ok(CHIPS
-        .iter()
-        .position(|&chip| chip == architecture)
-        .unwrap_or(0))
+    Ok(CHIPS.iter().position(|&chip| chip == architecture).unwrap_or(0))
 }
 
 /// Whether the software device is this process's driver.
@@ -30,7 +25,5 @@ pub(crate) fn installed() -> bool {
 
 /// The chip called `sm_80`, `sm_89` or `sm_90`.
 pub(crate) fn by_name(name: &str) -> Option<Architecture> {
-    CHIPS
-        .into_iter()
-        .find(|chip| name.strip_prefix("sm_") == Some(&chip.number().to_string()))
+    CHIPS.into_iter().find(|chip| name.strip_prefix("sm_") == Some(&chip.number().to_string()))
 }

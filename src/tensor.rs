@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use cudarc::driver::{
-    CudaContext, CudaSlice, CudaView, CudaViewMut, DevicePtr, DevicePtrMut, DeviceSlice, SyncOnDrop,
-};
+use cudarc::driver::{CudaContext, CudaSlice, CudaView, CudaViewMut, DevicePtr, DevicePtrMut, DeviceSlice, SyncOnDrop};
 
 use crate::{DType, Element, Error, Layout, Queue, Result};
 
@@ -52,22 +50,8 @@ macro_rules! buffer {
 
 buffer!(Buffer, CudaSlice<T>, bytes, CudaView, transmute);
 buffer!(Buffer, CudaView<'_, T>, bytes, CudaView, transmute);
-buffer!(
-    BufferMut,
-    CudaSlice<T>,
-    bytes_mut,
-    CudaViewMut,
-    transmute_mut,
-    mut
-);
-buffer!(
-    BufferMut,
-    CudaViewMut<'_, T>,
-    bytes_mut,
-    CudaViewMut,
-    transmute_mut,
-    mut
-);
+buffer!(BufferMut, CudaSlice<T>, bytes_mut, CudaViewMut, transmute_mut, mut);
+buffer!(BufferMut, CudaViewMut<'_, T>, bytes_mut, CudaViewMut, transmute_mut, mut);
 
 /// What a kernel sees of a tensor: pure data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,12 +88,7 @@ struct Inner {
 }
 
 impl Inner {
-    fn checked(
-        elements: usize,
-        context: &Arc<CudaContext>,
-        dtype: DType,
-        layout: Layout,
-    ) -> Result<Self> {
+    fn checked(elements: usize, context: &Arc<CudaContext>, dtype: DType, layout: Layout) -> Result<Self> {
         if layout.span() > elements {
             return Err(Error::OutOfBounds {
                 shape: layout.shape().to_vec(),
@@ -118,12 +97,7 @@ impl Inner {
                 available: elements,
             });
         }
-        Ok(Self {
-            offset_bytes: 0,
-            dtype,
-            layout,
-            context: context.clone(),
-        })
+        Ok(Self { offset_bytes: 0, dtype, layout, context: context.clone() })
     }
 
     fn narrow(mut self, dim: usize, start: usize, size: usize) -> Result<Self> {
@@ -138,22 +112,12 @@ impl Inner {
         if self.context == *expected {
             return Ok(());
         }
-        let name =
-            |context: &CudaContext| format!("device {}, {:p}", context.ordinal(), context.cu_ctx());
-        Err(Error::WrongDevice {
-            op,
-            argument,
-            got: name(&self.context),
-            expected: name(expected),
-        })
+        let name = |context: &CudaContext| format!("device {}, {:p}", context.ordinal(), context.cu_ctx());
+        Err(Error::WrongDevice { op, argument, got: name(&self.context), expected: name(expected) })
     }
 
     fn operand(&self, start: u64) -> Operand {
-        Operand {
-            address: start + self.offset_bytes,
-            dtype: self.dtype,
-            layout: self.layout,
-        }
+        Operand { address: start + self.offset_bytes, dtype: self.dtype, layout: self.layout }
     }
 }
 
@@ -174,23 +138,10 @@ macro_rules! common {
             let layout = Layout::contiguous(shape)?;
             if !layout.is_empty() {
                 let (shape, strides) = (layout.shape().to_vec(), layout.strides().to_vec());
-                return Err(Error::OutOfBounds {
-                    shape,
-                    strides,
-                    needed: layout.span(),
-                    available: 0,
-                });
+                return Err(Error::OutOfBounds { shape, strides, needed: layout.span(), available: 0 });
             }
-            let inner = Inner {
-                offset_bytes: 0,
-                dtype,
-                layout,
-                context: context.clone(),
-            };
-            Ok(Self {
-                memory: None,
-                inner,
-            })
+            let inner = Inner { offset_bytes: 0, dtype, layout, context: context.clone() };
+            Ok(Self { memory: None, inner })
         }
 
         /// A tensor at an address, for memory that cudarc does not manage.
@@ -199,21 +150,8 @@ macro_rules! common {
         /// All elements that the layout reaches from `address` on must be memory of `context`, of this type, alive
         /// until the work that uses the view has ended, and (for a view to be written) used by nothing else until
         /// then. The queue waits for no earlier use of it: order is the caller's.
-        pub unsafe fn from_raw(
-            context: &Arc<CudaContext>,
-            address: u64,
-            dtype: DType,
-            layout: Layout,
-        ) -> Self {
-            Self {
-                memory: None,
-                inner: Inner {
-                    offset_bytes: address,
-                    dtype,
-                    layout,
-                    context: context.clone(),
-                },
-            }
+        pub unsafe fn from_raw(context: &Arc<CudaContext>, address: u64, dtype: DType, layout: Layout) -> Self {
+            Self { memory: None, inner: Inner { offset_bytes: address, dtype, layout, context: context.clone() } }
         }
 
         /// The same elements with dimensions in another order: dimension `dim` of the result is `order[dim]`.
@@ -234,10 +172,7 @@ impl<'a> TensorView<'a> {
     /// A view of a buffer with any layout that stays inside it.
     pub fn new<T: Element>(buffer: &'a impl Buffer<T>, layout: Layout) -> Result<Self> {
         let inner = Inner::checked(buffer.elements(), buffer.context(), T::DTYPE, layout)?;
-        Ok(Self {
-            memory: Some(buffer.bytes()),
-            inner,
-        })
+        Ok(Self { memory: Some(buffer.bytes()), inner })
     }
 
     /// A view of a buffer's first elements in row-major order.
@@ -249,10 +184,7 @@ impl<'a> TensorView<'a> {
     pub fn of_bytes(buffer: &'a impl Buffer<u8>, dtype: DType, layout: Layout) -> Result<Self> {
         let elements = buffer.elements() / dtype.size_bytes();
         let inner = Inner::checked(elements, buffer.context(), dtype, layout)?;
-        Ok(Self {
-            memory: Some(buffer.bytes()),
-            inner,
-        })
+        Ok(Self { memory: Some(buffer.bytes()), inner })
     }
 
     common!();
@@ -266,11 +198,7 @@ impl<'a> TensorView<'a> {
         queue: &'b Queue,
     ) -> Result<(Operand, Option<SyncOnDrop<'b>>)> {
         self.inner.on(op, argument, queue)?;
-        let (start, guard) = self
-            .memory
-            .as_ref()
-            .map(|memory| memory.device_ptr(queue.stream()))
-            .unzip();
+        let (start, guard) = self.memory.as_ref().map(|memory| memory.device_ptr(queue.stream())).unzip();
         Ok((self.inner.operand(start.unwrap_or(0)), guard))
     }
 }
@@ -279,32 +207,19 @@ impl<'a> TensorViewMut<'a> {
     /// A view of a buffer with any layout that stays inside it.
     pub fn new<T: Element>(buffer: &'a mut impl BufferMut<T>, layout: Layout) -> Result<Self> {
         let inner = Inner::checked(buffer.elements(), buffer.context(), T::DTYPE, layout)?;
-        Ok(Self {
-            memory: Some(buffer.bytes_mut()),
-            inner,
-        })
+        Ok(Self { memory: Some(buffer.bytes_mut()), inner })
     }
 
     /// A view of a buffer's first elements in row-major order.
-    pub fn contiguous<T: Element>(
-        buffer: &'a mut impl BufferMut<T>,
-        shape: &[usize],
-    ) -> Result<Self> {
+    pub fn contiguous<T: Element>(buffer: &'a mut impl BufferMut<T>, shape: &[usize]) -> Result<Self> {
         Self::new(buffer, Layout::contiguous(shape)?)
     }
 
     /// A view of untyped memory as elements of any type.
-    pub fn of_bytes(
-        buffer: &'a mut impl BufferMut<u8>,
-        dtype: DType,
-        layout: Layout,
-    ) -> Result<Self> {
+    pub fn of_bytes(buffer: &'a mut impl BufferMut<u8>, dtype: DType, layout: Layout) -> Result<Self> {
         let elements = buffer.elements() / dtype.size_bytes();
         let inner = Inner::checked(elements, buffer.context(), dtype, layout)?;
-        Ok(Self {
-            memory: Some(buffer.bytes_mut()),
-            inner,
-        })
+        Ok(Self { memory: Some(buffer.bytes_mut()), inner })
     }
 
     common!();
@@ -317,11 +232,7 @@ impl<'a> TensorViewMut<'a> {
         queue: &'b Queue,
     ) -> Result<(Operand, Option<SyncOnDrop<'b>>)> {
         self.inner.on(op, argument, queue)?;
-        let (start, guard) = self
-            .memory
-            .as_mut()
-            .map(|memory| memory.device_ptr_mut(queue.stream()))
-            .unzip();
+        let (start, guard) = self.memory.as_mut().map(|memory| memory.device_ptr_mut(queue.stream())).unzip();
         Ok((self.inner.operand(start.unwrap_or(0)), guard))
     }
 }

@@ -25,9 +25,7 @@ fn assert_none(findings: Vec<String>) {
 
 #[test]
 fn every_op_has_one_name_in_five_places() {
-    let listed: Vec<String> = llm_kernels::verify::ops()
-        .map(|op| op.path.to_owned())
-        .collect();
+    let listed: Vec<String> = llm_kernels::verify::ops().map(|op| op.path.to_owned()).collect();
     assert_none(rules::one_name(&repository(), &listed));
 }
 

@@ -22,12 +22,7 @@ pub(crate) fn run(global: &Global, name: &str, csv: Option<&Path>) -> Result<(),
     for (op, case) in cases {
         bar.set_message(format!("{} {}", op.path, case.name));
         let row = op.bench(&queue, case).map_err(|error| {
-            Failure::Message(format!(
-                "{}, case `{}` ({}): {error}",
-                op.path,
-                case.name,
-                case.shape()
-            ))
+            Failure::Message(format!("{}, case `{}` ({}): {error}", op.path, case.name, case.shape()))
         })?;
         if row.agreement.passed() {
             rows.push(row)
@@ -51,16 +46,9 @@ pub(crate) fn run(global: &Global, name: &str, csv: Option<&Path>) -> Result<(),
         }))?;
     } else {
         output::line(&table(&rows))?;
-        let what = if device.is_software() {
-            "counted, not timed: this is no GPU"
-        } else {
-            "median times"
-        };
-        let not_run = if left_out > 0 {
-            format!("; {left_out} cases need a GPU and were not run")
-        } else {
-            String::new()
-        };
+        let what = if device.is_software() { "counted, not timed: this is no GPU" } else { "median times" };
+        let not_run =
+            if left_out > 0 { format!("; {left_out} cases need a GPU and were not run") } else { String::new() };
         output::line(&format!("{}: {what}{not_run}", device.name()))?;
     }
     if let Some(row) = refused.first() {
@@ -70,11 +58,7 @@ pub(crate) fn run(global: &Global, name: &str, csv: Option<&Path>) -> Result<(),
             row.op, row.case.name
         )));
     }
-    if rows.is_empty() {
-        Err(Failure::Message(format!("no case of {name} was run")))
-    } else {
-        Ok(())
-    }
+    if rows.is_empty() { Err(Failure::Message(format!("no case of {name} was run"))) } else { Ok(()) }
 }
 
 /// Names and values of what is known of a row's costs; the unit is in the name.
@@ -115,20 +99,10 @@ fn table(rows: &[BenchRow]) -> String {
     ]);
     for row in rows {
         let resources = &row.resources;
-        let cell = |value: Option<f64>, unit: &str| {
-            value.map(|value| short(value) + unit).unwrap_or_default()
-        };
+        let cell = |value: Option<f64>, unit: &str| value.map(|value| short(value) + unit).unwrap_or_default();
         let ratio = |a: Option<f64>, b: Option<f64>| Some(a? / b?);
-        let counter = |name: &str| {
-            row.counters
-                .as_ref()
-                .and_then(|counters| counters.get(name))
-        };
-        let percent = |value: Option<f64>| {
-            value
-                .map(|value| format!("{:.2} %", value * 100.0))
-                .unwrap_or_default()
-        };
+        let counter = |name: &str| row.counters.as_ref().and_then(|counters| counters.get(name));
+        let percent = |value: Option<f64>| value.map(|value| format!("{:.2} %", value * 100.0)).unwrap_or_default();
         let ideal = counter("shared_ideal_wavefronts");
         let conflicts = ratio(counter("shared_wavefronts"), ideal).map(|times| times - 1.0);
         let moved = counter("global_bytes").or(resources.bytes_moved);
@@ -138,26 +112,15 @@ fn table(rows: &[BenchRow]) -> String {
             row.case.shape(),
             row.case.dtype.name().to_owned(),
             cell(resources.seconds, "s"),
-            resources
-                .tflops()
-                .map(|value| format!("{value:.1}"))
-                .unwrap_or_default(),
-            resources
-                .gigabytes_per_second()
-                .map(|value| format!("{value:.0}"))
-                .unwrap_or_default(),
+            resources.tflops().map(|value| format!("{value:.1}")).unwrap_or_default(),
+            resources.gigabytes_per_second().map(|value| format!("{value:.0}")).unwrap_or_default(),
             cell(resources.flops, ""),
             cell(resources.bytes_needed, "B"),
-            ratio(moved, resources.bytes_needed)
+            ratio(moved, resources.bytes_needed).map(|value| format!("{value:.2}")).unwrap_or_default(),
+            cell(resources.workspace_bytes, "B"),
+            ratio(counter("inst_executed"), counter("inst_executed_pipe_tensor"))
                 .map(|value| format!("{value:.2}"))
                 .unwrap_or_default(),
-            cell(resources.workspace_bytes, "B"),
-            ratio(
-                counter("inst_executed"),
-                counter("inst_executed_pipe_tensor"),
-            )
-            .map(|value| format!("{value:.2}"))
-            .unwrap_or_default(),
             percent(conflicts),
             cell(resources.joules, "J"),
             format!("{:.2}", row.agreement.largest_fraction()),
@@ -168,21 +131,9 @@ fn table(rows: &[BenchRow]) -> String {
 
 /// Three digits and a prefix: `1.61 G`.
 fn short(value: f64) -> String {
-    let prefixes = [
-        (1e12, " T"),
-        (1e9, " G"),
-        (1e6, " M"),
-        (1e3, " k"),
-        (1.0, " "),
-        (1e-3, " m"),
-        (1e-6, " µ"),
-    ];
+    let prefixes = [(1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k"), (1.0, " "), (1e-3, " m"), (1e-6, " µ")];
     let found = prefixes.iter().find(|(size, _)| value.abs() >= *size);
-    let &(size, prefix) = found.unwrap_or(if value == 0.0 {
-        &(1.0, " ")
-    } else {
-        &(1e-9, " n")
-    });
+    let &(size, prefix) = found.unwrap_or(if value == 0.0 { &(1.0, " ") } else { &(1e-9, " n") });
     let scaled = value / size;
     let digits = if scaled.abs() >= 100.0 || scaled == 0.0 {
         0
@@ -202,10 +153,7 @@ fn json_row(row: &BenchRow) -> Value {
         .collect();
     object.insert("costs".into(), costs.into());
     object.insert("outputs".into(), json_agreement(&row.agreement));
-    let counters = row
-        .counters
-        .as_ref()
-        .map(|counters| json_counters(&counters.entries));
+    let counters = row.counters.as_ref().map(|counters| json_counters(&counters.entries));
     object.insert("counters".into(), counters.into());
     Value::Object(object)
 }
@@ -213,11 +161,7 @@ fn json_row(row: &BenchRow) -> Value {
 /// One line a row; a column for every counter that any row has.
 fn write_csv(path: &Path, device: &str, rows: &[BenchRow]) -> Result<(), Failure> {
     let mut counters: Vec<&str> = Vec::new();
-    for (name, _) in rows
-        .iter()
-        .filter_map(|row| row.counters.as_ref())
-        .flat_map(|counters| &counters.entries)
-    {
+    for (name, _) in rows.iter().filter_map(|row| row.counters.as_ref()).flat_map(|counters| &counters.entries) {
         if !counters.contains(name) {
             counters.push(name);
         }
@@ -230,8 +174,7 @@ fn write_csv(path: &Path, device: &str, rows: &[BenchRow]) -> Result<(), Failure
         heading.extend(&counters);
         file.write_record(heading)?;
         for row in rows {
-            let text =
-                |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
+            let text = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
             let mut record = vec![
                 device.to_owned(),
                 row.op.to_owned(),
@@ -241,13 +184,7 @@ fn write_csv(path: &Path, device: &str, rows: &[BenchRow]) -> Result<(), Failure
                 row.agreement.largest_fraction().to_string(),
             ];
             record.extend(costs_of(row).map(|(_, value)| text(value)));
-            let counter = |name: &&str| {
-                text(
-                    row.counters
-                        .as_ref()
-                        .and_then(|counters| counters.get(name)),
-                )
-            };
+            let counter = |name: &&str| text(row.counters.as_ref().and_then(|counters| counters.get(name)));
             record.extend(counters.iter().map(counter));
             file.write_record(record)?;
         }
@@ -263,11 +200,6 @@ mod tests {
     #[test]
     fn numbers_are_shortened_to_three_digits() {
         let texts = [0.0, 1.0, 999.0, 1500.0, 4.2949e9, 2.5e-5, 3e-8].map(short);
-        assert_eq!(
-            texts,
-            [
-                "0 ", "1.00 ", "999 ", "1.50 k", "4.29 G", "25.0 µ", "30.0 n"
-            ]
-        );
+        assert_eq!(texts, ["0 ", "1.00 ", "999 ", "1.50 k", "4.29 G", "25.0 µ", "30.0 n"]);
     }
 }

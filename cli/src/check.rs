@@ -22,12 +22,8 @@ pub(crate) fn run(global: &Global, name: Option<&str>) -> Result<(), Failure> {
             Ok(row) => rows.push(row),
             Err(error) => {
                 // After a fault nothing more runs on this device.
-                stopped = Some(Failure::Message(format!(
-                    "{}, case `{}` ({}): {error}",
-                    op.path,
-                    case.name,
-                    case.shape()
-                )));
+                stopped =
+                    Some(Failure::Message(format!("{}, case `{}` ({}): {error}", op.path, case.name, case.shape())));
                 break;
             }
         }
@@ -48,31 +44,17 @@ pub(crate) fn run(global: &Global, name: Option<&str>) -> Result<(), Failure> {
     } else if !rows.is_empty() {
         output::line(&table(&rows))?;
         for row in rows.iter().filter(|row| !row.agreement.passed()) {
-            output::line(&format!(
-                "{}, case `{}`: {}",
-                row.op,
-                row.case.name,
-                row.agreement.report()
-            ))?;
+            output::line(&format!("{}, case `{}`: {}", row.op, row.case.name, row.agreement.report()))?;
         }
-        let not_run = if left_out > 0 {
-            format!(", {left_out} need a GPU and were not run")
-        } else {
-            String::new()
-        };
+        let not_run = if left_out > 0 { format!(", {left_out} need a GPU and were not run") } else { String::new() };
         let agree = rows.len() - failed;
-        output::line(&format!(
-            "{agree} of {} cases agree on {}{not_run}",
-            rows.len(),
-            device.name()
-        ))?;
+        output::line(&format!("{agree} of {} cases agree on {}{not_run}", rows.len(), device.name()))?;
     }
     match stopped {
         Some(failure) => Err(failure),
-        None if failed > 0 => Err(Failure::Message(format!(
-            "{failed} of {} cases disagree with the reference",
-            rows.len()
-        ))),
+        None if failed > 0 => {
+            Err(Failure::Message(format!("{failed} of {} cases disagree with the reference", rows.len())))
+        }
         None if rows.is_empty() => Err(Failure::Message("no case was checked".to_owned())),
         None => Ok(()),
     }
@@ -84,27 +66,15 @@ pub(crate) fn cases(
     software: bool,
     list: fn(&Op) -> &'static [Case],
 ) -> (Vec<(&'static Op, &'static Case)>, usize) {
-    let all = ops
-        .iter()
-        .flat_map(|&op| list(op).iter().map(move |case| (op, case)));
+    let all = ops.iter().flat_map(|&op| list(op).iter().map(move |case| (op, case)));
     let (left_out, kept): (Vec<_>, Vec<_>) = all.partition(|(_, case)| case.gpu_only && software);
     (kept, left_out.len())
 }
 
 fn table(rows: &[CheckRow]) -> String {
     let mut table = Table::new(&["op", "case", "shape", "dtype", "result", "error/allowed"]);
-    for CheckRow {
-        op,
-        case,
-        agreement,
-        ..
-    } in rows
-    {
-        let result = if agreement.passed() {
-            "agrees"
-        } else {
-            "DISAGREES"
-        };
+    for CheckRow { op, case, agreement, .. } in rows {
+        let result = if agreement.passed() { "agrees" } else { "DISAGREES" };
         table.row(vec![
             (*op).to_owned(),
             case.name.to_owned(),
@@ -121,26 +91,15 @@ fn json_row(row: &CheckRow) -> Value {
     let mut object = json_case(row.op, &row.case);
     object.insert("agrees".into(), row.agreement.passed().into());
     object.insert("outputs".into(), json_agreement(&row.agreement));
-    let counters = row
-        .counters
-        .as_ref()
-        .map(|counters| json_counters(&counters.entries));
+    let counters = row.counters.as_ref().map(|counters| json_counters(&counters.entries));
     object.insert("counters".into(), counters.into());
     Value::Object(object)
 }
 
 /// Operator, name, type, sizes and options of a case.
 pub(crate) fn json_case(op: &str, case: &Case) -> Map<String, Value> {
-    let sizes: Map<_, _> = case
-        .sizes
-        .iter()
-        .map(|&(name, size)| (name.to_owned(), size.into()))
-        .collect();
-    let options: Map<_, _> = case
-        .options
-        .iter()
-        .map(|&(name, text)| (name.to_owned(), text.into()))
-        .collect();
+    let sizes: Map<_, _> = case.sizes.iter().map(|&(name, size)| (name.to_owned(), size.into())).collect();
+    let options: Map<_, _> = case.options.iter().map(|&(name, text)| (name.to_owned(), text.into())).collect();
     let mut object = Map::new();
     object.insert("op".into(), op.into());
     object.insert("case".into(), case.name.into());
@@ -175,11 +134,7 @@ pub(crate) fn json_agreement(agreement: &Agreement) -> Value {
 
 /// Counters by name.
 pub(crate) fn json_counters(entries: &[(&'static str, f64)]) -> Value {
-    entries
-        .iter()
-        .map(|&(name, value)| (name.to_owned(), number(value)))
-        .collect::<Map<_, _>>()
-        .into()
+    entries.iter().map(|&(name, value)| (name.to_owned(), number(value))).collect::<Map<_, _>>().into()
 }
 
 /// A number; JSON has none for NaN and the infinities, which become words. Counts are written without a fraction.

@@ -12,97 +12,49 @@ use crate::output::{self, Table};
 
 /// Limits of a chip: name in JSON, the driver's attribute.
 const LIMITS: [(&str, Attribute); 12] = [
-    (
-        "multiprocessors",
-        Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
-    ),
+    ("multiprocessors", Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT),
     ("clock_khz", Attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE),
     ("l2_bytes", Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE),
     ("warp_threads", Attribute::CU_DEVICE_ATTRIBUTE_WARP_SIZE),
-    (
-        "threads_per_block",
-        Attribute::CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK,
-    ),
-    (
-        "shared_bytes_per_block",
-        Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
-    ),
-    (
-        "registers_per_block",
-        Attribute::CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_BLOCK,
-    ),
-    (
-        "threads_per_multiprocessor",
-        Attribute::CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR,
-    ),
-    (
-        "blocks_per_multiprocessor",
-        Attribute::CU_DEVICE_ATTRIBUTE_MAX_BLOCKS_PER_MULTIPROCESSOR,
-    ),
-    (
-        "registers_per_multiprocessor",
-        Attribute::CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_MULTIPROCESSOR,
-    ),
-    (
-        "shared_bytes_per_multiprocessor",
-        Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR,
-    ),
-    (
-        "reserved_shared_bytes_per_block",
-        Attribute::CU_DEVICE_ATTRIBUTE_RESERVED_SHARED_MEMORY_PER_BLOCK,
-    ),
+    ("threads_per_block", Attribute::CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK),
+    ("shared_bytes_per_block", Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN),
+    ("registers_per_block", Attribute::CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_BLOCK),
+    ("threads_per_multiprocessor", Attribute::CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR),
+    ("blocks_per_multiprocessor", Attribute::CU_DEVICE_ATTRIBUTE_MAX_BLOCKS_PER_MULTIPROCESSOR),
+    ("registers_per_multiprocessor", Attribute::CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_MULTIPROCESSOR),
+    ("shared_bytes_per_multiprocessor", Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR),
+    ("reserved_shared_bytes_per_block", Attribute::CU_DEVICE_ATTRIBUTE_RESERVED_SHARED_MEMORY_PER_BLOCK),
 ];
 
 /// Prints the device, or with `kernels` every kernel and the occupancy it allows on the device.
 pub(crate) fn run(global: &Global, kernels: bool) -> Result<(), Failure> {
     let device = global.open()?;
-    if kernels {
-        print_kernels(global, &device)
-    } else {
-        print_device(global, &device)
-    }
+    if kernels { print_kernels(global, &device) } else { print_device(global, &device) }
 }
 
 fn print_device(global: &Global, device: &Device) -> Result<(), Failure> {
     let (major, minor) = device.limits().compute_capability;
     let context = device.context();
-    let memory = context
-        .total_mem()
-        .map_err(|error| driver("total memory", error))?;
+    let memory = context.total_mem().map_err(|error| driver("total memory", error))?;
     let mut document = Map::new();
     document.insert("library".into(), env!("CARGO_PKG_VERSION").into());
     document.insert("device".into(), device.name().into());
     document.insert("software".into(), device.is_software().into());
     document.insert("driver".into(), driver_version()?.into());
-    document.insert(
-        "compute_capability".into(),
-        format!("{major}.{minor}").into(),
-    );
+    document.insert("compute_capability".into(), format!("{major}.{minor}").into());
     document.insert("memory_bytes".into(), memory.into());
     for (name, attribute) in LIMITS {
-        let value = context
-            .attribute(attribute)
-            .map_err(|error| driver(name, error))?;
+        let value = context.attribute(attribute).map_err(|error| driver(name, error))?;
         document.insert(name.into(), value.into());
     }
-    document.insert(
-        "operators".into(),
-        llm_kernels::verify::ops()
-            .map(|op| op.path)
-            .collect::<Vec<_>>()
-            .into(),
-    );
+    document.insert("operators".into(), llm_kernels::verify::ops().map(|op| op.path).collect::<Vec<_>>().into());
     if global.json {
         return Ok(output::json(&Value::Object(document))?);
     }
     for (name, value) in &document {
         let text = match value {
             Value::String(text) => text.clone(),
-            Value::Array(list) => list
-                .iter()
-                .filter_map(Value::as_str)
-                .collect::<Vec<_>>()
-                .join(", "),
+            Value::Array(list) => list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
             other => other.to_string(),
         };
         let (name, unit) = match (name.strip_suffix("_bytes"), name.strip_suffix("_khz")) {
@@ -129,44 +81,28 @@ struct Row {
 
 fn print_kernels(global: &Global, device: &Device) -> Result<(), Failure> {
     let chip = multiprocessor(device)?;
-    let launches: Vec<_> = llm_kernels::verify::ops()
-        .flat_map(|op| (op.launches)(device.limits()))
-        .collect();
+    let launches: Vec<_> = llm_kernels::verify::ops().flat_map(|op| (op.launches)(device.limits())).collect();
     let mut rows = Vec::new();
     for kernel in embedded::KERNELS {
         for instance in kernel.instances {
             let chosen = native(instance, device.limits());
-            let plan = launches
-                .iter()
-                .find(|plan| (plan.op, plan.instance) == (kernel.op, instance.name));
+            let plan = launches.iter().find(|plan| (plan.op, plan.instance) == (kernel.op, instance.name));
             let launch = plan.map(|plan| (plan.block.iter().product(), plan.shared_bytes));
             for &resources in instance.architectures {
-                let block =
-                    launch
-                        .filter(|_| chosen == Some(resources.sm))
-                        .map(|(threads, shared)| Block {
-                            threads,
-                            registers: resources.registers,
-                            shared_bytes: shared + resources.static_shared_bytes,
-                        });
+                let block = launch.filter(|_| chosen == Some(resources.sm)).map(|(threads, shared)| Block {
+                    threads,
+                    registers: resources.registers,
+                    shared_bytes: shared + resources.static_shared_bytes,
+                });
                 let occupancy = block.map(|block| occupancy(chip, block));
                 let (op, variant, instance) = (kernel.op, kernel.variant, instance.name);
-                rows.push(Row {
-                    op,
-                    variant,
-                    instance,
-                    resources,
-                    launch,
-                    occupancy,
-                });
+                rows.push(Row { op, variant, instance, resources, launch, occupancy });
             }
         }
     }
     if global.json {
         let rows: Vec<Value> = rows.iter().map(Row::json).collect();
-        return Ok(output::json(
-            &json!({ "device": device.name(), "kernels": rows }),
-        )?);
+        return Ok(output::json(&json!({ "device": device.name(), "kernels": rows }))?);
     }
     let mut table = Table::new(&[
         "kernel",
@@ -208,12 +144,8 @@ impl Row {
             resources.local_bytes.to_string(),
             text(self.launch.map(|(threads, _)| threads)),
             text(occupancy.map(|found| found.blocks)),
-            occupancy
-                .map(|found| format!("{} of {}", found.warps, found.warps_limit))
-                .unwrap_or_default(),
-            occupancy
-                .map(|found| found.limited_by.to_owned())
-                .unwrap_or_default(),
+            occupancy.map(|found| format!("{} of {}", found.warps, found.warps_limit)).unwrap_or_default(),
+            occupancy.map(|found| found.limited_by.to_owned()).unwrap_or_default(),
         ]
     }
 
@@ -254,32 +186,20 @@ impl Row {
 fn native(instance: &EmbeddedInstance, limits: &Limits) -> Option<u32> {
     let (major, minor) = limits.compute_capability;
     let runs = |sm: &u32| sm / 10 == major && sm % 10 <= minor;
-    instance
-        .architectures
-        .iter()
-        .map(|resources| resources.sm)
-        .filter(runs)
-        .max()
+    instance.architectures.iter().map(|resources| resources.sm).filter(runs).max()
 }
 
 fn multiprocessor(device: &Device) -> Result<Multiprocessor, Failure> {
     let attribute = |which| {
-        let value = device
-            .context()
-            .attribute(which)
-            .map_err(|error| driver("device attribute", error));
+        let value = device.context().attribute(which).map_err(|error| driver("device attribute", error));
         value.map(|value| u32::try_from(value).unwrap_or(0))
     };
     Ok(Multiprocessor {
         threads: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR)?,
         blocks: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_BLOCKS_PER_MULTIPROCESSOR)?,
         registers: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_MULTIPROCESSOR)?,
-        shared_bytes: attribute(
-            Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR,
-        )?,
-        reserved_shared_bytes: attribute(
-            Attribute::CU_DEVICE_ATTRIBUTE_RESERVED_SHARED_MEMORY_PER_BLOCK,
-        )?,
+        shared_bytes: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR)?,
+        reserved_shared_bytes: attribute(Attribute::CU_DEVICE_ATTRIBUTE_RESERVED_SHARED_MEMORY_PER_BLOCK)?,
     })
 }
 
@@ -288,9 +208,7 @@ fn driver_version() -> Result<String, Failure> {
     let mut version = 0;
     // SAFETY: the argument points to an int, which the call fills in; a device is open, so there is a driver.
     let status = unsafe { cudarc::driver::sys::cuDriverGetVersion(&mut version) };
-    status
-        .result()
-        .map_err(|error| driver("driver version", error))?;
+    status.result().map_err(|error| driver("driver version", error))?;
     Ok(format!("{}.{}", version / 1000, version % 1000 / 10))
 }
 

@@ -94,12 +94,7 @@ struct RunArgs {
 
 fn main() -> ExitCode {
     // One line for whatever happens, also for a defect of our own.
-    std::panic::set_hook(Box::new(|panic| {
-        eprintln!(
-            "error: internal error, please report it: {}",
-            one_line(panic)
-        )
-    }));
+    std::panic::set_hook(Box::new(|panic| eprintln!("error: internal error, please report it: {}", one_line(panic))));
     let result = std::panic::catch_unwind(|| match Cli::try_parse() {
         Ok(cli) => execute(cli),
         Err(error) => usage(&error),
@@ -129,39 +124,25 @@ fn usage(error: &clap::Error) -> Result<(), Failure> {
         return Ok(output::line(error.render().to_string().trim_end())?);
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return Err(Failure::Message(
-            "no command; there are info, check, bench and run (see --help)".to_owned(),
-        ));
+        return Err(Failure::Message("no command; there are info, check, bench and run (see --help)".to_owned()));
     }
     let text = error.render().to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     // The first paragraph says what is wrong; usage and hints follow it.
     let first = text.split("\n\n").next().unwrap_or(text);
-    Err(Failure::Message(format!(
-        "{} (see --help)",
-        one_line(first)
-    )))
+    Err(Failure::Message(format!("{} (see --help)", one_line(first))))
 }
 
 /// Joins the lines of a text.
 fn one_line(text: &(impl ToString + ?Sized)) -> String {
-    text.to_string()
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
+    text.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 impl Global {
     /// Opens the device that was asked for.
     fn open(&self) -> Result<llm_kernels::Device, Failure> {
-        let variable = std::env::var("LLM_KERNELS_DEVICE")
-            .ok()
-            .filter(|name| !name.is_empty());
-        let name = self
-            .device
-            .clone()
-            .or(variable)
-            .unwrap_or_else(|| "auto".to_owned());
+        let variable = std::env::var("LLM_KERNELS_DEVICE").ok().filter(|name| !name.is_empty());
+        let name = self.device.clone().or(variable).unwrap_or_else(|| "auto".to_owned());
         Ok(llm_kernels::Device::open(&name)?)
     }
 }

@@ -52,32 +52,18 @@ const SHARED_UNIT: u32 = 128;
 pub(crate) fn occupancy(chip: Multiprocessor, block: Block) -> Occupancy {
     let warps_limit = chip.threads / 32;
     let warps = block.threads.div_ceil(32).max(1);
-    let registers_per_warp = (block.registers * 32)
-        .next_multiple_of(REGISTER_UNIT)
-        .max(REGISTER_UNIT);
+    let registers_per_warp = (block.registers * 32).next_multiple_of(REGISTER_UNIT).max(REGISTER_UNIT);
     let warps_by_registers = chip.registers / registers_per_warp / WARP_UNIT * WARP_UNIT;
     let shared = (block.shared_bytes + chip.reserved_shared_bytes).next_multiple_of(SHARED_UNIT);
     let limits = [
         (warps_by_registers / warps, "registers"),
-        (
-            chip.shared_bytes.checked_div(shared).unwrap_or(u32::MAX),
-            "shared memory",
-        ),
+        (chip.shared_bytes.checked_div(shared).unwrap_or(u32::MAX), "shared memory"),
         (warps_limit / warps, "threads"),
         (chip.blocks, "blocks"),
     ];
     let blocks = limits.iter().map(|(blocks, _)| *blocks).min().unwrap_or(0);
-    let limiting: Vec<_> = limits
-        .iter()
-        .filter(|(limit, _)| *limit == blocks)
-        .map(|(_, name)| *name)
-        .collect();
-    Occupancy {
-        blocks,
-        warps: blocks * warps,
-        warps_limit,
-        limited_by: limiting.join(", "),
-    }
+    let limiting: Vec<_> = limits.iter().filter(|(limit, _)| *limit == blocks).map(|(_, name)| *name).collect();
+    Occupancy { blocks, warps: blocks * warps, warps_limit, limited_by: limiting.join(", ") }
 }
 
 #[cfg(test)]
@@ -93,14 +79,7 @@ mod tests {
     };
 
     fn of(threads: u32, registers: u32, shared_bytes: u32) -> (u32, u32, String) {
-        let found = occupancy(
-            A100,
-            Block {
-                threads,
-                registers,
-                shared_bytes,
-            },
-        );
+        let found = occupancy(A100, Block { threads, registers, shared_bytes });
         (found.blocks, found.warps, found.limited_by)
     }
 

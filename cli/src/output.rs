@@ -31,9 +31,7 @@ pub(crate) struct Table {
 impl Table {
     /// A table with a heading.
     pub(crate) fn new(heading: &[&str]) -> Self {
-        Self {
-            rows: vec![heading.iter().map(|cell| (*cell).to_owned()).collect()],
-        }
+        Self { rows: vec![heading.iter().map(|cell| (*cell).to_owned()).collect()] }
     }
 
     /// Adds a row.
@@ -45,21 +43,9 @@ impl Table {
     pub(crate) fn render(&self) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let cell = |row: &[String], column: usize| row.get(column).cloned().unwrap_or_default();
-        let filled = |column: &usize| {
-            self.rows[1..]
-                .iter()
-                .any(|row| !cell(row, *column).is_empty())
-        };
-        let kept: Vec<usize> = (0..columns)
-            .filter(|column| self.rows.len() == 1 || filled(column))
-            .collect();
-        let width = |column: &usize| {
-            self.rows
-                .iter()
-                .map(|row| cell(row, *column).chars().count())
-                .max()
-                .unwrap_or(0)
-        };
+        let filled = |column: &usize| self.rows[1..].iter().any(|row| !cell(row, *column).is_empty());
+        let kept: Vec<usize> = (0..columns).filter(|column| self.rows.len() == 1 || filled(column)).collect();
+        let width = |column: &usize| self.rows.iter().map(|row| cell(row, *column).chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = kept.iter().map(width).collect();
         let mut lines = Vec::new();
         for (index, row) in self.rows.iter().enumerate() {
@@ -68,8 +54,7 @@ impl Table {
                 let text = cell(row, *column);
                 let number = text.starts_with(|c: char| c.is_ascii_digit() || c == '-');
                 let numeric = self.rows[1..].iter().all(|row| {
-                    cell(row, *column).is_empty()
-                        || cell(row, *column).starts_with(|c: char| c.is_ascii_digit())
+                    cell(row, *column).is_empty() || cell(row, *column).starts_with(|c: char| c.is_ascii_digit())
                 });
                 let pad = " ".repeat(width - text.chars().count());
                 line += &if number || (index == 0 && numeric) {
@@ -80,15 +65,7 @@ impl Table {
             }
             lines.push(line.trim_end().to_owned());
             if index == 0 {
-                lines.push(
-                    "-".repeat(
-                        widths
-                            .iter()
-                            .map(|width| width + 2)
-                            .sum::<usize>()
-                            .saturating_sub(2),
-                    ),
-                );
+                lines.push("-".repeat(widths.iter().map(|width| width + 2).sum::<usize>().saturating_sub(2)));
             }
         }
         lines.join("\n")

@@ -16,37 +16,24 @@ pub(crate) fn run(global: &Global, arguments: &RunArgs) -> Result<(), Failure> {
         _ if arguments.describe => return Ok(output::json(&description(op))?),
         (Some(input), Some(output)) => (input, output),
         _ => {
-            return Err(Failure::Message(
-                "run needs --input and --output".to_owned(),
-            ));
+            return Err(Failure::Message("run needs --input and --output".to_owned()));
         }
     };
-    let options = arguments.options.iter().map(|text| {
-        text.split_once('=')
-            .ok_or_else(|| Failure::Message(format!("--set {text}: expected NAME=VALUE")))
-    });
+    let options = arguments
+        .options
+        .iter()
+        .map(|text| text.split_once('=').ok_or_else(|| Failure::Message(format!("--set {text}: expected NAME=VALUE"))));
     let options = options.collect::<Result<Vec<_>, _>>()?;
     let named = |specs: &[TensorSpec], name: &str| specs.iter().any(|spec| spec.name == name);
     let (inputs, others) = tensors::read(input, |name| named(op.description.inputs, name))?;
     // A file may hold the outputs that someone expects, beside the inputs; anything else is perhaps a misspelling.
-    let strange: Vec<_> = others
-        .into_iter()
-        .filter(|name| !named(op.description.outputs, name))
-        .collect();
-    let bindings =
-        Bindings::new(op, inputs, &options).map_err(|error| match strange.is_empty() {
-            true => error.into(),
-            false => Failure::Message(format!(
-                "{error}; in the file, and not an input: {}",
-                strange.join(", ")
-            )),
-        })?;
+    let strange: Vec<_> = others.into_iter().filter(|name| !named(op.description.outputs, name)).collect();
+    let bindings = Bindings::new(op, inputs, &options).map_err(|error| match strange.is_empty() {
+        true => error.into(),
+        false => Failure::Message(format!("{error}; in the file, and not an input: {}", strange.join(", "))),
+    })?;
     if !strange.is_empty() {
-        eprintln!(
-            "{}: not an input, ignored: {}",
-            input.display(),
-            strange.join(", ")
-        );
+        eprintln!("{}: not an input, ignored: {}", input.display(), strange.join(", "));
     }
     let device = global.open()?;
     let queue = device.default_queue();
@@ -57,20 +44,11 @@ pub(crate) fn run(global: &Global, arguments: &RunArgs) -> Result<(), Failure> {
         (op.run(&queue, &bindings)?, None)
     };
     tensors::write(target, op.path, &outputs)?;
-    print(
-        global,
-        op,
-        device.name(),
-        target,
-        &outputs,
-        agreement.as_ref(),
-    )?;
+    print(global, op, device.name(), target, &outputs, agreement.as_ref())?;
     match agreement {
-        Some(agreement) if !agreement.passed() => Err(Failure::Message(format!(
-            "{} disagrees with the reference: {}",
-            op.path,
-            agreement.report()
-        ))),
+        Some(agreement) if !agreement.passed() => {
+            Err(Failure::Message(format!("{} disagrees with the reference: {}", op.path, agreement.report())))
+        }
         _ => Ok(()),
     }
 }
@@ -101,20 +79,12 @@ fn print(
         }))?);
     }
     for tensor in outputs {
-        output::line(&format!(
-            "{} {} {:?}",
-            tensor.name,
-            tensor.dtype.name(),
-            tensor.shape
-        ))?;
+        output::line(&format!("{} {} {:?}", tensor.name, tensor.dtype.name(), tensor.shape))?;
     }
     for compared in agreement.iter().flat_map(|agreement| &agreement.outputs) {
         output::line(&compared.to_string())?;
     }
-    Ok(output::line(&format!(
-        "{} on {device}: written to {target}",
-        op.path
-    ))?)
+    Ok(output::line(&format!("{} on {device}: written to {target}", op.path))?)
 }
 
 /// What an operator takes and gives.

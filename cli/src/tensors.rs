@@ -21,14 +21,10 @@ const TYPES: [(Dtype, DType); 6] = [
 ];
 
 /// The tensors of a file for which `wanted` holds, and the names of the others.
-pub(crate) fn read(
-    path: &Path,
-    wanted: impl Fn(&str) -> bool,
-) -> Result<(Vec<HostTensor>, Vec<String>), Failure> {
+pub(crate) fn read(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<(Vec<HostTensor>, Vec<String>), Failure> {
     let fail = |problem: String| Failure::Message(format!("{}: {problem}", path.display()));
     let bytes = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
-    let file = SafeTensors::deserialize(&bytes)
-        .map_err(|error| fail(format!("not a safetensors file: {error}")))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| fail(format!("not a safetensors file: {error}")))?;
     let (mut tensors, mut others) = (Vec::new(), Vec::new());
     for (name, view) in file.tensors() {
         if !wanted(&name) {
@@ -36,20 +32,9 @@ pub(crate) fn read(
             continue;
         }
         let dtype = TYPES.iter().find(|(theirs, _)| *theirs == view.dtype());
-        let dtype = dtype
-            .ok_or_else(|| {
-                fail(format!(
-                    "{name} has type {:?}, which no operator takes",
-                    view.dtype()
-                ))
-            })?
-            .1;
-        tensors.push(HostTensor {
-            name,
-            dtype,
-            shape: view.shape().to_vec(),
-            bytes: view.data().to_vec(),
-        });
+        let dtype =
+            dtype.ok_or_else(|| fail(format!("{name} has type {:?}, which no operator takes", view.dtype())))?.1;
+        tensors.push(HostTensor { name, dtype, shape: view.shape().to_vec(), bytes: view.data().to_vec() });
     }
     others.sort();
     Ok((tensors, others))
@@ -60,34 +45,16 @@ pub(crate) fn write(path: &Path, op: &str, tensors: &[HostTensor]) -> Result<(),
     let fail = |problem: String| Failure::Message(format!("{}: {problem}", path.display()));
     let metadata = HashMap::from([("op".to_owned(), op.to_owned())]);
     let mut views = Vec::new();
-    for HostTensor {
-        name,
-        dtype,
-        shape,
-        bytes,
-    } in tensors
-    {
+    for HostTensor { name, dtype, shape, bytes } in tensors {
         let theirs = TYPES.iter().find(|(_, ours)| ours == dtype);
-        let theirs = theirs
-            .ok_or_else(|| {
-                fail(format!(
-                    "{name} has type {dtype}, which the file format lacks"
-                ))
-            })?
-            .0;
-        let view = TensorView::new(theirs, shape.clone(), bytes)
-            .map_err(|error| fail(format!("{name}: {error}")))?;
+        let theirs = theirs.ok_or_else(|| fail(format!("{name} has type {dtype}, which the file format lacks")))?.0;
+        let view = TensorView::new(theirs, shape.clone(), bytes).map_err(|error| fail(format!("{name}: {error}")))?;
         views.push((name, view));
     }
-    let bytes =
-        safetensors::serialize(views, Some(metadata)).map_err(|error| fail(error.to_string()))?;
-    let name = path
-        .file_name()
-        .ok_or_else(|| fail("not a file name".to_owned()))?
-        .to_string_lossy();
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| fail(error.to_string()))?;
+    let name = path.file_name().ok_or_else(|| fail("not a file name".to_owned()))?.to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    let written =
-        std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
+    let written = std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
     written.map_err(|error| {
         // It may not even exist.
         let _ = std::fs::remove_file(&temporary);

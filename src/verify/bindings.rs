@@ -32,10 +32,7 @@ impl Bindings {
     /// [`Error::Binding`]: a name that is not in the description or comes twice, a missing tensor, a wrong element
     /// type, rank or number of bytes, a dimension with two sizes, an option that can't be read.
     pub fn new(op: &Op, tensors: Vec<HostTensor>, options: &[(&str, &str)]) -> Result<Self> {
-        Self::bind(&op.description, tensors, options).map_err(|problem| Error::Binding {
-            op: op.path,
-            problem,
-        })
+        Self::bind(&op.description, tensors, options).map_err(|problem| Error::Binding { op: op.path, problem })
     }
 
     fn bind(
@@ -43,32 +40,20 @@ impl Bindings {
         tensors: Vec<HostTensor>,
         options: &[(&str, &str)],
     ) -> std::result::Result<Self, String> {
-        let mut bindings = Self {
-            options: parse_options(description, options)?,
-            ..Self::default()
-        };
+        let mut bindings = Self { options: parse_options(description, options)?, ..Self::default() };
         // The dimension that fixed a size, for the message when another disagrees.
         let mut fixed_by = BTreeMap::new();
         // A file may hold expected outputs beside the inputs.
         let is_output = |name: &str| description.outputs.iter().any(|spec| spec.name == name);
-        for tensor in tensors
-            .into_iter()
-            .filter(|tensor| !is_output(&tensor.name))
-        {
-            let spec = description
-                .inputs
-                .iter()
-                .find(|spec| spec.name == tensor.name);
-            let spec =
-                spec.ok_or_else(|| unknown("input", &tensor.name, names(description.inputs)))?;
+        for tensor in tensors.into_iter().filter(|tensor| !is_output(&tensor.name)) {
+            let spec = description.inputs.iter().find(|spec| spec.name == tensor.name);
+            let spec = spec.ok_or_else(|| unknown("input", &tensor.name, names(description.inputs)))?;
             check_tensor(spec, &tensor)?;
             for (&dimension, &size) in spec.shape.iter().zip(&tensor.shape) {
                 let (first, expected) = *fixed_by.entry(dimension).or_insert((spec.name, size));
                 if size != expected {
                     let name = spec.name;
-                    return Err(format!(
-                        "{name} has {dimension} {size}, expected {expected} (= {first})"
-                    ));
+                    return Err(format!("{name} has {dimension} {size}, expected {expected} (= {first})"));
                 }
                 bindings.sizes.insert(dimension, size);
             }
@@ -76,13 +61,9 @@ impl Bindings {
                 return Err(format!("input {} is given twice", spec.name));
             }
         }
-        let given =
-            |spec: &&TensorSpec| !spec.optional && !bindings.tensors.contains_key(spec.name);
+        let given = |spec: &&TensorSpec| !spec.optional && !bindings.tensors.contains_key(spec.name);
         match description.inputs.iter().find(given) {
-            Some(missing) => Err(format!(
-                "input {} {:?} is missing",
-                missing.name, missing.shape
-            )),
+            Some(missing) => Err(format!("input {} {:?} is missing", missing.name, missing.shape)),
             None => Ok(bindings),
         }
     }
@@ -94,10 +75,7 @@ impl Bindings {
 
     /// A required input; an error that names it if it is not there.
     pub fn required(&self, op: &'static str, name: &str) -> Result<&HostTensor> {
-        let missing = || Error::Binding {
-            op,
-            problem: format!("input {name} is missing"),
-        };
+        let missing = || Error::Binding { op, problem: format!("input {name} is missing") };
         self.tensor(name).ok_or_else(missing)
     }
 
@@ -129,18 +107,10 @@ impl Bindings {
 }
 
 fn check_tensor(spec: &TensorSpec, tensor: &HostTensor) -> std::result::Result<(), String> {
-    let HostTensor {
-        name,
-        dtype,
-        shape,
-        bytes,
-    } = tensor;
+    let HostTensor { name, dtype, shape, bytes } = tensor;
     if !spec.dtypes.contains(dtype) {
         let supported: Vec<_> = spec.dtypes.iter().map(|dtype| dtype.name()).collect();
-        return Err(format!(
-            "{name} is {dtype}, supported: {}",
-            supported.join(", ")
-        ));
+        return Err(format!("{name} is {dtype}, supported: {}", supported.join(", ")));
     }
     if shape.len() != spec.shape.len() {
         return Err(format!(
@@ -150,14 +120,9 @@ fn check_tensor(spec: &TensorSpec, tensor: &HostTensor) -> std::result::Result<(
             spec.shape.join(", ")
         ));
     }
-    let expected = shape
-        .iter()
-        .try_fold(dtype.size_bytes(), |bytes, &size| bytes.checked_mul(size));
+    let expected = shape.iter().try_fold(dtype.size_bytes(), |bytes, &size| bytes.checked_mul(size));
     if expected != Some(bytes.len()) {
-        return Err(format!(
-            "{name} of shape {shape:?} and type {dtype} has {} bytes",
-            bytes.len()
-        ));
+        return Err(format!("{name} of shape {shape:?} and type {dtype} has {} bytes", bytes.len()));
     }
     Ok(())
 }
@@ -182,11 +147,7 @@ fn parse(spec: &OptionSpec, text: &str) -> std::result::Result<Value, String> {
     let value = match spec.kind {
         OptionType::Bool => text.parse().ok().map(Value::Bool),
         OptionType::Count => text.parse().ok().map(Value::Count),
-        OptionType::Float => text
-            .parse()
-            .ok()
-            .filter(|value: &f64| value.is_finite())
-            .map(Value::Float),
+        OptionType::Float => text.parse().ok().filter(|value: &f64| value.is_finite()).map(Value::Float),
     };
     let expected = match spec.kind {
         OptionType::Bool => "true or false",
@@ -201,8 +162,5 @@ fn names(specs: &'static [TensorSpec]) -> Vec<&'static str> {
 }
 
 fn unknown(what: &str, name: &str, known: Vec<&'static str>) -> String {
-    format!(
-        "{what} {name:?} is unknown; there are: {}",
-        known.join(", ")
-    )
+    format!("{what} {name:?} is unknown; there are: {}", known.join(", "))
 }

@@ -49,20 +49,12 @@ impl Agreement {
 
     /// The largest error, over all outputs, as a fraction of what is allowed.
     pub fn largest_fraction(&self) -> f64 {
-        self.outputs
-            .iter()
-            .map(|output| output.largest_fraction)
-            .fold(0.0, f64::max)
+        self.outputs.iter().map(|output| output.largest_fraction).fold(0.0, f64::max)
     }
 
     /// The mismatches in words, one line; empty if there are none.
     pub fn report(&self) -> String {
-        let failed: Vec<_> = self
-            .outputs
-            .iter()
-            .filter(|output| !output.passed())
-            .map(ToString::to_string)
-            .collect();
+        let failed: Vec<_> = self.outputs.iter().filter(|output| !output.passed()).map(ToString::to_string).collect();
         failed.join("; ")
     }
 }
@@ -76,25 +68,10 @@ impl OutputAgreement {
 
 impl std::fmt::Display for OutputAgreement {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            name,
-            elements,
-            mismatches,
-            largest_error,
-            largest_fraction,
-            first,
-        } = self;
+        let Self { name, elements, mismatches, largest_error, largest_fraction, first } = self;
         match first {
-            None => write!(
-                f,
-                "{name}: agrees, largest error {largest_error:.3e}, {largest_fraction:.2} of allowed"
-            ),
-            Some(Mismatch {
-                index,
-                got,
-                expected,
-                limit,
-            }) => write!(
+            None => write!(f, "{name}: agrees, largest error {largest_error:.3e}, {largest_fraction:.2} of allowed"),
+            Some(Mismatch { index, got, expected, limit }) => write!(
                 f,
                 "{name}{index:?} is {got}, expected {expected} within {limit:.3e}; {mismatches} of {elements} elements differ"
             ),
@@ -106,12 +83,7 @@ impl std::fmt::Display for OutputAgreement {
 ///
 /// NaN must be where the reference has it and nowhere else, and so must the infinities, where a finite reference
 /// value beyond the element type's range counts as infinite.
-pub fn compare(
-    got: &HostTensor,
-    reference: &[f64],
-    plain: &[f64],
-    tolerance: Tolerance,
-) -> OutputAgreement {
+pub fn compare(got: &HostTensor, reference: &[f64], plain: &[f64], tolerance: Tolerance) -> OutputAgreement {
     let values = got.to_f64();
     let rounded = HostTensor::from_f64("", got.dtype, &got.shape, reference).to_f64();
     let mut result = OutputAgreement {
@@ -132,14 +104,8 @@ pub fn compare(
         let [values, reference, plain, rounded] =
             [&values, reference, plain, &rounded].map(|all: &[f64]| &all[at..at + width]);
         let finite = |x: f64| x.is_finite().then_some(x.abs());
-        let plain_errors = plain
-            .iter()
-            .zip(reference)
-            .filter_map(|(plain, exact)| finite(plain - exact));
-        let scale = reference
-            .iter()
-            .filter_map(|&exact| finite(exact))
-            .fold(0.0, f64::max);
+        let plain_errors = plain.iter().zip(reference).filter_map(|(plain, exact)| finite(plain - exact));
+        let scale = reference.iter().filter_map(|&exact| finite(exact)).fold(0.0, f64::max);
         let limit = tolerance.limit(got.dtype, plain_errors.fold(0.0, f64::max), scale);
         for column in 0..width {
             let (value, exact, rounded) = (values[column], reference[column], rounded[column]);
@@ -160,12 +126,7 @@ pub fn compare(
             if !agrees {
                 result.mismatches += 1;
                 let index = || index_of(&got.shape, at + column);
-                result.first.get_or_insert_with(|| Mismatch {
-                    index: index(),
-                    got: value,
-                    expected: exact,
-                    limit,
-                });
+                result.first.get_or_insert_with(|| Mismatch { index: index(), got: value, expected: exact, limit });
             }
         }
     }
@@ -173,12 +134,6 @@ pub fn compare(
 }
 
 fn index_of(shape: &[usize], element: usize) -> Vec<usize> {
-    let strides = Layout::contiguous(shape)
-        .map(|layout| layout.strides().to_vec())
-        .unwrap_or_default();
-    strides
-        .iter()
-        .zip(shape)
-        .map(|(stride, size)| element / stride % size)
-        .collect()
+    let strides = Layout::contiguous(shape).map(|layout| layout.strides().to_vec()).unwrap_or_default();
+    strides.iter().zip(shape).map(|(stride, size)| element / stride % size).collect()
 }

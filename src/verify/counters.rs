@@ -12,20 +12,14 @@ pub struct Counters {
 impl Counters {
     /// A counter by name.
     pub fn get(&self, name: &str) -> Option<f64> {
-        self.entries
-            .iter()
-            .find(|(entry, _)| *entry == name)
-            .map(|&(_, value)| value)
+        self.entries.iter().find(|(entry, _)| *entry == name).map(|&(_, value)| value)
     }
 }
 
 /// Runs work and reports what the software device counted in it; `None` on a GPU.
 ///
 /// Launches by other threads in the meantime are counted too, and reports of earlier launches are forgotten.
-pub fn counted<T>(
-    queue: &Queue,
-    work: impl FnOnce() -> Result<T>,
-) -> Result<(T, Option<Counters>)> {
+pub fn counted<T>(queue: &Queue, work: impl FnOnce() -> Result<T>) -> Result<(T, Option<Counters>)> {
     if queue.device().is_software() {
         forget();
     }
@@ -56,42 +50,15 @@ fn collect() -> Counters {
     let sum = |values: &mut dyn Iterator<Item = u64>| values.sum::<u64>() as f64;
     let entries = vec![
         ("launches", launches.len() as f64),
-        (
-            "inst_executed",
-            sum(&mut counts().map(|count| count.warp_instructions())),
-        ),
-        (
-            "thread_inst_executed",
-            sum(&mut counts().map(|count| count.thread_instructions())),
-        ),
-        (
-            "inst_executed_pipe_tensor",
-            sum(&mut pipe("tensor").map(|count| count.warp)),
-        ),
-        (
-            "tensor_multiply_adds",
-            sum(&mut counts().map(|count| count.tensor_multiply_adds)),
-        ),
-        (
-            "global_bytes",
-            sum(&mut counts().map(|count| count.global_bytes())),
-        ),
-        (
-            "global_requested_bytes",
-            sum(&mut counts().map(|count| count.global_requested_bytes())),
-        ),
-        (
-            "shared_wavefronts",
-            sum(&mut counts().map(|count| count.shared_wavefronts())),
-        ),
-        (
-            "shared_ideal_wavefronts",
-            sum(&mut counts().map(|count| count.shared_ideal_wavefronts())),
-        ),
-        (
-            "divergent_branches",
-            sum(&mut counts().map(|count| count.divergent_branches)),
-        ),
+        ("inst_executed", sum(&mut counts().map(|count| count.warp_instructions()))),
+        ("thread_inst_executed", sum(&mut counts().map(|count| count.thread_instructions()))),
+        ("inst_executed_pipe_tensor", sum(&mut pipe("tensor").map(|count| count.warp))),
+        ("tensor_multiply_adds", sum(&mut counts().map(|count| count.tensor_multiply_adds))),
+        ("global_bytes", sum(&mut counts().map(|count| count.global_bytes()))),
+        ("global_requested_bytes", sum(&mut counts().map(|count| count.global_requested_bytes()))),
+        ("shared_wavefronts", sum(&mut counts().map(|count| count.shared_wavefronts()))),
+        ("shared_ideal_wavefronts", sum(&mut counts().map(|count| count.shared_ideal_wavefronts()))),
+        ("divergent_branches", sum(&mut counts().map(|count| count.divergent_branches))),
     ];
     Counters { entries }
 }

@@ -16,8 +16,5 @@ pub fn open_device() -> Result<Device> {
 /// The default queue of the device that [`DEVICE_VARIABLE`] names, opened once in a process.
 pub fn queue() -> Result<&'static Queue> {
     static QUEUE: OnceLock<Result<Queue>> = OnceLock::new();
-    QUEUE
-        .get_or_init(|| Ok(open_device()?.default_queue()))
-        .as_ref()
-        .map_err(Clone::clone)
+    QUEUE.get_or_init(|| Ok(open_device()?.default_queue())).as_ref().map_err(Clone::clone)
 }

@@ -29,23 +29,13 @@ impl HostTensor {
             DType::I64 => bytes(values.iter().map(|&x| (x as i64).to_le_bytes())),
             DType::U8 => bytes(values.iter().map(|&x| (x as u8).to_le_bytes())),
         };
-        Self {
-            name: name.to_owned(),
-            dtype,
-            shape: shape.to_vec(),
-            bytes,
-        }
+        Self { name: name.to_owned(), dtype, shape: shape.to_vec(), bytes }
     }
 
     /// A tensor of values.
     pub fn from_slice<T: Element>(name: &str, shape: &[usize], values: &[T]) -> Self {
         let bytes = bytemuck::cast_slice(values).to_vec();
-        Self {
-            name: name.to_owned(),
-            dtype: T::DTYPE,
-            shape: shape.to_vec(),
-            bytes,
-        }
+        Self { name: name.to_owned(), dtype: T::DTYPE, shape: shape.to_vec(), bytes }
     }
 
     /// The elements as numbers.
@@ -63,8 +53,7 @@ impl HostTensor {
 
     /// Copies the tensor to the device.
     pub fn upload(&self, queue: &Queue) -> Result<DeviceTensor> {
-        let mut device =
-            DeviceTensor::poisoned(queue, self.dtype, Layout::contiguous(&self.shape)?)?;
+        let mut device = DeviceTensor::poisoned(queue, self.dtype, Layout::contiguous(&self.shape)?)?;
         device.write(queue, &self.bytes)?;
         Ok(device)
     }
@@ -75,12 +64,7 @@ fn bytes<const BYTES: usize>(values: impl Iterator<Item = [u8; BYTES]>) -> Vec<u
 }
 
 fn numbers<const BYTES: usize>(bytes: &[u8], convert: impl Fn([u8; BYTES]) -> f64) -> Vec<f64> {
-    bytes
-        .as_chunks::<BYTES>()
-        .0
-        .iter()
-        .map(|&chunk| convert(chunk))
-        .collect()
+    bytes.as_chunks::<BYTES>().0.iter().map(|&chunk| convert(chunk)).collect()
 }
 
 /// A tensor that owns device memory; gaps between its elements belong to it.
@@ -96,15 +80,8 @@ impl DeviceTensor {
     pub fn poisoned(queue: &Queue, dtype: DType, layout: Layout) -> Result<Self> {
         // No empty allocations: the driver refuses them.
         let poison = vec![0xFF_u8; (layout.span() * dtype.size_bytes()).max(1)];
-        let memory = queue
-            .stream()
-            .clone_htod(&poison)
-            .map_err(|error| Error::driver("upload", error))?;
-        Ok(Self {
-            memory,
-            dtype,
-            layout,
-        })
+        let memory = queue.stream().clone_htod(&poison).map_err(|error| Error::driver("upload", error))?;
+        Ok(Self { memory, dtype, layout })
     }
 
     /// Element type.
@@ -134,34 +111,20 @@ impl DeviceTensor {
         for (element, offset) in elements.chunks_exact(size).zip(offsets(&self.layout)) {
             image[offset * size..][..size].copy_from_slice(element);
         }
-        queue
-            .stream()
-            .memcpy_htod(&image, &mut self.memory)
-            .map_err(|error| Error::driver("upload", error))
+        queue.stream().memcpy_htod(&image, &mut self.memory).map_err(|error| Error::driver("upload", error))
     }
 
     /// Copies the elements back, row-major.
     pub fn download(&self, queue: &Queue, name: &str) -> Result<HostTensor> {
         let image = self.image(queue)?;
         let size = self.dtype.size_bytes();
-        let bytes = offsets(&self.layout)
-            .flat_map(|offset| &image[offset * size..][..size])
-            .copied()
-            .collect();
-        Ok(HostTensor {
-            name: name.to_owned(),
-            dtype: self.dtype,
-            shape: self.layout.shape().to_vec(),
-            bytes,
-        })
+        let bytes = offsets(&self.layout).flat_map(|offset| &image[offset * size..][..size]).copied().collect();
+        Ok(HostTensor { name: name.to_owned(), dtype: self.dtype, shape: self.layout.shape().to_vec(), bytes })
     }
 
     /// All bytes, gaps too, as they lie in memory.
     pub fn image(&self, queue: &Queue) -> Result<Vec<u8>> {
-        let image = queue
-            .stream()
-            .clone_dtoh(&self.memory)
-            .map_err(|error| Error::driver("download", error))?;
+        let image = queue.stream().clone_dtoh(&self.memory).map_err(|error| Error::driver("download", error))?;
         queue.synchronize()?;
         Ok(image)
     }

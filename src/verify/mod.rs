@@ -33,13 +33,7 @@ pub fn ops() -> impl Iterator<Item = &'static Op> {
 pub fn select(name: Option<&str>) -> Vec<&'static Op> {
     let selected = |op: &&Op| match name {
         None => true,
-        Some(name) => {
-            op.path == name
-                || op
-                    .path
-                    .split_once('/')
-                    .is_some_and(|(family, _)| family == name)
-        }
+        Some(name) => op.path == name || op.path.split_once('/').is_some_and(|(family, _)| family == name),
     };
     ops().filter(selected).collect()
 }

@@ -1,9 +1,6 @@
 //! What every operator is to the command line, tests and benches.
 
-use super::{
-    Agreement, BenchRow, Bindings, Case, CheckRow, Description, HostTensor, counted, random,
-    seconds,
-};
+use super::{Agreement, BenchRow, Bindings, Case, CheckRow, Description, HostTensor, counted, random, seconds};
 use crate::{LaunchPlan, Limits, Queue, Resources, Result};
 
 /// An operator.
@@ -57,17 +54,10 @@ impl Op {
     /// Made-up input for a case: numbers of the standard normal distribution.
     pub fn bindings(&self, case: &Case) -> Result<Bindings> {
         let inputs = self.description.inputs.iter().zip(1..).map(|(spec, seed)| {
-            let sizes = spec
-                .shape
-                .iter()
-                .map(|dimension| case.size(self.path, dimension));
+            let sizes = spec.shape.iter().map(|dimension| case.size(self.path, dimension));
             let shape = sizes.collect::<Result<Vec<_>>>()?;
             let values = random::normal(seed, shape.iter().product());
-            let dtype = if spec.dtypes.contains(&case.dtype) {
-                case.dtype
-            } else {
-                spec.dtypes[0]
-            };
+            let dtype = if spec.dtypes.contains(&case.dtype) { case.dtype } else { spec.dtypes[0] };
             Ok(HostTensor::from_f64(spec.name, dtype, &shape, &values))
         });
         Bindings::new(self, inputs.collect::<Result<_>>()?, case.options)
@@ -78,12 +68,7 @@ impl Op {
         let mut prepared = (self.prepare)(queue, &self.bindings(case)?)?;
         let ((), counters) = counted(queue, || prepared.launch(queue))?;
         let agreement = prepared.agreement(queue, usize::MAX)?;
-        Ok(CheckRow {
-            op: self.path,
-            case: *case,
-            agreement,
-            counters,
-        })
+        Ok(CheckRow { op: self.path, case: *case, agreement, counters })
     }
 
     /// Runs a case, compares with the reference, and measures if it agrees.
@@ -95,13 +80,7 @@ impl Op {
         if agreement.passed() {
             resources.seconds = seconds(queue, || prepared.launch(queue))?;
         }
-        Ok(BenchRow {
-            op: self.path,
-            case: *case,
-            agreement,
-            resources,
-            counters,
-        })
+        Ok(BenchRow { op: self.path, case: *case, agreement, resources, counters })
     }
 
     /// Runs on given input; the outputs in the order of the description.
@@ -116,9 +95,6 @@ impl Op {
         let mut prepared = (self.prepare)(queue, bindings)?;
         prepared.launch(queue)?;
         let outputs = prepared.outputs(queue)?;
-        Ok(Compared {
-            outputs,
-            agreement: prepared.agreement(queue, usize::MAX)?,
-        })
+        Ok(Compared { outputs, agreement: prepared.agreement(queue, usize::MAX)? })
     }
 }

@@ -24,23 +24,14 @@ impl Case {
     /// The size of a dimension; an error if the case has none.
     pub(crate) fn size(&self, op: &'static str, dimension: &str) -> Result<usize> {
         let found = self.sizes.iter().find(|(name, _)| *name == dimension);
-        let missing = || Error::Binding {
-            op,
-            problem: format!("case {:?} has no {dimension}", self.name),
-        };
+        let missing = || Error::Binding { op, problem: format!("case {:?} has no {dimension}", self.name) };
         found.map(|&(_, size)| size).ok_or_else(missing)
     }
 
     /// Sizes and options in words: `b=1 s_q=128 ... causal=true`.
     pub fn shape(&self) -> String {
-        let sizes = self
-            .sizes
-            .iter()
-            .map(|(name, size)| format!("{name}={size}"));
-        let options = self
-            .options
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"));
+        let sizes = self.sizes.iter().map(|(name, size)| format!("{name}={size}"));
+        let options = self.options.iter().map(|(name, value)| format!("{name}={value}"));
         sizes.chain(options).collect::<Vec<_>>().join(" ")
     }
 }
@@ -95,9 +86,7 @@ pub fn seconds(queue: &Queue, mut launch: impl FnMut() -> Result<()>) -> Result<
     // Long enough for the events' resolution, short enough for many samples.
     let once = timed(1)?.max(1e-7);
     let launches = (Duration::from_millis(5).as_secs_f64() / once).clamp(1.0, 1000.0) as usize;
-    let mut samples = (0..15)
-        .map(|_| timed(launches))
-        .collect::<Result<Vec<f64>>>()?;
+    let mut samples = (0..15).map(|_| timed(launches)).collect::<Result<Vec<f64>>>()?;
     samples.sort_by(f64::total_cmp);
     Ok(Some(samples[samples.len() / 2]))
 }

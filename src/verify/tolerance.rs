@@ -24,11 +24,7 @@ impl Tolerance {
     /// f32.
     pub fn values(dtype: DType) -> Self {
         let ulps = if dtype == DType::F32 { 4.0 } else { 1.0 };
-        Self {
-            factor: 2.0,
-            ulps,
-            least_scale: 0.0,
-        }
+        Self { factor: 2.0, ulps, least_scale: 0.0 }
     }
 
     /// Logarithms in f32 of sums of exponentials, whose exponents are sums of `products` products.
@@ -38,11 +34,7 @@ impl Tolerance {
     /// to zero it comes: so the scale is at least 1.
     pub fn logarithms(products: usize) -> Self {
         let values = Self::values(DType::F32);
-        Self {
-            ulps: values.ulps + products as f64 / 16.0,
-            least_scale: 1.0,
-            ..values
-        }
+        Self { ulps: values.ulps + products as f64 / 16.0, least_scale: 1.0, ..values }
     }
 
     /// The error that a row may have: `plain_error` is the plain implementation's, `scale` the largest magnitude in

@@ -20,16 +20,8 @@ use DType::{BF16, F16};
 /// Launches share it; what counts launches has it alone.
 static LAUNCHES: RwLock<()> = RwLock::new(());
 
-const CAUSAL: Options = Options {
-    causal: true,
-    scale: None,
-    window_left: None,
-    window_right: None,
-};
-const FULL: Options = Options {
-    causal: false,
-    ..CAUSAL
-};
+const CAUSAL: Options = Options { causal: true, scale: None, window_left: None, window_right: None };
+const FULL: Options = Options { causal: false, ..CAUSAL };
 
 /// A problem with its input, row-major.
 #[derive(Clone)]
@@ -63,14 +55,7 @@ fn queue() -> &'static Queue {
 
 /// `[b, s_q, s_k, h_q, h_kv, d]`
 fn shape([b, s_q, s_k, h_q, h_kv, d]: [usize; 6]) -> Shape {
-    Shape {
-        b,
-        s_q,
-        s_k,
-        h_q,
-        h_kv,
-        d,
-    }
+    Shape { b, s_q, s_k, h_q, h_kv, d }
 }
 
 /// Numbers as the element type holds them.
@@ -85,14 +70,7 @@ impl Attention {
     }
 
     fn seeded(seed: u64, dtype: DType, sizes: [usize; 6], options: Options) -> Self {
-        let Shape {
-            b,
-            s_q,
-            s_k,
-            h_q,
-            h_kv,
-            d,
-        } = shape(sizes);
+        let Shape { b, s_q, s_k, h_q, h_kv, d } = shape(sizes);
         let values = |tensor: u64, count| rounded(dtype, &random::normal(3 * seed + tensor, count));
         Self {
             problem: Problem::new(dtype, shape(sizes), &options).unwrap(),
@@ -104,27 +82,14 @@ impl Attention {
     }
 
     fn layouts(&self) -> Layouts {
-        let Shape {
-            b,
-            s_q,
-            s_k,
-            h_q,
-            h_kv,
-            d,
-        } = self.problem.shape;
+        let Shape { b, s_q, s_k, h_q, h_kv, d } = self.problem.shape;
         let queries = Layout::contiguous(&[b, s_q, h_q, d]).unwrap();
         let keys = Layout::contiguous(&[b, s_k, h_kv, d]).unwrap();
-        Layouts {
-            q: queries,
-            k: keys,
-            v: keys,
-            out: queries,
-        }
+        Layouts { q: queries, k: keys, v: keys, out: queries }
     }
 
     fn run(&self) -> Results {
-        self.run_in(self.layouts())
-            .unwrap_or_else(|error| panic!("{error}"))
+        self.run_in(self.layouts()).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Runs with tensors laid out as given, in memory that is NaN wherever nothing was put. Bytes between the
@@ -135,18 +100,14 @@ impl Attention {
         let (dtype, Shape { b, s_q, h_q, .. }) = (self.problem.dtype, self.problem.shape);
         let upload = |values: &[f64], layout: Layout| -> Result<DeviceTensor> {
             let mut tensor = DeviceTensor::poisoned(queue, dtype, layout)?;
-            tensor.write(
-                queue,
-                &HostTensor::from_f64("", dtype, layout.shape(), values).bytes,
-            )?;
+            tensor.write(queue, &HostTensor::from_f64("", dtype, layout.shape(), values).bytes)?;
             Ok(tensor)
         };
         let q = upload(&self.q, layouts.q)?;
         let k = upload(&self.k, layouts.k)?;
         let v = upload(&self.v, layouts.v)?;
         let mut out = DeviceTensor::poisoned(queue, dtype, layouts.out)?;
-        let mut lse =
-            DeviceTensor::poisoned(queue, DType::F32, Layout::contiguous(&[b, h_q, s_q])?)?;
+        let mut lse = DeviceTensor::poisoned(queue, DType::F32, Layout::contiguous(&[b, h_q, s_q])?)?;
         let args = Args {
             q: q.view()?,
             k: k.view()?,
@@ -157,16 +118,10 @@ impl Attention {
         };
         flash_forward(queue, args)?;
         queue.synchronize()?;
-        let results = Results {
-            out: out.download(queue, "out")?,
-            lse: lse.download(queue, "lse")?,
-        };
+        let results = Results { out: out.download(queue, "out")?, lse: lse.download(queue, "lse")? };
         let mut untouched = DeviceTensor::poisoned(queue, dtype, layouts.out)?;
         untouched.write(queue, &results.out.bytes)?;
-        assert!(
-            untouched.image(queue)? == out.image(queue)?,
-            "bytes between the output's elements were written"
-        );
+        assert!(untouched.image(queue)? == out.image(queue)?, "bytes between the output's elements were written");
         Ok(results)
     }
 
@@ -177,26 +132,11 @@ impl Attention {
         self.compare_with(results, &exact, &plain)
     }
 
-    fn compare_with(
-        &self,
-        Results { out, lse }: &Results,
-        exact: &Output,
-        plain: &Output,
-    ) -> Agreement {
+    fn compare_with(&self, Results { out, lse }: &Results, exact: &Output, plain: &Output) -> Agreement {
         Agreement {
             outputs: vec![
-                compare(
-                    out,
-                    &exact.out,
-                    &plain.out,
-                    Tolerance::values(self.problem.dtype),
-                ),
-                compare(
-                    lse,
-                    &exact.lse,
-                    &plain.lse,
-                    Tolerance::logarithms(self.problem.shape.d),
-                ),
+                compare(out, &exact.out, &plain.out, Tolerance::values(self.problem.dtype)),
+                compare(lse, &exact.lse, &plain.lse, Tolerance::logarithms(self.problem.shape.d)),
             ],
         }
     }
@@ -210,13 +150,7 @@ impl Attention {
     #[track_caller]
     fn assert_is(&self, results: &Results) {
         let agreement = self.compare(results);
-        assert!(
-            agreement.passed(),
-            "{:?} {:?}: {}",
-            self.problem,
-            self.options,
-            agreement.report()
-        );
+        assert!(agreement.passed(), "{:?} {:?}: {}", self.problem, self.options, agreement.report());
     }
 
     /// Elements of a row of q or out.

@@ -25,10 +25,7 @@ fn nan_and_infinities_must_be_where_the_reference_has_them() {
         ([INFINITY, 1.0], [-INFINITY, 1.0]),
     ] {
         for plain in [[1.0, 1.0], [NAN, 1.0], exact] {
-            assert!(
-                !judged(&got, &exact, &plain).passed(),
-                "{got:?} for {exact:?}, plain {plain:?}"
-            );
+            assert!(!judged(&got, &exact, &plain).passed(), "{got:?} for {exact:?}, plain {plain:?}");
         }
     }
 }
@@ -53,19 +50,9 @@ fn a_value_that_rounds_to_infinity_may_be_infinite() {
 
 #[test]
 fn the_report_says_where_what_and_how_many() {
-    let result = judged(
-        &[1.0, 2.0, 3.0, 9.0],
-        &[1.0, 2.5, 3.0, 4.0],
-        &[1.0, 2.5, 3.0, 4.0],
-    );
-    let text = Agreement {
-        outputs: vec![result],
-    }
-    .report();
-    assert!(
-        text.starts_with("x[0, 1] is 2, expected 2.5 within"),
-        "{text}"
-    );
+    let result = judged(&[1.0, 2.0, 3.0, 9.0], &[1.0, 2.5, 3.0, 4.0], &[1.0, 2.5, 3.0, 4.0]);
+    let text = Agreement { outputs: vec![result] }.report();
+    assert!(text.starts_with("x[0, 1] is 2, expected 2.5 within"), "{text}");
     assert!(text.ends_with("2 of 4 elements differ"), "{text}");
 }
 

@@ -24,22 +24,9 @@ fn queue() -> &'static Queue {
 
 #[test]
 fn names_that_are_not_understood_are_refused() {
-    for name in [
-        "",
-        "gpu",
-        "cuda",
-        "cuda:",
-        "cuda:x",
-        "cuda:-1",
-        "software:",
-        "software:sm_70",
-        "auto:1",
-    ] {
+    for name in ["", "gpu", "cuda", "cuda:", "cuda:x", "cuda:-1", "software:", "software:sm_70", "auto:1"] {
         let error = Device::open(name).unwrap_err();
-        assert!(
-            matches!(&error, Error::DeviceName { got } if got == name),
-            "{name}: {error}"
-        );
+        assert!(matches!(&error, Error::DeviceName { got } if got == name), "{name}: {error}");
     }
 }
 
@@ -65,10 +52,7 @@ fn the_software_device_offers_three_chips() {
         (Architecture::Sm90, 90, 227 * 1024),
     ] {
         let device = Device::software(architecture).unwrap();
-        assert_eq!(
-            (device.limits().sm(), device.limits().shared_bytes_per_block),
-            (sm, shared_bytes)
-        );
+        assert_eq!((device.limits().sm(), device.limits().shared_bytes_per_block), (sm, shared_bytes));
     }
 }
 
@@ -83,9 +67,7 @@ fn the_caller_s_current_context_stays() {
         // SAFETY: a context that lives, or none.
         unsafe { result::ctx::set_current(handle) }.unwrap();
         let stays = |what| {
-            let found = result::ctx::get_current()
-                .unwrap()
-                .unwrap_or(std::ptr::null_mut());
+            let found = result::ctx::get_current().unwrap().unwrap_or(std::ptr::null_mut());
             assert_eq!(found, handle, "{what} left another context current");
         };
         let device = Device::from_context(other.clone()).unwrap();
@@ -100,35 +82,16 @@ fn the_caller_s_current_context_stays() {
 }
 
 fn some_plan() -> LaunchPlan {
-    let shape = Shape {
-        b: 1,
-        s_q: 1,
-        s_k: 1,
-        h_q: 1,
-        h_kv: 1,
-        d: 128,
-    };
+    let shape = Shape { b: 1, s_q: 1, s_k: 1, h_q: 1, h_kv: 1, d: 128 };
     let problem = Problem::new(DType::F16, shape, &Options::default()).unwrap();
     plan(&problem, queue().device().limits()).unwrap().launch
 }
 
 #[test]
 fn a_kernel_that_is_not_in_the_build_is_an_error() {
-    let plan = LaunchPlan {
-        instance: "flash_forward_f16_d96",
-        ..some_plan()
-    };
+    let plan = LaunchPlan { instance: "flash_forward_f16_d96", ..some_plan() };
     let error = queue().device().prepare(&plan).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::KernelMissing {
-                instance: "flash_forward_f16_d96",
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, Error::KernelMissing { instance: "flash_forward_f16_d96", .. }), "{error}");
 }
 
 #[test]
@@ -144,16 +107,7 @@ fn a_stream_of_another_context_is_refused() {
         return;
     };
     let error = Queue::new(queue().device(), other.default_stream()).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::WrongDevice {
-                argument: "stream",
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, Error::WrongDevice { argument: "stream", .. }), "{error}");
 }
 
 #[test]
@@ -161,15 +115,5 @@ fn an_empty_tensor_needs_no_memory() {
     let context = queue().device().context();
     assert!(TensorView::empty(context, DType::F16, &[4, 0, 8]).is_ok());
     let error = TensorView::empty(context, DType::F16, &[4, 1, 8]).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::OutOfBounds {
-                needed: 32,
-                available: 0,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, Error::OutOfBounds { needed: 32, available: 0, .. }), "{error}");
 }

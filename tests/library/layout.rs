@@ -9,20 +9,14 @@ use proptest::prelude::*;
 fn offsets(layout: &Layout) -> Vec<usize> {
     let mut offsets = vec![0];
     for (&size, &stride) in layout.shape().iter().zip(layout.strides()) {
-        offsets = offsets
-            .iter()
-            .flat_map(|base| (0..size).map(move |i| base + i * stride))
-            .collect();
+        offsets = offsets.iter().flat_map(|base| (0..size).map(move |i| base + i * stride)).collect();
     }
     offsets
 }
 
 /// Bytes of all elements at an address.
 fn bytes(address: usize, layout: &Layout, size: usize) -> BTreeSet<usize> {
-    offsets(layout)
-        .iter()
-        .flat_map(|offset| (0..size).map(move |byte| address + offset * size + byte))
-        .collect()
+    offsets(layout).iter().flat_map(|offset| (0..size).map(move |byte| address + offset * size + byte)).collect()
 }
 
 fn layouts() -> impl Strategy<Value = Layout> {
@@ -69,15 +63,8 @@ proptest! {
 
 #[test]
 fn nested_strides_do_not_overlap() {
-    for (shape, strides) in [
-        ([4, 3, 5], [15, 5, 1]),
-        ([4, 3, 5], [100, 1, 3]),
-        ([1, 3, 5], [0, 8, 1]),
-    ] {
-        assert!(
-            !Layout::strided(&shape, &strides).unwrap().overlaps_itself(),
-            "{shape:?} {strides:?}"
-        );
+    for (shape, strides) in [([4, 3, 5], [15, 5, 1]), ([4, 3, 5], [100, 1, 3]), ([1, 3, 5], [0, 8, 1])] {
+        assert!(!Layout::strided(&shape, &strides).unwrap().overlaps_itself(), "{shape:?} {strides:?}");
     }
 }
 
@@ -100,10 +87,7 @@ fn sizes_that_overflow_are_refused() {
     refused(&[1 << 40, 1 << 40], &[0, 0]);
     assert!(Layout::contiguous(&[1 << 40, 1 << 40]).is_err());
     // Nothing to reach: no overflow.
-    assert_eq!(
-        Layout::strided(&[0, 2], &[usize::MAX, 1]).unwrap().span(),
-        0
-    );
+    assert_eq!(Layout::strided(&[0, 2], &[usize::MAX, 1]).unwrap().span(), 0);
 }
 
 #[test]
@@ -117,10 +101,7 @@ fn ranks_that_differ_or_exceed_the_limit_are_refused() {
 fn dimensions_can_be_reordered_and_narrowed() {
     let layout = Layout::contiguous(&[2, 3, 4]).unwrap();
     let turned = layout.permute(&[2, 0, 1]).unwrap();
-    assert_eq!(
-        (turned.shape(), turned.strides()),
-        (&[4, 2, 3][..], &[1, 12, 4][..])
-    );
+    assert_eq!((turned.shape(), turned.strides()), (&[4, 2, 3][..], &[1, 12, 4][..]));
     assert!(layout.permute(&[0, 1, 1]).is_err() && layout.permute(&[0, 1]).is_err());
     let (narrowed, offset) = layout.narrow(1, 1, 2).unwrap();
     assert_eq!((narrowed.shape(), offset), (&[2, 2, 4][..], 4));

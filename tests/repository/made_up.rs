@@ -56,42 +56,27 @@ fn sound() -> Tree {
     let mut tree = Tree::default();
     for (path, text) in [
         ("kernels/common/ptx.cuh", "asm volatile(\"\");"),
-        (
-            "kernels/attention/flash.cu",
-            "// asm in a comment\n__device__ int plasma_asm_x;",
-        ),
+        ("kernels/attention/flash.cu", "// asm in a comment\n__device__ int plasma_asm_x;"),
         ("kernels/attention/flash_sm90a.cu", ""),
         ("src/lib.rs", "pub mod attention;\npub(crate) mod error;"),
         ("src/error.rs", ""),
         ("src/attention/mod.rs", "pub mod flash;"),
-        (
-            "src/attention/flash/mod.rs",
-            "mod plan;\npub mod reference;",
-        ),
+        ("src/attention/flash/mod.rs", "mod plan;\npub mod reference;"),
         ("src/attention/flash/plan.rs", ""),
         ("src/attention/flash/reference.rs", ""),
         ("src/attention/flash/README.md", "x"),
         ("tests/attention/main.rs", "mod flash;"),
         ("tests/attention/flash.rs", SECTIONS),
         ("tests/attention/flash/edges.rs", "#[test]\nfn a() {}"),
-        (
-            "tests/parts.rs",
-            "#[path = \"../build/parts.rs\"]\nmod parts;",
-        ),
+        ("tests/parts.rs", "#[path = \"../build/parts.rs\"]\nmod parts;"),
         ("build/parts.rs", ""),
         ("benches/attention/main.rs", "mod flash;"),
         ("benches/attention/flash.rs", ""),
         ("cli/src/main.rs", "mod show;"),
         ("cli/src/show.rs", ""),
-        (
-            "cli/Cargo.toml",
-            "[package]\nname = \"c\"\n[[bin]]\ndoc = false\nbench = false\n",
-        ),
+        ("cli/Cargo.toml", "[package]\nname = \"c\"\n[[bin]]\ndoc = false\nbench = false\n"),
         ("Cargo.toml", MANIFEST),
-        (
-            "README.md",
-            "cargo test --release   # all of it\n| `attention/flash` | x |\n```rust\nfn main() {}\n```",
-        ),
+        ("README.md", "cargo test --release   # all of it\n| `attention/flash` | x |\n```rust\nfn main() {}\n```"),
         ("examples/attention.rs", "//! Documented.\n\nfn main() {}\n"),
         (".ci/run", CHECK),
     ] {
@@ -130,204 +115,39 @@ fn each_rule_can_fail() {
     let long = "\n".repeat(401);
     // Rule, file, its new text (`None`: removed), what the finding must say.
     let breaks: [(Rule, &str, Option<&str>, &str); 33] = [
-        (
-            one_name,
-            "kernels/attention/flash.cu",
-            None,
-            "kernels/attention/flash.cu is missing",
-        ),
-        (
-            one_name,
-            "src/attention/flash/mod.rs",
-            None,
-            "src/attention/flash/mod.rs is missing",
-        ),
-        (
-            one_name,
-            "src/attention/flash/reference.rs",
-            None,
-            "reference.rs is missing",
-        ),
-        (
-            one_name,
-            "src/attention/flash/README.md",
-            None,
-            "README.md is missing",
-        ),
-        (
-            one_name,
-            "tests/attention/flash.rs",
-            None,
-            "tests/attention/flash.rs is missing",
-        ),
-        (
-            one_name,
-            "benches/attention/flash.rs",
-            None,
-            "benches/attention/flash.rs is missing",
-        ),
-        (
-            one_name,
-            "src/attention/mod.rs",
-            Some("// mod flash;"),
-            "src/attention/mod.rs has no line",
-        ),
-        (
-            one_name,
-            "tests/attention/main.rs",
-            Some("mod flashy;"),
-            "tests/attention/main.rs has no line",
-        ),
-        (
-            one_name,
-            "benches/attention/main.rs",
-            Some(""),
-            "benches/attention/main.rs has no line",
-        ),
-        (
-            one_name,
-            "README.md",
-            Some("`attention/flash`"),
-            "0 rows in README.md",
-        ),
-        (
-            one_name,
-            "kernels/attention/other.cu",
-            Some(""),
-            "op attention/other: 0 entries in attention::OPS",
-        ),
-        (
-            one_name,
-            "tests/attention/other.rs",
-            Some(""),
-            "kernels/attention/other.cu is missing",
-        ),
-        (
-            rules::test_sections,
-            "tests/attention/flash/edges.rs",
-            Some(""),
-            "`mod edges` holds no #[test]",
-        ),
-        (
-            rules::test_sections,
-            "tests/attention/flash.rs",
-            Some("mod agrees {\n}\n#[test]"),
-            "`mod agrees` holds no",
-        ),
-        (
-            rules::test_sections,
-            "tests/attention/flash.rs",
-            Some("mod edges;"),
-            "`mod counters` is missing",
-        ),
-        (
-            rules::reachable,
-            "src/lib.rs",
-            Some("pub mod attention;"),
-            "src/error.rs: no `mod` line",
-        ),
-        (
-            rules::reachable,
-            "tests/parts.rs",
-            Some(""),
-            "build/parts.rs: no `mod` line",
-        ),
-        (
-            rules::reachable,
-            "cli/src/lost.rs",
-            Some(""),
-            "cli/src/lost.rs: no `mod` line",
-        ),
-        (
-            rules::reachable,
-            "tests/attention/main.rs",
-            Some(""),
-            "tests/attention/flash/edges.rs: no `mod` line",
-        ),
-        (
-            rules::budgets,
-            "src/error.rs",
-            Some(&long),
-            "src/error.rs: 401 lines, budget 400",
-        ),
-        (
-            rules::budgets,
-            "kernels/common/ptx.cuh",
-            Some(&long),
-            "budget 200",
-        ),
-        (
-            rules::budgets,
-            "kernels/attention/flash.cu",
-            Some(&long),
-            "budget 400",
-        ),
-        (
-            rules::asm_in_one_file,
-            "kernels/attention/flash.cu",
-            Some("\n  asm volatile(\"\");"),
-            "flash.cu:2: asm",
-        ),
-        (
-            rules::asm_in_one_file,
-            "kernels/common/mma.cuh",
-            Some("__asm__(\"\");"),
-            "mma.cuh:1: asm",
-        ),
-        (
-            rules::no_open_ends,
-            "src/error.rs",
-            Some(concat!("// TO", "DO: x")),
-            "src/error.rs:1",
-        ),
-        (
-            manifests::workspace,
-            "Cargo.toml",
-            Some("[workspace]\nmembers = [\".\"]"),
-            "default-members",
-        ),
-        (
-            manifests::workspace,
-            "softcuda/src/main.rs",
-            Some(""),
-            "one binary",
-        ),
-        (
-            manifests::workspace,
-            "softcuda/Cargo.toml",
-            Some("[package]\n"),
-            "needs [lib]",
-        ),
-        (
-            manifests::workspace,
-            "softcuda/Cargo.toml",
-            Some("[lib]\nbench = false\nname = \"cuda\""),
-            "shadow",
-        ),
-        (
-            manifests::continuous_check,
-            "README.md",
-            Some("cargo test"),
-            "README.md: the test command",
-        ),
-        (
-            manifests::readme_example,
-            "examples/attention.rs",
-            None,
-            "is not examples/attention.rs",
-        ),
-        (
-            manifests::readme_example,
-            "README.md",
-            Some("```rust\n```"),
-            "is not examples/attention.rs",
-        ),
-        (
-            manifests::continuous_check,
-            ".ci/run",
-            Some("cargo test --release -- --skip x"),
-            "`cargo test --release` is",
-        ),
+        (one_name, "kernels/attention/flash.cu", None, "kernels/attention/flash.cu is missing"),
+        (one_name, "src/attention/flash/mod.rs", None, "src/attention/flash/mod.rs is missing"),
+        (one_name, "src/attention/flash/reference.rs", None, "reference.rs is missing"),
+        (one_name, "src/attention/flash/README.md", None, "README.md is missing"),
+        (one_name, "tests/attention/flash.rs", None, "tests/attention/flash.rs is missing"),
+        (one_name, "benches/attention/flash.rs", None, "benches/attention/flash.rs is missing"),
+        (one_name, "src/attention/mod.rs", Some("// mod flash;"), "src/attention/mod.rs has no line"),
+        (one_name, "tests/attention/main.rs", Some("mod flashy;"), "tests/attention/main.rs has no line"),
+        (one_name, "benches/attention/main.rs", Some(""), "benches/attention/main.rs has no line"),
+        (one_name, "README.md", Some("`attention/flash`"), "0 rows in README.md"),
+        (one_name, "kernels/attention/other.cu", Some(""), "op attention/other: 0 entries in attention::OPS"),
+        (one_name, "tests/attention/other.rs", Some(""), "kernels/attention/other.cu is missing"),
+        (rules::test_sections, "tests/attention/flash/edges.rs", Some(""), "`mod edges` holds no #[test]"),
+        (rules::test_sections, "tests/attention/flash.rs", Some("mod agrees {\n}\n#[test]"), "`mod agrees` holds no"),
+        (rules::test_sections, "tests/attention/flash.rs", Some("mod edges;"), "`mod counters` is missing"),
+        (rules::reachable, "src/lib.rs", Some("pub mod attention;"), "src/error.rs: no `mod` line"),
+        (rules::reachable, "tests/parts.rs", Some(""), "build/parts.rs: no `mod` line"),
+        (rules::reachable, "cli/src/lost.rs", Some(""), "cli/src/lost.rs: no `mod` line"),
+        (rules::reachable, "tests/attention/main.rs", Some(""), "tests/attention/flash/edges.rs: no `mod` line"),
+        (rules::budgets, "src/error.rs", Some(&long), "src/error.rs: 401 lines, budget 400"),
+        (rules::budgets, "kernels/common/ptx.cuh", Some(&long), "budget 200"),
+        (rules::budgets, "kernels/attention/flash.cu", Some(&long), "budget 400"),
+        (rules::asm_in_one_file, "kernels/attention/flash.cu", Some("\n  asm volatile(\"\");"), "flash.cu:2: asm"),
+        (rules::asm_in_one_file, "kernels/common/mma.cuh", Some("__asm__(\"\");"), "mma.cuh:1: asm"),
+        (rules::no_open_ends, "src/error.rs", Some(concat!("// TO", "DO: x")), "src/error.rs:1"),
+        (manifests::workspace, "Cargo.toml", Some("[workspace]\nmembers = [\".\"]"), "default-members"),
+        (manifests::workspace, "softcuda/src/main.rs", Some(""), "one binary"),
+        (manifests::workspace, "softcuda/Cargo.toml", Some("[package]\n"), "needs [lib]"),
+        (manifests::workspace, "softcuda/Cargo.toml", Some("[lib]\nbench = false\nname = \"cuda\""), "shadow"),
+        (manifests::continuous_check, "README.md", Some("cargo test"), "README.md: the test command"),
+        (manifests::readme_example, "examples/attention.rs", None, "is not examples/attention.rs"),
+        (manifests::readme_example, "README.md", Some("```rust\n```"), "is not examples/attention.rs"),
+        (manifests::continuous_check, ".ci/run", Some("cargo test --release -- --skip x"), "`cargo test --release` is"),
     ];
     for (rule, path, text, expected) in breaks {
         let mut tree = sound();
@@ -337,16 +157,10 @@ fn each_rule_can_fail() {
         }
         let findings = rule(&tree);
         let found = findings.iter().any(|finding| finding.contains(expected));
-        assert!(
-            found,
-            "{path} as {text:?}: expected a finding with `{expected}`, found {findings:?}"
-        );
+        assert!(found, "{path} as {text:?}: expected a finding with `{expected}`, found {findings:?}");
     }
     let twice = ["attention/flash".to_owned(), "attention/flash".to_owned()];
     assert!(rules::one_name(&sound(), &twice)[0].contains("2 entries"));
     let ghost = ["attention/flash".to_owned(), "attention/ghost".to_owned()];
-    assert!(
-        rules::one_name(&sound(), &ghost)[0]
-            .contains("attention/ghost: listed in OPS, but has no files")
-    );
+    assert!(rules::one_name(&sound(), &ghost)[0].contains("attention/ghost: listed in OPS, but has no files"));
 }

@@ -17,12 +17,8 @@ pub(crate) fn workspace(tree: &Tree) -> Vec<String> {
     for (path, text) in tree.files() {
         if path.ends_with("Cargo.toml") {
             findings.extend(targets(path, text));
-        } else if path != "cli/src/main.rs"
-            && (path.ends_with("src/main.rs") || path.contains("src/bin/"))
-        {
-            findings.push(format!(
-                "{path}: the workspace has one binary, cli/src/main.rs"
-            ));
+        } else if path != "cli/src/main.rs" && (path.ends_with("src/main.rs") || path.contains("src/bin/")) {
+            findings.push(format!("{path}: the workspace has one binary, cli/src/main.rs"));
         }
     }
     findings
@@ -32,10 +28,7 @@ pub(crate) fn workspace(tree: &Tree) -> Vec<String> {
 fn targets(path: &str, text: &str) -> Vec<String> {
     let mut findings = Vec::new();
     let mut need = |section: &str, line: &str| {
-        for (_, body) in sections(text)
-            .into_iter()
-            .filter(|(name, _)| *name == section)
-        {
+        for (_, body) in sections(text).into_iter().filter(|(name, _)| *name == section) {
             if !body.lines().any(|found| found.trim() == line) {
                 findings.push(format!("{path}: {section} needs `{line}`"));
             }
@@ -53,14 +46,9 @@ fn targets(path: &str, text: &str) -> Vec<String> {
     if has("[[bin]]") && path != "cli/Cargo.toml" {
         findings.push(format!("{path}: the workspace has one binary, in cli/"));
     }
-    for (_, body) in sections(text)
-        .into_iter()
-        .filter(|(name, _)| *name == "[lib]")
-    {
+    for (_, body) in sections(text).into_iter().filter(|(name, _)| *name == "[lib]") {
         if body.lines().any(|line| line.trim() == "name = \"cuda\"") {
-            findings.push(format!(
-                "{path}: a library file libcuda.so in target/ would shadow the real driver"
-            ));
+            findings.push(format!("{path}: a library file libcuda.so in target/ would shadow the real driver"));
         }
     }
     findings
@@ -68,10 +56,7 @@ fn targets(path: &str, text: &str) -> Vec<String> {
 
 /// A manifest's sections: heading and body.
 fn sections(text: &str) -> Vec<(&str, &str)> {
-    let mut starts: Vec<usize> = text
-        .match_indices("\n[")
-        .map(|(index, _)| index + 1)
-        .collect();
+    let mut starts: Vec<usize> = text.match_indices("\n[").map(|(index, _)| index + 1).collect();
     if text.starts_with('[') {
         starts.insert(0, 0);
     }
@@ -91,14 +76,8 @@ pub(crate) fn continuous_check(tree: &Tree) -> Vec<String> {
     let mut findings = Vec::new();
     let script: Vec<&str> = tree.text(".ci/run").lines().map(str::trim).collect();
     let command = "cargo test --release";
-    if !tree
-        .text("README.md")
-        .lines()
-        .any(|line| line.split(" #").next().unwrap_or_default().trim() == command)
-    {
-        findings.push(format!(
-            "README.md: the test command `{command}` is missing"
-        ));
+    if !tree.text("README.md").lines().any(|line| line.split(" #").next().unwrap_or_default().trim() == command) {
+        findings.push(format!("README.md: the test command `{command}` is missing"));
     }
     let mut last = 0;
     for expected in [
@@ -120,15 +99,8 @@ pub(crate) fn continuous_check(tree: &Tree) -> Vec<String> {
 /// The README's program is the one in `examples/`, which is compiled and run.
 pub(crate) fn readme_example(tree: &Tree) -> Vec<String> {
     let documented = |line: &&str| line.starts_with("//!") || line.is_empty();
-    let program: Vec<_> = tree
-        .text("examples/attention.rs")
-        .lines()
-        .skip_while(documented)
-        .collect();
-    let readme = tree
-        .text("README.md")
-        .split_once("```rust\n")
-        .and_then(|(_, rest)| rest.split_once("```"));
+    let program: Vec<_> = tree.text("examples/attention.rs").lines().skip_while(documented).collect();
+    let readme = tree.text("README.md").split_once("```rust\n").and_then(|(_, rest)| rest.split_once("```"));
     match readme {
         Some((block, _)) if !program.is_empty() && block.lines().eq(program) => Vec::new(),
         _ => vec!["README.md: its ```rust block is not examples/attention.rs".to_owned()],

@@ -4,14 +4,7 @@ use crate::tree::{Tree, modules};
 use std::collections::BTreeSet;
 
 /// Sections of an op's test file.
-const SECTIONS: [&str; 6] = [
-    "agrees",
-    "properties",
-    "edges",
-    "rejects",
-    "plan",
-    "counters",
-];
+const SECTIONS: [&str; 6] = ["agrees", "properties", "edges", "rejects", "plan", "counters"];
 
 /// Files over their budget, each with its reason.
 const OVER_BUDGET: [(&str, &str); 0] = [];
@@ -28,13 +21,11 @@ pub(crate) fn ops(tree: &Tree) -> BTreeSet<String> {
     for (path, _) in tree.files() {
         let parts: Vec<&str> = path.split('/').collect();
         let op = match parts[..] {
-            ["kernels", family, file] if family != "common" => file
-                .strip_suffix(".cu")
-                .map(|stem| (family, stem.split("_sm").next().unwrap_or(stem))),
+            ["kernels", family, file] if family != "common" => {
+                file.strip_suffix(".cu").map(|stem| (family, stem.split("_sm").next().unwrap_or(stem)))
+            }
             ["src", family, op, _] if families.contains(family) => Some((family, op)),
-            ["tests" | "benches", family, file]
-                if families.contains(family) && file != "main.rs" =>
-            {
+            ["tests" | "benches", family, file] if families.contains(family) && file != "main.rs" => {
                 file.strip_suffix(".rs").map(|op| (family, op))
             }
             _ => None,
@@ -61,27 +52,21 @@ pub(crate) fn one_name(tree: &Tree, listed: &[String]) -> Vec<String> {
         for place in places.iter().filter(|place| !tree.has(place)) {
             findings.push(format!("op {path}: {place} is missing"));
         }
-        for file in [
-            format!("src/{family}/mod.rs"),
-            format!("tests/{family}/main.rs"),
-            format!("benches/{family}/main.rs"),
-        ] {
+        for file in
+            [format!("src/{family}/mod.rs"), format!("tests/{family}/main.rs"), format!("benches/{family}/main.rs")]
+        {
             if !tree.declares(&file, op) {
                 findings.push(format!("op {path}: {file} has no line `mod {op};`"));
             }
         }
         match listed.iter().filter(|name| *name == path).count() {
             1 => {}
-            count => findings.push(format!(
-                "op {path}: {count} entries in {family}::OPS, expected 1"
-            )),
+            count => findings.push(format!("op {path}: {count} entries in {family}::OPS, expected 1")),
         }
         let row = |line: &&str| line.starts_with('|') && line.contains(&format!("`{path}`"));
         match tree.text("README.md").lines().filter(row).count() {
             1 => {}
-            count => findings.push(format!(
-                "op {path}: {count} rows in README.md's op table, expected 1"
-            )),
+            count => findings.push(format!("op {path}: {count} rows in README.md's op table, expected 1")),
         }
     }
     for path in listed.iter().filter(|path| !ops.contains(*path)) {
@@ -111,22 +96,14 @@ pub(crate) fn test_sections(tree: &Tree) -> Vec<String> {
 /// Text of the module `name` declared in `file`: its block, or its file.
 fn body<'a>(tree: &'a Tree, file: &str, name: &str) -> Option<&'a str> {
     let text = tree.text(file);
-    let module = modules(text)
-        .into_iter()
-        .find(|module| module.name == name)?;
+    let module = modules(text).into_iter().find(|module| module.name == name)?;
     if module.in_file {
         return child(tree, file, &module.name, module.path.as_deref()).map(|path| tree.text(path));
     }
-    let start: usize = text
-        .split_inclusive('\n')
-        .take(module.line)
-        .map(str::len)
-        .sum();
+    let start: usize = text.split_inclusive('\n').take(module.line).map(str::len).sum();
     let indent = text[start..].len() - text[start..].trim_start_matches(' ').len();
     let close = format!("\n{}}}", " ".repeat(indent));
-    let end = text[start..]
-        .find(&close)
-        .map_or(text.len(), |end| start + end);
+    let end = text[start..].find(&close).map_or(text.len(), |end| start + end);
     Some(&text[start..end])
 }
 
@@ -138,21 +115,13 @@ fn child<'a>(tree: &'a Tree, file: &str, name: &str, path: Option<&str>) -> Opti
         None => {
             // A module file's children lie in a folder of its name; those of a crate root or mod.rs beside it. The
             // root of a test or example crate is such a root whatever its name.
-            let crate_root = ["tests", "benches", "examples"]
-                .iter()
-                .any(|kind| folder.ends_with(kind));
+            let crate_root = ["tests", "benches", "examples"].iter().any(|kind| folder.ends_with(kind));
             let beside = crate_root || ["mod.rs", "lib.rs", "main.rs"].contains(&stem);
-            let base = if beside {
-                folder.to_owned()
-            } else {
-                file.trim_end_matches(".rs").to_owned()
-            };
+            let base = if beside { folder.to_owned() } else { file.trim_end_matches(".rs").to_owned() };
             vec![format!("{base}/{name}.rs"), format!("{base}/{name}/mod.rs")]
         }
     };
-    tree.files()
-        .map(|(path, _)| path)
-        .find(|path| candidates.iter().any(|candidate| candidate == path))
+    tree.files().map(|(path, _)| path).find(|path| candidates.iter().any(|candidate| candidate == path))
 }
 
 /// Resolves `..` in a path by name.
@@ -170,11 +139,7 @@ fn clean(path: &str) -> String {
 
 /// Every Rust file is compiled: a crate root, or reached from one by `mod` lines.
 pub(crate) fn reachable(tree: &Tree) -> Vec<String> {
-    let rust = || {
-        tree.files()
-            .map(|(path, _)| path)
-            .filter(|path| path.ends_with(".rs"))
-    };
+    let rust = || tree.files().map(|(path, _)| path).filter(|path| path.ends_with(".rs"));
     let is_root = |path: &str| {
         let parts: Vec<&str> = path.split('/').collect();
         matches!(
@@ -188,23 +153,13 @@ pub(crate) fn reachable(tree: &Tree) -> Vec<String> {
     let mut reached: BTreeSet<&str> = rust().filter(|path| is_root(path)).collect();
     let mut open: Vec<&str> = reached.iter().copied().collect();
     while let Some(file) = open.pop() {
-        for module in modules(tree.text(file))
-            .iter()
-            .filter(|module| module.in_file)
-        {
-            let folder = if file.contains('/') {
-                file.to_owned()
-            } else {
-                format!("./{file}")
-            };
+        for module in modules(tree.text(file)).iter().filter(|module| module.in_file) {
+            let folder = if file.contains('/') { file.to_owned() } else { format!("./{file}") };
             let path = child(tree, &folder, &module.name, module.path.as_deref());
             open.extend(path.filter(|path| reached.insert(path)));
         }
     }
-    rust()
-        .filter(|path| !reached.contains(path))
-        .map(|path| format!("{path}: no `mod` line leads to it"))
-        .collect()
+    rust().filter(|path| !reached.contains(path)).map(|path| format!("{path}: no `mod` line leads to it")).collect()
 }
 
 /// Lines of a kernel, a CUDA header and a Rust file are bounded.
@@ -236,18 +191,13 @@ pub(crate) fn budgets(tree: &Tree) -> Vec<String> {
 /// Inline PTX is in one file.
 pub(crate) fn asm_in_one_file(tree: &Tree) -> Vec<String> {
     let mut findings = Vec::new();
-    let kernels = tree
-        .files()
-        .filter(|(path, _)| path.starts_with("kernels/") && *path != "kernels/common/ptx.cuh");
+    let kernels = tree.files().filter(|(path, _)| path.starts_with("kernels/") && *path != "kernels/common/ptx.cuh");
     for (path, text) in kernels {
         for (index, line) in text.lines().enumerate() {
             let code = line.split("//").next().unwrap_or_default();
             let mut words = code.split(|c: char| !c.is_alphanumeric() && c != '_');
             if words.any(|word| word == "asm" || word == "__asm__" || word == "__asm") {
-                findings.push(format!(
-                    "{path}:{}: asm belongs into kernels/common/ptx.cuh",
-                    index + 1
-                ));
+                findings.push(format!("{path}:{}: asm belongs into kernels/common/ptx.cuh", index + 1));
             }
         }
     }

@@ -21,21 +21,13 @@ impl Tree {
             for entry in std::fs::read_dir(&folder).unwrap() {
                 let path = entry.unwrap().path();
                 let name = path.file_name().unwrap().to_string_lossy().into_owned();
-                let extension = path
-                    .extension()
-                    .map(|text| text.to_string_lossy().into_owned());
-                let inside = path
-                    .strip_prefix(root)
-                    .unwrap()
-                    .to_string_lossy()
-                    .replace('\\', "/");
+                let extension = path.extension().map(|text| text.to_string_lossy().into_owned());
+                let inside = path.strip_prefix(root).unwrap().to_string_lossy().replace('\\', "/");
                 if path.is_dir() {
                     if !SKIPPED.contains(&name.as_str()) {
                         open.push(path);
                     }
-                } else if inside == ".ci/run"
-                    || extension.is_some_and(|text| EXTENSIONS.contains(&text.as_str()))
-                {
+                } else if inside == ".ci/run" || extension.is_some_and(|text| EXTENSIONS.contains(&text.as_str())) {
                     tree.put(&inside, &std::fs::read_to_string(&path).unwrap());
                 }
             }
@@ -65,16 +57,12 @@ impl Tree {
 
     /// Every path and text, sorted.
     pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(path, text)| (path.as_str(), text.as_str()))
+        self.0.iter().map(|(path, text)| (path.as_str(), text.as_str()))
     }
 
     /// Whether a module file declares `mod name`.
     pub(crate) fn declares(&self, path: &str, name: &str) -> bool {
-        modules(self.text(path))
-            .iter()
-            .any(|module| module.name == name)
+        modules(self.text(path)).iter().any(|module| module.name == name)
     }
 }
 
@@ -100,25 +88,13 @@ pub(crate) fn modules(text: &str) -> Vec<Module> {
             continue;
         }
         let visible = match code.strip_prefix("pub") {
-            Some(rest) => rest
-                .trim_start()
-                .split_once(") ")
-                .map_or(rest, |(_, rest)| rest)
-                .trim_start(),
+            Some(rest) => rest.trim_start().split_once(") ").map_or(rest, |(_, rest)| rest).trim_start(),
             None => code,
         };
         if let Some(rest) = visible.strip_prefix("mod ") {
-            let name: String = rest
-                .chars()
-                .take_while(|c| c.is_alphanumeric() || *c == '_')
-                .collect();
+            let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
             let in_file = rest[name.len()..].starts_with(';');
-            modules.push(Module {
-                name,
-                path: path.take(),
-                in_file,
-                line,
-            });
+            modules.push(Module { name, path: path.take(), in_file, line });
         } else if !code.starts_with("#[") && !code.starts_with("//") {
             path = None;
         }

@@ -12,10 +12,7 @@ fn wrong_usage_is_one_line() {
         (&["bench"], "<FAMILY[/OP]>"),
         (&["run", "attention/flash_forward"], "--input"),
         (&["info", "--color"], "'--color'"),
-        (
-            &["check", "nosuch"],
-            "no operator or family is called `nosuch`; there are: attention/flash_forward",
-        ),
+        (&["check", "nosuch"], "no operator or family is called `nosuch`; there are: attention/flash_forward"),
         (&["bench", "attention/nosuch"], "`attention/nosuch`"),
         (&["run", "attention", "--describe"], "`attention`"),
     ] {
@@ -41,10 +38,7 @@ fn a_gpu_that_is_not_there_is_a_clear_error() {
     if !Path::new("/dev/nvidiactl").exists() {
         for command in [&["info"][..], &["check"], &["bench", "attention"]] {
             let line = fails(llm_kernels(command).env("LLM_KERNELS_DEVICE", "cuda:0"));
-            assert!(
-                line.contains("cuda:0") && line.contains("LLM_KERNELS_DEVICE=software"),
-                "{line}"
-            );
+            assert!(line.contains("cuda:0") && line.contains("LLM_KERNELS_DEVICE=software"), "{line}");
         }
     }
 }
@@ -62,31 +56,16 @@ fn help_and_version_are_answers() {
 fn a_reader_that_has_gone_away_is_not_an_error() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let output = llm_kernels(&["run", "attention/flash_forward", "--describe"])
-        .stdout(writer)
-        .output()
-        .unwrap();
-    assert_eq!(
-        (output.status.code(), output.stderr.as_slice()),
-        (Some(0), &b""[..])
-    );
+    let output = llm_kernels(&["run", "attention/flash_forward", "--describe"]).stdout(writer).output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
 }
 
 #[test]
 #[cfg(target_os = "linux")]
 fn a_full_disk_is_an_error() {
-    let full = std::fs::File::options()
-        .write(true)
-        .open("/dev/full")
-        .unwrap();
-    let output = llm_kernels(&["run", "attention/flash_forward", "--describe"])
-        .stdout(full)
-        .output()
-        .unwrap();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = llm_kernels(&["run", "attention/flash_forward", "--describe"]).stdout(full).output().unwrap();
     let errors = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(
-        errors.starts_with("error: writing output: ") && errors.lines().count() == 1,
-        "{errors}"
-    );
+    assert!(errors.starts_with("error: writing output: ") && errors.lines().count() == 1, "{errors}");
 }

@@ -42,15 +42,9 @@ fn fails(command: &mut Command) -> String {
     let errors = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{command:?}: {errors}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{command:?}");
-    let lines: Vec<_> = errors
-        .lines()
-        .filter(|line| !line.starts_with("no GPU found"))
-        .collect();
+    let lines: Vec<_> = errors.lines().filter(|line| !line.starts_with("no GPU found")).collect();
     match lines[..] {
-        [line] => line
-            .strip_prefix("error: ")
-            .unwrap_or_else(|| panic!("{command:?}: {line}"))
-            .to_owned(),
+        [line] => line.strip_prefix("error: ").unwrap_or_else(|| panic!("{command:?}: {line}")).to_owned(),
         _ => panic!("{command:?}: expected one line, found {errors}"),
     }
 }

@@ -18,42 +18,18 @@ fn info_shows_the_device() {
 fn info_lists_every_kernel_without_spills_and_with_its_occupancy() {
     let info = json(&["info", "--kernels", "--json", "--device", "software:sm_80"]);
     let kernels = info["kernels"].as_array().unwrap();
-    for name in [
-        "f16_d64",
-        "f16_d128",
-        "f16_d256",
-        "bf16_d64",
-        "bf16_d128",
-        "bf16_d256",
-    ] {
+    for name in ["f16_d64", "f16_d128", "f16_d256", "bf16_d64", "bf16_d128", "bf16_d256"] {
         let name = format!("flash_forward_{name}");
-        let rows: Vec<_> = kernels
-            .iter()
-            .filter(|row| row["name"] == name.as_str())
-            .collect();
-        let chips: Vec<_> = rows
-            .iter()
-            .map(|row| row["chip"].as_str().unwrap())
-            .collect();
+        let rows: Vec<_> = kernels.iter().filter(|row| row["name"] == name.as_str()).collect();
+        let chips: Vec<_> = rows.iter().map(|row| row["chip"].as_str().unwrap()).collect();
         assert_eq!(chips, ["sm_80", "sm_90"], "{name}");
         for row in &rows {
-            assert_eq!(
-                (&row["spill_bytes"], &row["local_bytes"]),
-                (&0.into(), &0.into()),
-                "{name}"
-            );
+            assert_eq!((&row["spill_bytes"], &row["local_bytes"]), (&0.into(), &0.into()), "{name}");
             assert!((1..=255).contains(&row["registers"].as_u64().unwrap()));
         }
         let occupancy = &rows[0]["occupancy"];
-        assert!(
-            occupancy["blocks_per_multiprocessor"].as_u64().unwrap() >= 1,
-            "{occupancy}"
-        );
-        assert_eq!(
-            rows[1]["occupancy"],
-            Value::Null,
-            "an sm_80 chip does not run sm_90 code"
-        );
+        assert!(occupancy["blocks_per_multiprocessor"].as_u64().unwrap() >= 1, "{occupancy}");
+        assert_eq!(rows[1]["occupancy"], Value::Null, "an sm_80 chip does not run sm_90 code");
     }
     assert!(succeeds(&["info", "--kernels"]).contains("flash_forward_bf16_d128"));
 }
@@ -76,13 +52,7 @@ fn check_compares_every_case_with_the_reference() {
 #[test]
 fn bench_writes_the_same_rows_as_json_and_csv() {
     let file = File::new("bench.csv");
-    let report = json(&[
-        "bench",
-        "attention/flash_forward",
-        "--json",
-        "--csv",
-        file.path(),
-    ]);
+    let report = json(&["bench", "attention/flash_forward", "--json", "--csv", file.path()]);
     let rows = report["rows"].as_array().unwrap();
     assert!(!rows.is_empty());
     let text = std::fs::read_to_string(&file.0).unwrap();
@@ -91,16 +61,8 @@ fn bench_writes_the_same_rows_as_json_and_csv() {
     for row in rows {
         assert!(row["costs"]["flops"].as_f64().unwrap() > 0.0);
         if report["software"] == true {
-            assert_eq!(
-                row["costs"]["seconds"],
-                Value::Null,
-                "host time is not GPU time"
-            );
-            assert!(
-                row["counters"]
-                    .as_object()
-                    .is_some_and(|counters| !counters.is_empty())
-            );
+            assert_eq!(row["costs"]["seconds"], Value::Null, "host time is not GPU time");
+            assert!(row["counters"].as_object().is_some_and(|counters| !counters.is_empty()));
         } else {
             assert!(row["costs"]["seconds"].as_f64().unwrap() > 0.0);
         }

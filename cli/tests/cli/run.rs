@@ -13,18 +13,10 @@ fn write(name: &str, tensors: &[(&str, &[usize], Vec<f32>)]) -> File {
     let file = File::new(name);
     let bytes: Vec<Vec<u8>> = tensors
         .iter()
-        .map(|(_, _, values)| {
-            values
-                .iter()
-                .flat_map(|&value| f16::from_f32(value).to_le_bytes())
-                .collect()
-        })
+        .map(|(_, _, values)| values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect())
         .collect();
     let views = tensors.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
-        (
-            name.to_string(),
-            TensorView::new(Dtype::F16, shape.to_vec(), bytes).unwrap(),
-        )
+        (name.to_string(), TensorView::new(Dtype::F16, shape.to_vec(), bytes).unwrap())
     });
     std::fs::write(&file.0, safetensors::serialize(views, None).unwrap()).unwrap();
     file
@@ -35,14 +27,7 @@ fn uniform(name: &str, d: usize) -> File {
     let (queries, keys) = ([1, 3, 2, d], [1, 4, 1, d]);
     let v = (0..4 * d).map(|index| (index / d) as f32).collect();
     let ones = vec![1.0; 4 * d];
-    write(
-        name,
-        &[
-            ("q", &queries, vec![0.0; 6 * d]),
-            ("k", &keys, ones),
-            ("v", &keys, v),
-        ],
-    )
+    write(name, &[("q", &queries, vec![0.0; 6 * d]), ("k", &keys, ones), ("v", &keys, v)])
 }
 
 #[test]
@@ -50,98 +35,44 @@ fn describe_says_what_the_operator_takes() {
     let description = json(&["run", OP, "--describe"]);
     let names = |list: &str| -> Vec<String> {
         let list = description[list].as_array().unwrap();
-        list.iter()
-            .map(|item| item["name"].as_str().unwrap().to_owned())
-            .collect()
+        list.iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(names("inputs"), ["q", "k", "v"]);
-    assert_eq!(
-        names("options"),
-        ["causal", "scale", "window_left", "window_right"]
-    );
+    assert_eq!(names("options"), ["causal", "scale", "window_left", "window_right"]);
     assert_eq!(names("outputs"), ["out", "lse"]);
-    assert_eq!(
-        description["inputs"][0]["shape"],
-        serde_json::json!(["b", "s_q", "h_q", "d"])
-    );
-    assert_eq!(
-        description["inputs"][0]["dtypes"],
-        serde_json::json!(["f16", "bf16"])
-    );
-    assert_eq!(
-        description["outputs"][1]["shape"],
-        serde_json::json!(["b", "h_q", "s_q"])
-    );
+    assert_eq!(description["inputs"][0]["shape"], serde_json::json!(["b", "s_q", "h_q", "d"]));
+    assert_eq!(description["inputs"][0]["dtypes"], serde_json::json!(["f16", "bf16"]));
+    assert_eq!(description["outputs"][1]["shape"], serde_json::json!(["b", "h_q", "s_q"]));
     for option in description["options"].as_array().unwrap() {
         assert!(["bool", "float", "int"].contains(&option["type"].as_str().unwrap()));
-        assert!(
-            !option["default"].as_str().unwrap().is_empty()
-                && !option["meaning"].as_str().unwrap().is_empty()
-        );
+        assert!(!option["default"].as_str().unwrap().is_empty() && !option["meaning"].as_str().unwrap().is_empty());
     }
 }
 
 #[test]
 fn equal_scores_give_the_mean_of_the_values() {
     let (input, target) = (uniform("mean.in", 64), File::new("mean.out"));
-    let text = succeeds(&[
-        "run",
-        OP,
-        "--input",
-        input.path(),
-        "--output",
-        target.path(),
-        "--verify",
-    ]);
-    assert!(
-        text.contains("out: agrees") && text.contains("lse: agrees"),
-        "{text}"
-    );
+    let text = succeeds(&["run", OP, "--input", input.path(), "--output", target.path(), "--verify"]);
+    assert!(text.contains("out: agrees") && text.contains("lse: agrees"), "{text}");
     let bytes = std::fs::read(&target.0).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let (out, lse) = (file.tensor("out").unwrap(), file.tensor("lse").unwrap());
     assert_eq!((out.shape(), out.dtype()), (&[1, 3, 2, 64][..], Dtype::F16));
     assert_eq!((lse.shape(), lse.dtype()), (&[1, 2, 3][..], Dtype::F32));
-    assert!(
-        out.data()
-            .chunks(2)
-            .all(|x| f16::from_le_bytes([x[0], x[1]]).to_f32() == 1.5)
-    );
+    assert!(out.data().chunks(2).all(|x| f16::from_le_bytes([x[0], x[1]]).to_f32() == 1.5));
     let expected = 4f32.ln();
-    assert!(
-        lse.data()
-            .chunks(4)
-            .all(|x| (f32::from_le_bytes([x[0], x[1], x[2], x[3]]) - expected).abs() < 1e-6)
-    );
+    assert!(lse.data().chunks(4).all(|x| (f32::from_le_bytes([x[0], x[1], x[2], x[3]]) - expected).abs() < 1e-6));
 }
 
 #[test]
 fn options_reach_the_operator() {
     let (input, target) = (uniform("causal.in", 64), File::new("causal.out"));
     // Four keys, three queries, aligned at the end: the first query sees two keys, the mean of 0 and 1.
-    let arguments = [
-        "run",
-        OP,
-        "--input",
-        input.path(),
-        "--output",
-        target.path(),
-        "--set",
-        "causal=true",
-        "--json",
-    ];
+    let arguments = ["run", OP, "--input", input.path(), "--output", target.path(), "--set", "causal=true", "--json"];
     let report = json(&arguments);
-    assert_eq!(
-        report["outputs"][0]["shape"],
-        serde_json::json!([1, 3, 2, 64])
-    );
+    assert_eq!(report["outputs"][0]["shape"], serde_json::json!([1, 3, 2, 64]));
     let bytes = std::fs::read(&target.0).unwrap();
-    let out = SafeTensors::deserialize(&bytes)
-        .unwrap()
-        .tensor("out")
-        .unwrap()
-        .data()
-        .to_vec();
+    let out = SafeTensors::deserialize(&bytes).unwrap().tensor("out").unwrap().data().to_vec();
     let row = |query: usize| f16::from_le_bytes([out[query * 256], out[query * 256 + 1]]).to_f32();
     assert_eq!([row(0), row(1), row(2)], [0.5, 1.0, 1.5]);
 }
@@ -152,44 +83,18 @@ fn input_that_does_not_fit_is_one_clear_line() {
     let good = uniform("good.in", 64);
     let narrow = uniform("narrow.in", 96);
     let keys: &[usize] = &[1, 4, 1, 64];
-    let lone = write(
-        "lone.in",
-        &[("query", keys, vec![0.0; 256]), ("k", keys, vec![0.0; 256])],
-    );
+    let lone = write("lone.in", &[("query", keys, vec![0.0; 256]), ("k", keys, vec![0.0; 256])]);
     let cases: [(&File, &[&str], &str); 7] = [
-        (
-            &good,
-            &["--set", "causal"],
-            "--set causal: expected NAME=VALUE",
-        ),
-        (
-            &good,
-            &["--set", "causal=yes"],
-            "option causal is \"yes\", expected true or false",
-        ),
-        (
-            &good,
-            &["--set", "colour=red"],
-            "option \"colour\" is unknown; there are: causal, scale",
-        ),
-        (
-            &good,
-            &["--set", "scale=1", "--set", "scale=2"],
-            "option scale is set twice",
-        ),
+        (&good, &["--set", "causal"], "--set causal: expected NAME=VALUE"),
+        (&good, &["--set", "causal=yes"], "option causal is \"yes\", expected true or false"),
+        (&good, &["--set", "colour=red"], "option \"colour\" is unknown; there are: causal, scale"),
+        (&good, &["--set", "scale=1", "--set", "scale=2"], "option scale is set twice"),
         (&good, &["--set", "window_left=-1"], "option window_left"),
         (&narrow, &[], "head_dim 96"),
         (&lone, &[], "in the file, and not an input: query"),
     ];
     for (input, extra, expected) in cases {
-        let mut command = llm_kernels(&[
-            "run",
-            OP,
-            "--input",
-            input.path(),
-            "--output",
-            target.path(),
-        ]);
+        let mut command = llm_kernels(&["run", OP, "--input", input.path(), "--output", target.path()]);
         let line = fails(command.args(extra));
         assert!(line.contains(expected), "{line}");
         assert!(!target.0.exists(), "nothing is written on an error: {line}");
@@ -207,9 +112,7 @@ fn files_that_cannot_be_read_or_written_are_named() {
         (text.path(), missing, "not a safetensors file"),
         (good.path(), missing, "/no/such/folder/x.safetensors: "),
     ] {
-        let line = fails(&mut llm_kernels(&[
-            "run", OP, "--input", input, "--output", target,
-        ]));
+        let line = fails(&mut llm_kernels(&["run", OP, "--input", input, "--output", target]));
         assert!(line.contains(expected), "{line}");
     }
 }

@@ -2,9 +2,11 @@
 
 use super::engine::{Engine, LOCAL_WINDOW, SHARED_WINDOW, Span};
 use super::registers::{Plain, Simd};
-use super::shape::Shape;
+use super::shape::{KnownShape, Shape};
 use super::traffic::{self, lanes};
-use super::transfer::{Staging, fetch, in_window, load_words, pack, put, store_words, unpack};
+use super::transfer::{
+    Staging, fetch, in_window, load_known, load_words, pack, put, store_known, store_words, unpack,
+};
 use super::value::Lanes;
 use super::warp::Warp;
 use crate::fault::Fault;
@@ -328,13 +330,41 @@ impl Engine<'_> {
     pub(super) unsafe fn shared_word<S: Simd, const LOAD: bool>(&mut self, warp: &mut Warp, op: &Op, at: u32) -> Checked {
         let kernel = self.kernel;
         let access = &kernel.tables.accesses[op.aux as usize];
+        let known = warp.shapes[op.aux as usize];
+        // Loops and unrolled code address shared memory by registers that seldom change.
+        if known.version == warp.registers.version(op.a)
+            && access.address == AddressWidth::Narrow
+            && (self.site.in_flight == 0 || !self.site.poisoned_word(&known))
+        {
+            let counters = &mut self.counters;
+            let counter = if LOAD { &mut counters.shared_loads } else { &mut counters.shared_stores };
+            counter.requests += 1;
+            counter.ideal_wavefronts += 1;
+            counter.wavefronts += known.wavefronts;
+            let host = self.site.shared.pointer();
+            // SAFETY: the register has not changed since its addresses were found to lie inside shared memory.
+            unsafe {
+                if LOAD {
+                    load_known(warp.registers.word_mut(access.data[0]), host, &known);
+                } else {
+                    store_known(warp.registers.word(access.data[0]), host, &known);
+                }
+            }
+            return Ok(());
+        }
         let addresses = narrow_addresses(warp, op.a, access.address, access.offset);
         let action = if LOAD { "shared load" } else { "shared store" };
         // SAFETY: the caller's promise.
         let shape = unsafe { self.shared_shape::<S>(warp, at, &addresses, u32::MAX, 4, action)? };
         let counters = &mut self.counters;
         let counter = if LOAD { &mut counters.shared_loads } else { &mut counters.shared_stores };
+        let before = counter.wavefronts;
         traffic::count_shared(counter, &shape, u32::MAX);
+        if shape.regular() {
+            let first = [shape.offsets[0], shape.offsets[16]];
+            let (version, wavefronts) = (warp.registers.version(op.a), counter.wavefronts - before);
+            warp.shapes[op.aux as usize] = KnownShape { version, runs: shape.runs, first, wavefronts };
+        }
         let host = self.site.shared.pointer() as usize;
         // SAFETY: shared_shape has shown that all lanes lie inside the block's shared memory.
         unsafe {

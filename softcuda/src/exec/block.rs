@@ -51,7 +51,7 @@ impl Block {
         let warps: Vec<Warp> = (0..threads.div_ceil(32))
             .map(|index| {
                 let valid = u32::MAX >> (32 - (threads - 32 * index).min(32));
-                let mut warp = Warp::new(index, valid, kernel.slot_count, kernel.predicate_count);
+                let mut warp = Warp::new(index, valid, kernel.slot_count, kernel.predicate_count, kernel.tables.accesses.len());
                 engine.fill_presets(&mut warp);
                 warp
             })

@@ -261,15 +261,33 @@ impl Simd for Avx512 {
 pub(crate) struct Registers {
     rows: Box<[Lanes]>,
     predicates: Box<[u32]>,
+    /// How often each slot has been written: what was found out about a row holds while this stays the same.
+    versions: Box<[u64]>,
 }
 
 impl Registers {
     pub(crate) fn new(slots: u32, predicates: u32) -> Registers {
+        // One spare row: a 64-bit slot is two rows, and the last preset may be the last row.
+        let count = slots as usize + 1;
         Registers {
-            // One spare row: a 64-bit slot is two rows, and the last preset may be the last row.
-            rows: vec![Lanes([0; 32]); slots as usize + 1].into_boxed_slice(),
+            rows: vec![Lanes([0; 32]); count].into_boxed_slice(),
             predicates: vec![0; predicates as usize].into_boxed_slice(),
+            versions: vec![0; count].into_boxed_slice(),
         }
+    }
+
+    /// How often a slot has been written.
+    #[inline(always)]
+    pub(crate) fn version(&self, slot: u16) -> u64 {
+        debug_assert!((slot as usize) < self.versions.len(), "slot within the file");
+        // SAFETY: lowering hands out slots below the count that this file was made with.
+        unsafe { *self.versions.get_unchecked(slot as usize) }
+    }
+
+    #[inline(always)]
+    fn written(&mut self, slot: u16) {
+        // SAFETY: as in `version`.
+        unsafe { *self.versions.get_unchecked_mut(slot as usize) += 1 };
     }
 
     /// A 32-bit slot as the argument of a value function.
@@ -291,6 +309,7 @@ impl Registers {
     #[inline(always)]
     pub(crate) fn word_mut(&mut self, slot: u16) -> &mut [u32; 32] {
         debug_assert!((slot as usize) < self.rows.len(), "slot within the file");
+        self.written(slot);
         // SAFETY: as in `word`.
         unsafe { &mut self.rows.get_unchecked_mut(slot as usize).0 }
     }
@@ -319,6 +338,7 @@ impl Registers {
             (slot as usize) + 1 < self.rows.len(),
             "slot within the file"
         );
+        self.written(slot);
         // SAFETY: as in `double`.
         unsafe { &mut *self.rows.as_mut_ptr().add(slot as usize).cast() }
     }

@@ -224,6 +224,12 @@ unsafe fn run_path<S: Level, const WHOLE: bool>(
         );
         // SAFETY: every target is the first op of a block or the final exit, and blocks end with a jump or run into the next.
         let op = unsafe { kernel.ops.get_unchecked(pc as usize) };
+        // Most ops are arithmetic: they take one jump.
+        // SAFETY: the caller's promise.
+        if WHOLE && unsafe { alu::<S, true>(warp, op, &active) } {
+            pc += 1;
+            continue;
+        }
         match op.code {
             Code::Enter => {
                 if pc == path.reconverge {
@@ -342,15 +348,15 @@ unsafe fn run_path<S: Level, const WHOLE: bool>(
             _ => {
                 // SAFETY: the caller's promise.
                 unsafe {
-                    if !WHOLE {
+                    if WHOLE {
+                        S::other(engine, warp, op, pc, &active)?;
+                    } else {
                         if warp.sent_ahead && matches!(op.code, Code::Mma | Code::Ldmatrix | Code::Movmatrix) {
                             warp.last = pc;
                             warp.gather(pc);
                             return Ok(Leave::Switch);
                         }
                         S::one(engine, warp, op, pc, &active)?;
-                    } else if !alu::<S, true>(warp, op, &active) {
-                        S::other(engine, warp, op, pc, &active)?;
                     }
                 }
                 pc += 1;

@@ -73,3 +73,22 @@ impl<'a> Shape<'a> {
         (self.offsets[16 * half], count * self.bytes)
     }
 }
+
+/// What a word access of all lanes to shared memory looked like, for as long as its address register stays the same.
+#[derive(Clone, Copy)]
+pub(super) struct KnownShape {
+    /// Version of the address register; `u64::MAX`: nothing is known.
+    pub(super) version: u64,
+    /// Shape of the halves, neither scattered.
+    pub(super) runs: [Run; 2],
+    /// First byte of each half.
+    pub(super) first: [u32; 2],
+    /// Wavefronts it takes.
+    pub(super) wavefronts: u64,
+}
+
+impl KnownShape {
+    /// Nothing is known.
+    pub(super) const NONE: KnownShape =
+        KnownShape { version: u64::MAX, runs: [Run::Scattered; 2], first: [0; 2], wavefronts: 0 };
+}

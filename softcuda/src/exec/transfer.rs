@@ -5,7 +5,7 @@
 //! of ours.
 
 use super::registers::Simd;
-use super::shape::{Run, Shape};
+use super::shape::{KnownShape, Run, Shape};
 use super::traffic::lanes;
 use super::warp::Warp;
 use crate::program::op::{Access, Extension};
@@ -131,6 +131,46 @@ pub(super) unsafe fn store_words<S: Simd>(row: &[u32; 32], origin: usize, shape:
             }
             for lane in first..first + 16 {
                 (*host(lane).cast::<AtomicU32>()).store(row[lane], Relaxed);
+            }
+        }
+    }
+}
+
+/// Reads one word a lane of shared memory, which this thread alone touches.
+///
+/// # Safety
+/// The known addresses must lie inside the memory at `shared`, aligned to 4.
+#[inline(always)]
+pub(super) unsafe fn load_known(row: &mut [u32; 32], shared: *const u8, known: &KnownShape) {
+    for half in 0..2 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let from = shared.add(known.first[half] as usize);
+            let to = &mut row[16 * half..16 * half + 16];
+            if known.runs[half] == Run::Contiguous {
+                to.copy_from_slice(&from.cast::<[u32; 16]>().read());
+            } else {
+                to.fill(from.cast::<u32>().read());
+            }
+        }
+    }
+}
+
+/// Writes one word a lane of shared memory; lanes at one address do so in lane order.
+///
+/// # Safety
+/// As for [`load_known`].
+#[inline(always)]
+pub(super) unsafe fn store_known(row: &[u32; 32], shared: *mut u8, known: &KnownShape) {
+    for half in 0..2 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let to = shared.add(known.first[half] as usize);
+            let from = &row[16 * half..16 * half + 16];
+            if known.runs[half] == Run::Contiguous {
+                std::ptr::copy_nonoverlapping(from.as_ptr(), to.cast(), 16);
+            } else {
+                to.cast::<u32>().write(from[15]);
             }
         }
     }

@@ -6,6 +6,7 @@
 //! with independent thread scheduling.
 
 use super::registers::Registers;
+use super::shape::KnownShape;
 
 /// No parent; also the reconvergence point of threads that meet nowhere before their end.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -58,6 +59,8 @@ pub(crate) struct Warp {
     pub(crate) current: usize,
     /// Carry of extended-precision arithmetic, one bit a lane.
     pub(crate) carry: u32,
+    /// Shapes of word accesses to shared memory, by access.
+    pub(super) shapes: Vec<KnownShape>,
     /// Op executed last, for reports.
     pub(crate) last: u32,
     /// Whether lanes have been sent ahead of others that they would have waited for.
@@ -67,7 +70,7 @@ pub(crate) struct Warp {
 }
 
 impl Warp {
-    pub(crate) fn new(index: u32, valid: u32, slots: u32, predicates: u32) -> Warp {
+    pub(crate) fn new(index: u32, valid: u32, slots: u32, predicates: u32, accesses: usize) -> Warp {
         let mut warp = Warp {
             index,
             registers: Registers::new(slots, predicates),
@@ -76,6 +79,7 @@ impl Warp {
             paths: Vec::new(),
             current: 0,
             carry: 0,
+            shapes: vec![KnownShape::NONE; accesses],
             last: 0,
             sent_ahead: false,
             elapsed: 0,

@@ -2,7 +2,9 @@
 mod async_copy;
 mod barriers;
 mod control;
+mod counters;
 mod coverage;
+mod determinism;
 mod memcheck;
 mod numeric;
 #[path = "../support/mod.rs"]

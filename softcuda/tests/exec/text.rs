@@ -4,8 +4,8 @@ use crate::support::Bench;
 use softcuda::fault::Fault;
 use softcuda::profile::Counters;
 
-/// PTX line of the first line of a body.
-pub(crate) const FIRST_LINE: u32 = 11;
+
+
 
 /// A kernel `k(out)` around `body`. `%r0` is %tid.x, `%d0` the output, `%d1` the thread's own word of it; `tile` is shared
 /// memory of 8,192 bytes; `%r`, `%d`, `%h`, `%f` and `%p` are registers of 32, 64 and 16 bits, f32 and predicates.

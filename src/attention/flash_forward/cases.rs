@@ -10,14 +10,7 @@ macro_rules! case {
         Case {
             name: $name,
             dtype: DType::$dtype,
-            sizes: &[
-                ("b", $b),
-                ("s_q", $s_q),
-                ("s_k", $s_k),
-                ("h_q", $h_q),
-                ("h_kv", $h_kv),
-                ("d", $d),
-            ],
+            sizes: &[("b", $b), ("s_q", $s_q), ("s_k", $s_k), ("h_q", $h_q), ("h_kv", $h_kv), ("d", $d), ("d_v", $d)],
             options: $options,
             gpu_only: $gpu_only,
         }
@@ -28,11 +21,7 @@ const NONE: Set = &[];
 const CAUSAL: Set = &[("causal", "true")];
 const WINDOW: Set = &[("causal", "true"), ("window_left", "63")];
 const BOTH: Set = &[("window_left", "17"), ("window_right", "40")];
-const SCALE: Set = &[
-    ("causal", "true"),
-    ("scale", "0.0625"),
-    ("window_left", "127"),
-];
+const SCALE: Set = &[("causal", "true"), ("scale", "0.0625"), ("window_left", "127")];
 
 /// Every instance, mask, grouping and unevenness at least once.
 #[rustfmt::skip]

@@ -63,12 +63,7 @@ pub fn flash_forward(queue: &Queue, mut args: Args) -> Result<()> {
     let (k, _k) = args.k.open(OP, "k", queue)?;
     let (v, _v) = args.v.open(OP, "v", queue)?;
     let (out, _out) = args.out.open(OP, "out", queue)?;
-    let (lse, _lse) = args
-        .lse
-        .as_mut()
-        .map(|lse| lse.open(OP, "lse", queue))
-        .transpose()?
-        .unzip();
+    let (lse, _lse) = args.lse.as_mut().map(|lse| lse.open(OP, "lse", queue)).transpose()?.unzip();
     let operands = Operands { q, k, v, out, lse };
     let problem = Problem::check(&operands, &args.options)?;
     if problem.is_empty() {

@@ -76,11 +76,6 @@ impl FlashForwardParams {
 impl SequenceTensor {
     fn new(tensor: &Operand) -> Self {
         let stride = |dim| tensor.layout.stride(dim);
-        Self {
-            address: tensor.address,
-            batch_stride: stride(0),
-            sequence_stride: stride(1),
-            head_stride: stride(2),
-        }
+        Self { address: tensor.address, batch_stride: stride(0), sequence_stride: stride(1), head_stride: stride(2) }
     }
 }

@@ -29,23 +29,10 @@ struct Instance {
     shared_bytes: u32,
 }
 
-const fn instance(
-    name: &'static str,
-    dtype: DType,
-    d: usize,
-    [block_m, block_n]: [usize; 2],
-) -> Instance {
+const fn instance(name: &'static str, dtype: DType, d: usize, [block_m, block_n]: [usize; 2]) -> Instance {
     // One tile each of q, k and v.
     let shared_bytes = ((block_m + 2 * block_n) * d * dtype.size_bytes()) as u32;
-    Instance {
-        name,
-        dtype,
-        d,
-        block_m,
-        block_n,
-        threads: 128,
-        shared_bytes,
-    }
+    Instance { name, dtype, d, block_m, block_n, threads: 128, shared_bytes }
 }
 
 impl Instance {
@@ -75,11 +62,7 @@ const INSTANCES: [Instance; 6] = [
 #[cfg(feature = "verify")]
 pub(crate) fn launches(limits: &Limits) -> Vec<LaunchPlan> {
     let fits = |instance: &&Instance| instance.shared_bytes <= limits.shared_bytes_per_block;
-    INSTANCES
-        .iter()
-        .filter(fits)
-        .map(|instance| instance.launch(1))
-        .collect()
+    INSTANCES.iter().filter(fits).map(|instance| instance.launch(1)).collect()
 }
 
 /// Chooses the instance and the grid.
@@ -95,9 +78,7 @@ pub fn plan(problem: &Problem, limits: &Limits) -> Result<Plan> {
         got: d.to_string(),
         supported: "64, 128, 256",
     };
-    let chosen = INSTANCES
-        .iter()
-        .find(|instance| (instance.dtype, instance.d) == (problem.dtype, d));
+    let chosen = INSTANCES.iter().find(|instance| (instance.dtype, instance.d) == (problem.dtype, d));
     let chosen = chosen.ok_or_else(unsupported)?;
     if chosen.shared_bytes > limits.shared_bytes_per_block {
         return Err(Error::SharedMemory {
@@ -112,23 +93,12 @@ pub fn plan(problem: &Problem, limits: &Limits) -> Result<Plan> {
     let limit = i32::MAX as u64;
     if blocks > u128::from(limit) {
         let got = u64::try_from(blocks).unwrap_or(u64::MAX);
-        return Err(Error::TooLarge {
-            op: OP,
-            what: "number of blocks",
-            got,
-            limit,
-        });
+        return Err(Error::TooLarge { op: OP, what: "number of blocks", got, limit });
     }
     let launch = chosen.launch(blocks as u32);
     let (block_m, block_n) = (chosen.block_m, chosen.block_n);
     let resources = resources(problem, block_m, block_n);
-    Ok(Plan {
-        launch,
-        block_m,
-        block_n,
-        num_query_tiles,
-        resources,
-    })
+    Ok(Plan { launch, block_m, block_n, num_query_tiles, resources })
 }
 
 /// Work and traffic; `lse` is counted as written.
@@ -136,14 +106,7 @@ pub fn plan(problem: &Problem, limits: &Limits) -> Result<Plan> {
 /// A block reads its queries once and the keys and values of every tile that it visits; a block that sees no key
 /// reads nothing.
 fn resources(problem: &Problem, block_m: usize, block_n: usize) -> Resources {
-    let Shape {
-        b,
-        s_q,
-        s_k,
-        h_q,
-        h_kv,
-        d,
-    } = problem.shape;
+    let Shape { b, s_q, s_k, h_q, h_kv, d } = problem.shape;
     let heads = (b * h_q) as f64;
     let row_bytes = (d * problem.dtype.size_bytes()) as f64;
     let output_bytes = heads * s_q as f64 * (row_bytes + 4.0);
@@ -170,10 +133,7 @@ fn resources(problem: &Problem, block_m: usize, block_n: usize) -> Resources {
 
 /// Keys that the block of queries `first ..= last` reads: whole tiles, up to the last key.
 fn keys_read(problem: &Problem, first: usize, last: usize, block_n: usize) -> usize {
-    let (start, end) = (
-        problem.visible_keys(first).start,
-        problem.visible_keys(last).end,
-    );
+    let (start, end) = (problem.visible_keys(first).start, problem.visible_keys(last).end);
     if start >= end {
         return 0;
     }

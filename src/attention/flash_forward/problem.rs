@@ -80,27 +80,10 @@ impl Problem {
         }
         let [b, s_q, h_q, d] = std::array::from_fn(|dim| q.layout.shape()[dim]);
         let [s_k, h_kv] = [1, 2].map(|dim| k.layout.shape()[dim]);
-        let shape = Shape {
-            b,
-            s_q,
-            s_k,
-            h_q,
-            h_kv,
-            d,
-        };
+        let shape = Shape { b, s_q, s_k, h_q, h_kv, d };
         let problem = Self::new(q.dtype, shape, options)?;
-        let keys = [
-            ("b", b, "q"),
-            ("s_k", s_k, "k"),
-            ("h_kv", h_kv, "k"),
-            ("head_dim", d, "q"),
-        ];
-        let queries = [
-            ("b", b, "q"),
-            ("s_q", s_q, "q"),
-            ("h_q", h_q, "q"),
-            ("head_dim", d, "q"),
-        ];
+        let keys = [("b", b, "q"), ("s_k", s_k, "k"), ("h_kv", h_kv, "k"), ("head_dim", d, "q")];
+        let queries = [("b", b, "q"), ("s_q", s_q, "q"), ("h_q", h_q, "q"), ("head_dim", d, "q")];
         CHECKS.sizes("k", k, keys)?;
         CHECKS.sizes("v", v, keys)?;
         CHECKS.sizes("out", out, queries)?;
@@ -112,11 +95,7 @@ impl Problem {
         if let Some(lse) = lse {
             CHECKS.rank("lse", lse, 3, "[b, h_q, s_q]")?;
             CHECKS.element_type("lse", lse, DType::F32, "")?;
-            CHECKS.sizes(
-                "lse",
-                lse,
-                [("b", b, "q"), ("h_q", h_q, "q"), ("s_q", s_q, "q")],
-            )?;
+            CHECKS.sizes("lse", lse, [("b", b, "q"), ("h_q", h_q, "q"), ("s_q", s_q, "q")])?;
             CHECKS.contiguous("lse", lse)?;
             CHECKS.writable("lse", lse, &[&inputs[..], &[("out", out)]].concat())?;
         }
@@ -128,74 +107,33 @@ impl Problem {
     /// # Errors
     /// Those of [`Problem::check`] that don't concern memory.
     pub fn new(dtype: DType, shape: Shape, options: &Options) -> Result<Self> {
-        let unsupported = |what, got, supported| {
-            Err(Error::Unsupported {
-                op: OP,
-                argument: "q",
-                what,
-                got,
-                supported,
-            })
-        };
+        let unsupported =
+            |what, got, supported| Err(Error::Unsupported { op: OP, argument: "q", what, got, supported });
         if !matches!(dtype, DType::F16 | DType::BF16) {
             return unsupported("dtype", dtype.to_string(), "f16, bf16");
         }
         if !HEAD_DIMS.contains(&shape.d) {
             return unsupported("head_dim", shape.d.to_string(), "64, 128, 256");
         }
-        let Shape {
-            b,
-            s_q,
-            s_k,
-            h_q,
-            h_kv,
-            d,
-        } = shape;
+        let Shape { b, s_q, s_k, h_q, h_kv, d } = shape;
         if h_q.checked_rem(h_kv).unwrap_or(h_q) != 0 {
-            return Err(Error::NotDivisible {
-                op: OP,
-                argument: "q",
-                got: h_q,
-                divisor: h_kv,
-                of: "k",
-            });
+            return Err(Error::NotDivisible { op: OP, argument: "q", got: h_q, divisor: h_kv, of: "k" });
         }
         let scale = options.scale.unwrap_or_else(|| 1.0 / (d as f32).sqrt());
         if !scale.is_finite() {
-            return Err(Error::NotFinite {
-                op: OP,
-                option: "scale",
-                got: scale.to_string(),
-            });
+            return Err(Error::NotFinite { op: OP, option: "scale", got: scale.to_string() });
         }
         // Positions, their sums and differences are 32-bit integers in the kernel.
         for (what, got) in [("s_q", s_q), ("s_k", s_k), ("b", b), ("h_q", h_q)] {
             if got > MAX_SIZE {
-                return Err(Error::TooLarge {
-                    op: OP,
-                    what,
-                    got: got as u64,
-                    limit: MAX_SIZE as u64,
-                });
+                return Err(Error::TooLarge { op: OP, what, got: got as u64, limit: MAX_SIZE as u64 });
             }
         }
-        let window_right = if options.causal {
-            Some(0)
-        } else {
-            options.window_right
-        };
+        let window_right = if options.causal { Some(0) } else { options.window_right };
         // A window that hides no key from any query is none.
-        let window_left = options
-            .window_left
-            .filter(|&left| left < s_k.saturating_sub(1));
+        let window_left = options.window_left.filter(|&left| left < s_k.saturating_sub(1));
         let window_right = window_right.filter(|&right| right < s_q.saturating_sub(1));
-        Ok(Self {
-            dtype,
-            shape,
-            scale,
-            window_left,
-            window_right,
-        })
+        Ok(Self { dtype, shape, scale, window_left, window_right })
     }
 
     /// Whether there is nothing to compute. A problem without keys is not empty: its rows are 0.
@@ -206,22 +144,15 @@ impl Problem {
 
     /// Pairs of query and key that see each other, in one head: the work, in dot products.
     pub fn visible_pairs(&self) -> u64 {
-        (0..self.shape.s_q)
-            .map(|i| self.visible_keys(i).len() as u64)
-            .sum()
+        (0..self.shape.s_q).map(|i| self.visible_keys(i).len() as u64).sum()
     }
 
     /// The keys that query `i` sees.
     pub fn visible_keys(&self, i: usize) -> std::ops::Range<usize> {
         let s_k = self.shape.s_k as i64;
         let place = i as i64 + s_k - self.shape.s_q as i64;
-        let first = self
-            .window_left
-            .map_or(0, |left| place.saturating_sub(left as i64))
-            .clamp(0, s_k);
-        let last = self
-            .window_right
-            .map_or(s_k - 1, |right| place.saturating_add(right as i64));
+        let first = self.window_left.map_or(0, |left| place.saturating_sub(left as i64)).clamp(0, s_k);
+        let last = self.window_right.map_or(s_k - 1, |right| place.saturating_add(right as i64));
         first as usize..(last + 1).clamp(first, s_k) as usize
     }
 }

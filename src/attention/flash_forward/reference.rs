@@ -19,12 +19,8 @@ pub struct Output {
 pub fn sees(problem: &Problem, i: usize, j: usize) -> bool {
     let Shape { s_q, s_k, .. } = problem.shape;
     let distance = j as i128 - (i as i128 + s_k as i128 - s_q as i128);
-    problem
-        .window_left
-        .is_none_or(|left| distance >= -(left as i128))
-        && problem
-            .window_right
-            .is_none_or(|right| distance <= right as i128)
+    problem.window_left.is_none_or(|left| distance >= -(left as i128))
+        && problem.window_right.is_none_or(|right| distance <= right as i128)
 }
 
 /// Attention in double precision.
@@ -37,23 +33,14 @@ pub fn reference(problem: &Problem, q: &[f64], k: &[f64], v: &[f64]) -> Output {
 /// One row of [`reference()`]: of query `i` in a head and a batch, the result and the logarithm of the sum.
 ///
 /// A row without a seen key, or whose seen scores are all minus infinity, gives 0 and minus infinity.
-pub fn reference_row(
-    problem: &Problem,
-    q: &[f64],
-    k: &[f64],
-    v: &[f64],
-    row: Row,
-) -> (Vec<f64>, f64) {
+pub fn reference_row(problem: &Problem, q: &[f64], k: &[f64], v: &[f64], row: Row) -> (Vec<f64>, f64) {
     let Shape { s_k, d, .. } = problem.shape;
     let keys: Vec<usize> = (0..s_k).filter(|&j| sees(problem, row.i, j)).collect();
     let q = &q[row.of_query(problem)..][..d];
     let key = |j| &k[row.of_key(problem, j)..][..d];
     let value = |j| &v[row.of_key(problem, j)..][..d];
 
-    let scores: Vec<f64> = keys
-        .iter()
-        .map(|&j| f64::from(problem.scale) * dot(q, key(j)))
-        .collect();
+    let scores: Vec<f64> = keys.iter().map(|&j| f64::from(problem.scale) * dot(q, key(j))).collect();
     let largest = scores.iter().copied().fold(f64::NEG_INFINITY, max_or_nan);
     let mut out = vec![0.0; d];
     if largest == f64::NEG_INFINITY {
@@ -83,10 +70,7 @@ pub fn plain_row(problem: &Problem, q: &[f64], k: &[f64], v: &[f64], row: Row) -
     let key = |j| &k[row.of_key(problem, j)..][..d];
     let value = |j| &v[row.of_key(problem, j)..][..d];
 
-    let scores: Vec<f32> = keys
-        .iter()
-        .map(|&j| problem.scale * dot_f32(q, key(j)))
-        .collect();
+    let scores: Vec<f32> = keys.iter().map(|&j| problem.scale * dot_f32(q, key(j))).collect();
     let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let powers: Vec<f32> = scores.iter().map(|score| (score - largest).exp()).collect();
     let sum: f32 = powers.iter().sum();
@@ -100,10 +84,7 @@ pub fn plain_row(problem: &Problem, q: &[f64], k: &[f64], v: &[f64], row: Row) -
             *out += probability * v as f32;
         }
     }
-    let rounded = out
-        .into_iter()
-        .map(|out| f64::from(round_to(problem.dtype, out)))
-        .collect();
+    let rounded = out.into_iter().map(|out| f64::from(round_to(problem.dtype, out))).collect();
     (rounded, f64::from(largest + sum.ln()))
 }
 
@@ -127,9 +108,7 @@ impl Row {
 
     /// Offset of a key's elements in k and v.
     pub fn of_key(self, problem: &Problem, j: usize) -> usize {
-        let Shape {
-            s_k, h_q, h_kv, d, ..
-        } = problem.shape;
+        let Shape { s_k, h_q, h_kv, d, .. } = problem.shape;
         ((self.batch * s_k + j) * h_kv + self.head / (h_q / h_kv)) * d
     }
 
@@ -142,10 +121,7 @@ impl Row {
 
 fn every_row(problem: &Problem, compute: impl Fn(Row) -> (Vec<f64>, f64)) -> Output {
     let Shape { b, s_q, h_q, d, .. } = problem.shape;
-    let mut result = Output {
-        out: vec![0.0; b * s_q * h_q * d],
-        lse: vec![0.0; b * h_q * s_q],
-    };
+    let mut result = Output { out: vec![0.0; b * s_q * h_q * d], lse: vec![0.0; b * h_q * s_q] };
     for batch in 0..b {
         for head in 0..h_q {
             for i in 0..s_q {

@@ -5,8 +5,8 @@ use super::reference::{Row, plain_row, reference_row};
 use super::{Args, OP, Options, Problem, Shape, flash_forward, launches, plan};
 use crate::verify::tolerance::Tolerance;
 use crate::verify::{
-    Agreement, Bindings, Description, DeviceTensor, HostTensor, Op, OptionSpec, OptionType,
-    Prepared, TensorSpec, compare,
+    Agreement, Bindings, Description, DeviceTensor, HostTensor, Op, OptionSpec, OptionType, Prepared, TensorSpec,
+    compare,
 };
 use crate::{DType, Layout, Limits, Queue, Resources, Result};
 
@@ -25,64 +25,19 @@ const HALVES: &[DType] = &[DType::F16, DType::BF16];
 
 const DESCRIPTION: Description = Description {
     inputs: &[
-        tensor(
-            "q",
-            HALVES,
-            &["b", "s_q", "h_q", "d"],
-            "queries; d is 64, 128 or 256",
-        ),
-        tensor(
-            "k",
-            HALVES,
-            &["b", "s_k", "h_kv", "d"],
-            "keys, of q's type; h_kv divides h_q",
-        ),
-        tensor(
-            "v",
-            HALVES,
-            &["b", "s_k", "h_kv", "d"],
-            "values, of q's type",
-        ),
+        tensor("q", HALVES, &["b", "s_q", "h_q", "d"], "queries; d is 64, 128 or 256"),
+        tensor("k", HALVES, &["b", "s_k", "h_kv", "d"], "keys, of q's type; h_kv divides h_q"),
+        tensor("v", HALVES, &["b", "s_k", "h_kv", "d_v"], "values, of q's type; d_v is d"),
     ],
     options: &[
-        option(
-            "causal",
-            OptionType::Bool,
-            "false",
-            "no key after the query's own place is seen",
-        ),
-        option(
-            "scale",
-            OptionType::Float,
-            "1/sqrt(d)",
-            "factor of the scores",
-        ),
-        option(
-            "window_left",
-            OptionType::Count,
-            "no limit",
-            "keys seen before the query's own place",
-        ),
-        option(
-            "window_right",
-            OptionType::Count,
-            "no limit",
-            "keys seen after the query's own place",
-        ),
+        option("causal", OptionType::Bool, "false", "no key after the query's own place is seen"),
+        option("scale", OptionType::Float, "1/sqrt(d)", "factor of the scores"),
+        option("window_left", OptionType::Count, "no limit", "keys seen before the query's own place"),
+        option("window_right", OptionType::Count, "no limit", "keys seen after the query's own place"),
     ],
     outputs: &[
-        tensor(
-            "out",
-            HALVES,
-            &["b", "s_q", "h_q", "d"],
-            "result, of q's type",
-        ),
-        tensor(
-            "lse",
-            &[DType::F32],
-            &["b", "h_q", "s_q"],
-            "natural logarithm of each row's sum of exponentials",
-        ),
+        tensor("out", HALVES, &["b", "s_q", "h_q", "d_v"], "result, of q's type"),
+        tensor("lse", &[DType::F32], &["b", "h_q", "s_q"], "natural logarithm of each row's sum of exponentials"),
     ],
 };
 
@@ -92,27 +47,11 @@ const fn tensor(
     shape: &'static [&'static str],
     meaning: &'static str,
 ) -> TensorSpec {
-    TensorSpec {
-        name,
-        dtypes,
-        shape,
-        optional: false,
-        meaning,
-    }
+    TensorSpec { name, dtypes, shape, optional: false, meaning }
 }
 
-const fn option(
-    name: &'static str,
-    kind: OptionType,
-    default: &'static str,
-    meaning: &'static str,
-) -> OptionSpec {
-    OptionSpec {
-        name,
-        kind,
-        default,
-        meaning,
-    }
+const fn option(name: &'static str, kind: OptionType, default: &'static str, meaning: &'static str) -> OptionSpec {
+    OptionSpec { name, kind, default, meaning }
 }
 
 /// Tensors on the device, and what they were made of.
@@ -135,10 +74,7 @@ impl Setup {
     fn new(queue: &Queue, bindings: &Bindings) -> Result<Self> {
         let input = |name| -> Result<Input> {
             let host = bindings.required(OP, name)?.clone();
-            Ok(Input {
-                device: host.upload(queue)?,
-                host,
-            })
+            Ok(Input { device: host.upload(queue)?, host })
         };
         let (q, k, v) = (input("q")?, input("k")?, input("v")?);
         let size = |dimension| bindings.size(dimension).unwrap_or(0);
@@ -155,19 +91,8 @@ impl Setup {
         let problem = Problem::new(dtype, shape, &options)?;
         let out = Layout::contiguous(&[shape.b, shape.s_q, shape.h_q, shape.d])?;
         let lse = Layout::contiguous(&[shape.b, shape.h_q, shape.s_q])?;
-        let (out, lse) = (
-            DeviceTensor::poisoned(queue, dtype, out)?,
-            DeviceTensor::poisoned(queue, DType::F32, lse)?,
-        );
-        Ok(Self {
-            problem,
-            options,
-            q,
-            k,
-            v,
-            out,
-            lse,
-        })
+        let (out, lse) = (DeviceTensor::poisoned(queue, dtype, out)?, DeviceTensor::poisoned(queue, DType::F32, lse)?);
+        Ok(Self { problem, options, q, k, v, out, lse })
     }
 }
 
@@ -185,10 +110,7 @@ impl Prepared for Setup {
     }
 
     fn outputs(&self, queue: &Queue) -> Result<Vec<HostTensor>> {
-        Ok(vec![
-            self.out.download(queue, "out")?,
-            self.lse.download(queue, "lse")?,
-        ])
+        Ok(vec![self.out.download(queue, "out")?, self.lse.download(queue, "lse")?])
     }
 
     fn resources(&self, limits: &Limits) -> Result<Resources> {
@@ -197,34 +119,20 @@ impl Prepared for Setup {
 
     fn agreement(&self, queue: &Queue, budget: usize) -> Result<Agreement> {
         let problem = &self.problem;
-        let Shape {
-            b,
-            s_q,
-            s_k,
-            h_q,
-            d,
-            ..
-        } = problem.shape;
+        let Shape { b, s_q, s_k, h_q, d, .. } = problem.shape;
         let total = b * h_q * s_q;
         let count = (budget / (4 * s_k * d).max(1)).max(16).min(total);
         let rows = (0..count).map(|sample| {
             // The last row of all is among them: it sees the most.
             let row = (sample + 1) * total / count - 1;
-            Row {
-                batch: row / (h_q * s_q),
-                head: row / s_q % h_q,
-                i: row % s_q,
-            }
+            Row { batch: row / (h_q * s_q), head: row / s_q % h_q, i: row % s_q }
         });
         let out = self.out.download(queue, "out")?.to_f64();
         let lse = self.lse.download(queue, "lse")?.to_f64();
         let [q, k, v] = [&self.q, &self.k, &self.v].map(|input| input.host.to_f64());
         let (mut got, mut exact, mut plain) = (Rows::default(), Rows::default(), Rows::default());
         for row in rows {
-            got.push((
-                out[row.of_query(problem)..][..d].to_vec(),
-                lse[row.of_lse(problem)],
-            ));
+            got.push((out[row.of_query(problem)..][..d].to_vec(), lse[row.of_lse(problem)]));
             exact.push(reference_row(problem, &q, &k, &v, row));
             plain.push(plain_row(problem, &q, &k, &v, row));
         }
@@ -232,12 +140,7 @@ impl Prepared for Setup {
         let lse = HostTensor::from_f64("lse", DType::F32, &[count], &got.lse);
         Ok(Agreement {
             outputs: vec![
-                compare(
-                    &out,
-                    &exact.out,
-                    &plain.out,
-                    Tolerance::values(problem.dtype),
-                ),
+                compare(&out, &exact.out, &plain.out, Tolerance::values(problem.dtype)),
                 compare(&lse, &exact.lse, &plain.lse, Tolerance::logarithms(d)),
             ],
         })
@@ -258,11 +161,7 @@ impl Rows {
 }
 
 fn options(bindings: &Bindings) -> Options {
-    let window = |name| {
-        bindings
-            .count(name)
-            .map(|window| usize::try_from(window).unwrap_or(usize::MAX))
-    };
+    let window = |name| bindings.count(name).map(|window| usize::try_from(window).unwrap_or(usize::MAX));
     Options {
         causal: bindings.bool("causal"),
         scale: bindings.float("scale").map(|scale| scale as f32),

@@ -28,12 +28,7 @@ fn sizes_around_the_tile_s_agree() {
 
 #[test]
 fn no_batch_and_no_heads_are_nothing_to_do() {
-    for sizes in [
-        [0, 5, 5, 2, 2, 64],
-        [1, 5, 5, 0, 2, 64],
-        [1, 5, 5, 0, 0, 64],
-        [3, 0, 0, 2, 1, 64],
-    ] {
+    for sizes in [[0, 5, 5, 2, 2, 64], [1, 5, 5, 0, 2, 64], [1, 5, 5, 0, 0, 64], [3, 0, 0, 2, 1, 64]] {
         let results = Attention::new(F16, sizes, CAUSAL).run();
         assert!(results.out.bytes.is_empty() && results.lse.bytes.is_empty());
     }
@@ -46,53 +41,29 @@ fn a_row_that_sees_no_key_is_0_with_an_lse_of_minus_infinity() {
         let results = attention.assert_agrees();
         for i in rows {
             let out = &results.out()[attention.query_row(0, i, 0)];
-            assert!(
-                out.iter().all(|&x| x == 0.0),
-                "{options:?}: row {i} is not 0"
-            );
+            assert!(out.iter().all(|&x| x == 0.0), "{options:?}: row {i} is not 0");
             assert_eq!(results.lse()[i], f64::NEG_INFINITY, "{options:?}: row {i}");
         }
     };
     // The first 60 queries stand before the first key.
     without_keys(CAUSAL, [1, 100, 40, 1, 1, 64], 0..60);
-    without_keys(
-        Options {
-            window_right: Some(4),
-            ..FULL
-        },
-        [1, 200, 40, 1, 1, 128],
-        0..156,
-    );
+    without_keys(Options { window_right: Some(4), ..FULL }, [1, 200, 40, 1, 1, 128], 0..156);
     without_keys(FULL, [1, 70, 0, 1, 1, 256], 0..70);
 }
 
 #[test]
 fn windows_of_every_width_around_a_tile_s_agree() {
     let (_, block_n) = tiles(64);
-    let around = [
-        None,
-        Some(0),
-        Some(1),
-        Some(block_n - 1),
-        Some(block_n),
-        Some(block_n + 1),
-    ];
+    let around = [None, Some(0), Some(1), Some(block_n - 1), Some(block_n), Some(block_n + 1)];
     for window_left in around {
         for window_right in around {
-            let options = Options {
-                window_left,
-                window_right,
-                ..FULL
-            };
+            let options = Options { window_left, window_right, ..FULL };
             Attention::new(F16, [1, 150, 290, 1, 1, 64], options).assert_agrees();
         }
     }
     let (_, block_n) = tiles(256);
     for window_left in [0, block_n - 1, block_n, block_n + 1] {
-        let options = Options {
-            window_left: Some(window_left),
-            ..CAUSAL
-        };
+        let options = Options { window_left: Some(window_left), ..CAUSAL };
         Attention::new(BF16, [1, 130, 100, 2, 1, 256], options).assert_agrees();
     }
 }
@@ -104,26 +75,12 @@ fn an_lse_that_is_not_wanted_changes_nothing() {
     let _shared = LAUNCHES.read().unwrap_or_else(PoisonError::into_inner);
     let queue = queue();
     let layouts = attention.layouts();
-    let upload = |values: &[f64], layout: Layout| {
-        HostTensor::from_f64("", F16, layout.shape(), values)
-            .upload(queue)
-            .unwrap()
-    };
-    let tensors = [
-        upload(&attention.q, layouts.q),
-        upload(&attention.k, layouts.k),
-        upload(&attention.v, layouts.v),
-    ];
+    let upload =
+        |values: &[f64], layout: Layout| HostTensor::from_f64("", F16, layout.shape(), values).upload(queue).unwrap();
+    let tensors = [upload(&attention.q, layouts.q), upload(&attention.k, layouts.k), upload(&attention.v, layouts.v)];
     let [q, k, v] = tensors.each_ref().map(|tensor| tensor.view().unwrap());
     let mut out = DeviceTensor::poisoned(queue, F16, layouts.out).unwrap();
-    let args = Args {
-        q,
-        k,
-        v,
-        out: out.view_mut().unwrap(),
-        lse: None,
-        options: CAUSAL,
-    };
+    let args = Args { q, k, v, out: out.view_mut().unwrap(), lse: None, options: CAUSAL };
     flash_forward(queue, args).unwrap();
     assert_eq!(out.download(queue, "out").unwrap(), with.out);
 }
@@ -170,17 +127,11 @@ fn offsets_beyond_2_to_the_31_elements_agree() {
         let layout = Layout::strided(&shape, &strides).unwrap();
         let row = |row: usize| layout.offset(&[row / s, row % s, 0, 0]) * 2;
         let place = |slot: usize| slot * 4096;
-        for (slot, values) in [&attention.q, &attention.k, &attention.v]
-            .into_iter()
-            .enumerate()
-        {
+        for (slot, values) in [&attention.q, &attention.k, &attention.v].into_iter().enumerate() {
             for (index, values) in values.chunks(d).enumerate() {
                 let bytes = HostTensor::from_f64("", F16, &[d], values).bytes;
                 let at = place(slot) + row(index);
-                queue
-                    .stream()
-                    .memcpy_htod(&bytes, &mut memory.slice_mut(at..at + d * 2))
-                    .unwrap();
+                queue.stream().memcpy_htod(&bytes, &mut memory.slice_mut(at..at + d * 2)).unwrap();
             }
         }
         let address = |slot| start + place(slot) as u64;
@@ -189,37 +140,17 @@ fn offsets_beyond_2_to_the_31_elements_agree() {
         let view = |slot| unsafe { TensorView::from_raw(context, address(slot), F16, layout) };
         // SAFETY: as above; nothing else uses the slot.
         let out = unsafe { TensorViewMut::from_raw(context, address(3), F16, layout) };
-        let mut lse =
-            DeviceTensor::poisoned(queue, DType::F32, Layout::contiguous(&[b, 1, s]).unwrap())
-                .unwrap();
+        let mut lse = DeviceTensor::poisoned(queue, DType::F32, Layout::contiguous(&[b, 1, s]).unwrap()).unwrap();
         let lse_view = Some(lse.view_mut().unwrap());
-        let args = Args {
-            q: view(0),
-            k: view(1),
-            v: view(2),
-            out,
-            lse: lse_view,
-            options: CAUSAL,
-        };
+        let args = Args { q: view(0), k: view(1), v: view(2), out, lse: lse_view, options: CAUSAL };
         flash_forward(queue, args).unwrap();
         queue.synchronize().unwrap();
         let rows = (0..b * s).flat_map(|index| {
             let at = place(3) + row(index);
-            queue
-                .stream()
-                .clone_dtoh(&memory.slice(at..at + d * 2))
-                .unwrap()
+            queue.stream().clone_dtoh(&memory.slice(at..at + d * 2)).unwrap()
         });
-        let out = HostTensor {
-            name: "out".into(),
-            dtype: F16,
-            shape: shape.into(),
-            bytes: rows.collect(),
-        };
-        attention.assert_is(&Results {
-            out,
-            lse: lse.download(queue, "lse").unwrap(),
-        });
+        let out = HostTensor { name: "out".into(), dtype: F16, shape: shape.into(), bytes: rows.collect() };
+        attention.assert_is(&Results { out, lse: lse.download(queue, "lse").unwrap() });
     }
 }
 
@@ -228,11 +159,7 @@ fn extreme_values_agree() {
     for dtype in [F16, BF16] {
         let mut large = Attention::new(dtype, [1, 40, 100, 2, 1, 64], CAUSAL);
         // Scores of some thousands: all weight falls on one key, and no exponential may overflow.
-        large
-            .q
-            .iter_mut()
-            .chain(&mut large.k)
-            .for_each(|x| *x *= 32.0);
+        large.q.iter_mut().chain(&mut large.k).for_each(|x| *x *= 32.0);
         large.assert_agrees();
         let mut values = Attention::new(dtype, [1, 40, 100, 2, 1, 64], CAUSAL);
         values.v.iter_mut().for_each(|x| *x = x.signum() * 60_000.0);
@@ -259,9 +186,7 @@ fn the_largest_score_may_come_in_any_tile() {
         // And fall away again, tile after tile.
         for j in 0..192 {
             let key = attention.key_row(0, j, 0);
-            attention.k[key]
-                .iter_mut()
-                .for_each(|x| *x *= (j as f64 / 24.0).floor() - 4.0);
+            attention.k[key].iter_mut().for_each(|x| *x *= (j as f64 / 24.0).floor() - 4.0);
         }
         attention.k = rounded(F16, &attention.k);
         attention.assert_agrees();
@@ -269,11 +194,7 @@ fn the_largest_score_may_come_in_any_tile() {
 }
 
 /// Rows (query and head) whose results differ from before, and whether all of these rows are NaN throughout.
-fn changed(
-    attention: &Attention,
-    before: &Results,
-    after: &Results,
-) -> (Vec<(usize, usize)>, bool) {
+fn changed(attention: &Attention, before: &Results, after: &Results) -> (Vec<(usize, usize)>, bool) {
     let (before, after) = (before.out(), after.out());
     let shape = attention.problem.shape;
     let mut rows = Vec::new();
@@ -281,10 +202,7 @@ fn changed(
     for i in 0..shape.s_q {
         for head in 0..shape.h_q {
             let row = attention.query_row(0, i, head);
-            let same = before[row.clone()]
-                .iter()
-                .zip(&after[row.clone()])
-                .all(|(a, b)| a.to_bits() == b.to_bits());
+            let same = before[row.clone()].iter().zip(&after[row.clone()]).all(|(a, b)| a.to_bits() == b.to_bits());
             if !same {
                 rows.push((i, head));
                 all_nan &= after[row].iter().all(|x| x.is_nan());
@@ -309,26 +227,14 @@ fn a_nan_in_q_reaches_its_row_alone() {
 
 #[test]
 fn a_nan_in_k_reaches_the_rows_that_see_it_alone() {
-    for (options, seen) in [
-        (CAUSAL, 90..140),
-        (
-            Options {
-                window_left: Some(20),
-                ..CAUSAL
-            },
-            90..111,
-        ),
-    ] {
+    for (options, seen) in [(CAUSAL, 90..140), (Options { window_left: Some(20), ..CAUSAL }, 90..111)] {
         let clean = Attention::new(BF16, [1, 140, 140, 2, 2, 64], options);
         let before = clean.run();
         let mut attention = clean.clone();
         let key = attention.key_row(0, 90, 0);
         attention.k[key.start + 63] = f64::NAN;
         let expected: Vec<_> = seen.map(|i| (i, 0)).collect();
-        assert_eq!(
-            changed(&attention, &before, &attention.run()),
-            (expected, true)
-        );
+        assert_eq!(changed(&attention, &before, &attention.run()), (expected, true));
     }
 }
 
@@ -364,13 +270,7 @@ fn what_lies_past_the_last_key_is_never_read_into_a_result() {
     let expected = attention.run();
     let layouts = attention.layouts();
     let spaced = Layout::strided(&[2, 33, 1, 128], &[97 * 128, 128, 128, 1]).unwrap();
-    let results = attention
-        .run_in(Layouts {
-            k: spaced,
-            v: spaced,
-            ..layouts
-        })
-        .unwrap();
+    let results = attention.run_in(Layouts { k: spaced, v: spaced, ..layouts }).unwrap();
     assert_eq!(results, expected);
 }
 

@@ -34,11 +34,7 @@ fn every_type_and_head_dimension_has_an_embedded_instance_that_fits_every_chip()
 
 #[test]
 fn a_plan_is_known_before_it_runs() {
-    let plan = plan(
-        &problem(BF16, [2, 300, 700, 8, 2, 128], CAUSAL),
-        &Limits::of_capability(8, 0),
-    )
-    .unwrap();
+    let plan = plan(&problem(BF16, [2, 300, 700, 8, 2, 128], CAUSAL), &Limits::of_capability(8, 0)).unwrap();
     let expected = LaunchPlan {
         op: "attention/flash_forward",
         instance: "flash_forward_bf16_d128",
@@ -72,22 +68,9 @@ fn more_blocks_than_a_grid_holds_are_refused() {
 
 #[test]
 fn a_chip_with_too_little_shared_memory_is_refused() {
-    let limits = Limits {
-        shared_bytes_per_block: 48 * 1024,
-        ..Limits::of_capability(8, 0)
-    };
+    let limits = Limits { shared_bytes_per_block: 48 * 1024, ..Limits::of_capability(8, 0) };
     let error = plan(&problem(F16, [1, 1, 1, 1, 1, 128], FULL), &limits).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::SharedMemory {
-                needed: 65536,
-                available: 49152,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, Error::SharedMemory { needed: 65536, available: 49152, .. }), "{error}");
 }
 
 #[test]
@@ -99,14 +82,8 @@ fn flops_count_the_pairs_that_see_each_other() {
     let heads = [2, 100, 100, 4, 2, 64];
     assert_eq!(flops(heads, FULL), 4.0 * 8.0 * 64.0 * 10_000.0);
     assert_eq!(flops(heads, CAUSAL), 4.0 * 8.0 * 64.0 * 5_050.0);
-    let window = Options {
-        window_left: Some(9),
-        ..CAUSAL
-    };
-    assert_eq!(
-        flops(heads, window),
-        4.0 * 8.0 * 64.0 * (45.0 + 91.0 * 10.0)
-    );
+    let window = Options { window_left: Some(9), ..CAUSAL };
+    assert_eq!(flops(heads, window), 4.0 * 8.0 * 64.0 * (45.0 + 91.0 * 10.0));
     // 50 rows stand before the first key.
     assert_eq!(flops([1, 100, 50, 1, 1, 64], CAUSAL), 4.0 * 64.0 * 1_275.0);
 }
@@ -119,39 +96,19 @@ fn traffic_counts_tiles_that_are_visited() {
     };
     let (row, lse) = (128.0, 4.0);
     // q and out once, k and v for each of two blocks of 128 queries.
-    assert_eq!(
-        moved([1, 256, 256, 1, 1, 64], FULL),
-        row * (256.0 * 2.0 + 2.0 * 2.0 * 256.0) + 256.0 * lse
-    );
+    assert_eq!(moved([1, 256, 256, 1, 1, 64], FULL), row * (256.0 * 2.0 + 2.0 * 2.0 * 256.0) + 256.0 * lse);
     // The first block sees 128 keys, the second all 256.
-    assert_eq!(
-        moved([1, 256, 256, 1, 1, 64], CAUSAL),
-        row * (512.0 + 2.0 * 384.0) + 256.0 * lse
-    );
+    assert_eq!(moved([1, 256, 256, 1, 1, 64], CAUSAL), row * (512.0 + 2.0 * 384.0) + 256.0 * lse);
     // No keys: only results are written.
-    assert_eq!(
-        moved([1, 256, 0, 1, 1, 64], FULL),
-        row * 256.0 + 256.0 * lse
-    );
+    assert_eq!(moved([1, 256, 0, 1, 1, 64], FULL), row * 256.0 + 256.0 * lse);
 }
 
 #[test]
 fn a_window_that_hides_nothing_is_none() {
-    let options = Options {
-        window_left: Some(99),
-        window_right: Some(49),
-        ..FULL
-    };
+    let options = Options { window_left: Some(99), window_right: Some(49), ..FULL };
     let open = problem(F16, [1, 50, 100, 1, 1, 64], options);
     assert_eq!((open.window_left, open.window_right), (None, None));
-    let options = Options {
-        window_left: Some(98),
-        window_right: Some(48),
-        ..FULL
-    };
+    let options = Options { window_left: Some(98), window_right: Some(48), ..FULL };
     let limited = problem(F16, [1, 50, 100, 1, 1, 64], options);
-    assert_eq!(
-        (limited.window_left, limited.window_right),
-        (Some(98), Some(48))
-    );
+    assert_eq!((limited.window_left, limited.window_right), (Some(98), Some(48)));
 }

@@ -7,12 +7,7 @@ use proptest::test_runner::Config;
 /// Cases of a property: each runs the kernel a few times.
 fn cases(count: u32) -> Config {
     // No file of failed seeds: what fails once is to become a test with a name.
-    Config {
-        cases: count,
-        failure_persistence: None,
-        max_shrink_iters: 50,
-        ..Config::default()
-    }
+    Config { cases: count, failure_persistence: None, max_shrink_iters: 50, ..Config::default() }
 }
 
 fn element_types() -> impl Strategy<Value = DType> {
@@ -35,42 +30,24 @@ fn masks() -> impl Strategy<Value = Options> {
 
 /// Any problem of moderate size: type, `[b, s_q, s_k, h_q, h_kv, d]`, mask.
 fn problems() -> impl Strategy<Value = Attention> {
-    let sizes = (
-        1..3_usize,
-        1..160_usize,
-        1..200_usize,
-        1..3_usize,
-        1..4_usize,
-        head_dims(),
-    );
-    (any::<u64>(), element_types(), sizes, masks()).prop_map(
-        |(seed, dtype, (b, s_q, s_k, h_kv, group, d), mask)| {
-            Attention::seeded(seed >> 4, dtype, [b, s_q, s_k, h_kv * group, h_kv, d], mask)
-        },
-    )
+    let sizes = (1..3_usize, 1..160_usize, 1..200_usize, 1..3_usize, 1..4_usize, head_dims());
+    (any::<u64>(), element_types(), sizes, masks()).prop_map(|(seed, dtype, (b, s_q, s_k, h_kv, group, d), mask)| {
+        Attention::seeded(seed >> 4, dtype, [b, s_q, s_k, h_kv * group, h_kv, d], mask)
+    })
 }
 
 /// A copy with other options.
 fn with(attention: &Attention, options: Options) -> Attention {
     let problem = Problem::new(attention.problem.dtype, attention.problem.shape, &options).unwrap();
-    Attention {
-        problem,
-        options,
-        ..attention.clone()
-    }
+    Attention { problem, options, ..attention.clone() }
 }
 
 /// A `[outer, middle, inner]` array with `middle` reordered: index `i` of the result is `order[i]` of the input.
 fn reorder<T: Copy>(values: &[T], order: &[usize], inner: usize) -> Vec<T> {
     let middle = order.len();
     let outer = values.len() / (middle * inner);
-    let block = |outer: usize, middle_index: usize| {
-        &values[(outer * middle + middle_index) * inner..][..inner]
-    };
-    (0..outer)
-        .flat_map(|outer| order.iter().flat_map(move |&from| block(outer, from)))
-        .copied()
-        .collect()
+    let block = |outer: usize, middle_index: usize| &values[(outer * middle + middle_index) * inner..][..inner];
+    (0..outer).flat_map(|outer| order.iter().flat_map(move |&from| block(outer, from))).copied().collect()
 }
 
 /// Keys `range` of k or v.

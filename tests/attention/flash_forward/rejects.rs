@@ -8,11 +8,7 @@ use llm_kernels::{Device, Error, Operand, TensorView, TensorViewMut};
 const START: u64 = 1 << 32;
 
 fn operand(slot: u64, dtype: DType, layout: Layout) -> Operand {
-    Operand {
-        address: START + (slot << 24),
-        dtype,
-        layout,
-    }
+    Operand { address: START + (slot << 24), dtype, layout }
 }
 
 fn contiguous(shape: &[usize]) -> Layout {
@@ -37,9 +33,7 @@ fn error(change: impl FnOnce(&mut Operands)) -> String {
     change(&mut operands);
     let error = Problem::check(&operands, &FULL).expect_err("bad input was taken");
     let text = error.to_string();
-    let text = text
-        .strip_prefix("attention/flash_forward: ")
-        .unwrap_or_else(|| panic!("no operator in: {text}"));
+    let text = text.strip_prefix("attention/flash_forward: ").unwrap_or_else(|| panic!("no operator in: {text}"));
     text.to_owned()
 }
 
@@ -56,14 +50,8 @@ fn valid_input_is_taken() {
 
 #[test]
 fn a_rank_other_than_4_is_refused() {
-    assert_eq!(
-        error(|t| reshape(&mut t.q, &[10, 4, 64])),
-        "q has rank 3, expected 4 [b, s_q, h_q, d]"
-    );
-    assert_eq!(
-        error(|t| reshape(&mut t.k, &[1, 2, 20, 2, 64])),
-        "k has rank 5, expected 4 [b, s_k, h_kv, d]"
-    );
+    assert_eq!(error(|t| reshape(&mut t.q, &[10, 4, 64])), "q has rank 3, expected 4 [b, s_q, h_q, d]");
+    assert_eq!(error(|t| reshape(&mut t.k, &[1, 2, 20, 2, 64])), "k has rank 5, expected 4 [b, s_k, h_kv, d]");
     let lse = error(|t| t.lse.as_mut().unwrap().layout = contiguous(&[2, 4, 10, 1]));
     assert_eq!(lse, "lse has rank 4, expected 3 [b, h_q, s_q]");
 }
@@ -92,42 +80,18 @@ fn an_unsupported_element_type_is_refused_with_what_is_supported() {
 #[test]
 fn element_types_that_differ_are_refused() {
     assert_eq!(error(|t| t.k.dtype = BF16), "k is bf16, expected f16 (= q)");
-    assert_eq!(
-        error(|t| t.out.dtype = DType::F32),
-        "out is f32, expected f16 (= q)"
-    );
-    assert_eq!(
-        error(|t| t.lse.as_mut().unwrap().dtype = F16),
-        "lse is f16, expected f32"
-    );
+    assert_eq!(error(|t| t.out.dtype = DType::F32), "out is f32, expected f16 (= q)");
+    assert_eq!(error(|t| t.lse.as_mut().unwrap().dtype = F16), "lse is f16, expected f32");
 }
 
 #[test]
 fn sizes_that_differ_are_refused() {
-    assert_eq!(
-        error(|t| reshape(&mut t.k, &[2, 20, 2, 128])),
-        "k has head_dim 128, expected 64 (= q)"
-    );
-    assert_eq!(
-        error(|t| reshape(&mut t.k, &[3, 20, 2, 64])),
-        "k has b 3, expected 2 (= q)"
-    );
-    assert_eq!(
-        error(|t| reshape(&mut t.v, &[2, 21, 2, 64])),
-        "v has s_k 21, expected 20 (= k)"
-    );
-    assert_eq!(
-        error(|t| reshape(&mut t.v, &[2, 20, 4, 64])),
-        "v has h_kv 4, expected 2 (= k)"
-    );
-    assert_eq!(
-        error(|t| reshape(&mut t.out, &[2, 11, 4, 64])),
-        "out has s_q 11, expected 10 (= q)"
-    );
-    assert_eq!(
-        error(|t| reshape(&mut t.out, &[2, 10, 4, 128])),
-        "out has head_dim 128, expected 64 (= q)"
-    );
+    assert_eq!(error(|t| reshape(&mut t.k, &[2, 20, 2, 128])), "k has head_dim 128, expected 64 (= q)");
+    assert_eq!(error(|t| reshape(&mut t.k, &[3, 20, 2, 64])), "k has b 3, expected 2 (= q)");
+    assert_eq!(error(|t| reshape(&mut t.v, &[2, 21, 2, 64])), "v has s_k 21, expected 20 (= k)");
+    assert_eq!(error(|t| reshape(&mut t.v, &[2, 20, 4, 64])), "v has h_kv 4, expected 2 (= k)");
+    assert_eq!(error(|t| reshape(&mut t.out, &[2, 11, 4, 64])), "out has s_q 11, expected 10 (= q)");
+    assert_eq!(error(|t| reshape(&mut t.out, &[2, 10, 4, 128])), "out has head_dim 128, expected 64 (= q)");
     let lse = error(|t| t.lse.as_mut().unwrap().layout = contiguous(&[2, 10, 4]));
     assert_eq!(lse, "lse has h_q 10, expected 4 (= q)");
 }
@@ -138,10 +102,7 @@ fn heads_that_do_not_divide_are_refused() {
         reshape(&mut t.k, &[2, 20, 3, 64]);
         reshape(&mut t.v, &[2, 20, 3, 64]);
     });
-    assert_eq!(
-        uneven,
-        "q has 4 heads, expected a multiple of 3 (heads of k)"
-    );
+    assert_eq!(uneven, "q has 4 heads, expected a multiple of 3 (heads of k)");
     let none = error(|t| {
         reshape(&mut t.k, &[2, 20, 0, 64]);
         reshape(&mut t.v, &[2, 20, 0, 64]);
@@ -152,10 +113,7 @@ fn heads_that_do_not_divide_are_refused() {
 #[test]
 fn a_scale_that_is_not_finite_is_refused() {
     for scale in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        let options = Options {
-            scale: Some(scale),
-            ..FULL
-        };
+        let options = Options { scale: Some(scale), ..FULL };
         let error = Problem::check(&valid(), &options).unwrap_err();
         let text = format!("attention/flash_forward: scale is {scale}, expected a finite number");
         assert_eq!(error.to_string(), text);
@@ -165,10 +123,7 @@ fn a_scale_that_is_not_finite_is_refused() {
 #[test]
 fn a_last_stride_other_than_1_is_refused() {
     let transposed = Layout::strided(&[2, 20, 2, 64], &[2560, 1, 1280, 20]).unwrap();
-    assert_eq!(
-        error(|t| t.v.layout = transposed),
-        "v has stride 20 in its last dimension, expected 1"
-    );
+    assert_eq!(error(|t| t.v.layout = transposed), "v has stride 20 in its last dimension, expected 1");
 }
 
 #[test]
@@ -177,10 +132,7 @@ fn rows_that_are_not_aligned_to_16_bytes_are_refused() {
     let expected = format!("q has address {address}, expected a multiple of 16");
     assert_eq!(error(|t| t.q.address = address), expected);
     let odd = Layout::strided(&[2, 20, 2, 64], &[20 * 132, 132, 68, 1]).unwrap();
-    assert_eq!(
-        error(|t| t.k.layout = odd),
-        "k has stride[1] in elements 132, expected a multiple of 8"
-    );
+    assert_eq!(error(|t| t.k.layout = odd), "k has stride[1] in elements 132, expected a multiple of 8");
     let lse = error(|t| t.lse.as_mut().unwrap().address += 2);
     assert!(lse.ends_with("expected a multiple of 4"), "{lse}");
     // The stride of a dimension of one element is never used.
@@ -198,34 +150,16 @@ fn rows_that_are_not_aligned_to_16_bytes_are_refused() {
 fn an_lse_with_gaps_is_refused() {
     let gaps = Layout::strided(&[2, 4, 10], &[80, 20, 2]).unwrap();
     let text = error(|t| t.lse.as_mut().unwrap().layout = gaps);
-    assert_eq!(
-        text,
-        "lse has strides [80, 20, 2] for shape [2, 4, 10], expected it row-major without gaps"
-    );
+    assert_eq!(text, "lse has strides [80, 20, 2] for shape [2, 4, 10], expected it row-major without gaps");
 }
 
 #[test]
 fn an_output_that_overlaps_another_tensor_is_refused() {
-    assert_eq!(
-        error(|t| t.out.address = t.q.address),
-        "out overlaps q in memory"
-    );
-    assert_eq!(
-        error(|t| t.out.address = t.v.address + 16 * 64),
-        "out overlaps v in memory"
-    );
-    assert_eq!(
-        error(|t| t.k.address = t.out.address + 10_224),
-        "out overlaps k in memory"
-    );
-    assert_eq!(
-        error(|t| t.lse.as_mut().unwrap().address = t.out.address + 4),
-        "lse overlaps out in memory"
-    );
-    assert_eq!(
-        error(|t| t.lse.as_mut().unwrap().address = t.k.address),
-        "lse overlaps k in memory"
-    );
+    assert_eq!(error(|t| t.out.address = t.q.address), "out overlaps q in memory");
+    assert_eq!(error(|t| t.out.address = t.v.address + 16 * 64), "out overlaps v in memory");
+    assert_eq!(error(|t| t.k.address = t.out.address + 10_224), "out overlaps k in memory");
+    assert_eq!(error(|t| t.lse.as_mut().unwrap().address = t.out.address + 4), "lse overlaps out in memory");
+    assert_eq!(error(|t| t.lse.as_mut().unwrap().address = t.k.address), "lse overlaps k in memory");
 }
 
 #[test]
@@ -242,10 +176,7 @@ fn an_output_between_the_rows_of_another_tensor_is_taken() {
 fn an_output_that_overlaps_itself_is_refused() {
     let broadcast = Layout::strided(&[2, 10, 4, 64], &[0, 256, 64, 1]).unwrap();
     let text = error(|t| t.out.layout = broadcast);
-    assert!(
-        text.starts_with("out has strides [0, 256, 64, 1]"),
-        "{text}"
-    );
+    assert!(text.starts_with("out has strides [0, 256, 64, 1]"), "{text}");
     // Inputs may repeat.
     let mut operands = valid();
     operands.k.layout = Layout::strided(&[2, 20, 2, 64], &[0, 128, 64, 1]).unwrap();
@@ -266,8 +197,7 @@ fn sizes_beyond_the_kernel_s_integers_are_refused() {
 fn a_view_of_another_device_is_refused() {
     let queue = queue();
     // A context of another device, where there is one; the software device has three.
-    let ordinal =
-        (queue.device().context().ordinal() + 1) % CudaContext::device_count().unwrap() as usize;
+    let ordinal = (queue.device().context().ordinal() + 1) % CudaContext::device_count().unwrap() as usize;
     if ordinal == queue.device().context().ordinal() {
         eprintln!("this machine has one GPU: no other device's views to refuse");
         return;
@@ -279,19 +209,10 @@ fn a_view_of_another_device_is_refused() {
     let own = |queue| DeviceTensor::poisoned(queue, F16, layouts.q).unwrap();
     let (q, k, v, mut out) = (own(queue), own(&other), own(queue), own(queue));
     let [q, k, v] = [&q, &k, &v].map(|tensor| tensor.view().unwrap());
-    let args = Args {
-        q,
-        k,
-        v,
-        out: out.view_mut().unwrap(),
-        lse: None,
-        options: FULL,
-    };
+    let args = Args { q, k, v, out: out.view_mut().unwrap(), lse: None, options: FULL };
     let text = flash_forward(queue, args).unwrap_err().to_string();
     assert!(
-        text.starts_with(&format!(
-            "attention/flash_forward: k belongs to another context (device {ordinal},"
-        )),
+        text.starts_with(&format!("attention/flash_forward: k belongs to another context (device {ordinal},")),
         "{text}"
     );
 }
@@ -302,16 +223,8 @@ fn a_view_beyond_its_buffer_is_refused() {
     let mut buffer = queue.stream().clone_htod(&[0f32; 100]).unwrap();
     let beyond = Layout::strided(&[2, 10], &[91, 1]).unwrap();
     let text = "view of shape [2, 10] and strides [91, 1] needs 101 elements, the buffer has 100";
-    assert_eq!(
-        TensorView::new(&buffer, beyond).unwrap_err().to_string(),
-        text
-    );
-    assert_eq!(
-        TensorViewMut::new(&mut buffer, beyond)
-            .unwrap_err()
-            .to_string(),
-        text
-    );
+    assert_eq!(TensorView::new(&buffer, beyond).unwrap_err().to_string(), text);
+    assert_eq!(TensorViewMut::new(&mut buffer, beyond).unwrap_err().to_string(), text);
     let inside = Layout::strided(&[2, 10], &[90, 1]).unwrap();
     let view = TensorView::new(&buffer, inside).unwrap();
     assert!(view.narrow(0, 1, 2).is_err());
@@ -334,23 +247,8 @@ fn a_refused_call_writes_nothing() {
         options: FULL,
     };
     let error = flash_forward(queue, args).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::Dimension {
-                argument: "lse",
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, Error::Dimension { argument: "lse", .. }), "{error}");
     for tensor in [&out, &lse] {
-        assert!(
-            tensor
-                .image(queue)
-                .unwrap()
-                .iter()
-                .all(|&byte| byte == 0xFF)
-        );
+        assert!(tensor.image(queue).unwrap().iter().all(|&byte| byte == 0xFF));
     }
 }
