@@ -33,7 +33,7 @@ fn a_tiled_matmul_equals_the_definition() {
         .map(bytemuck::bytes_of)
         .chain(sizes.iter().map(bytemuck::bytes_of))
         .collect();
-    let counters = bench
+    bench
         .launch(
             "matmul16",
             [n as u32 / 16, m as u32 / 16, 1],
