@@ -25,10 +25,10 @@ const KERNEL: &str = "
 
 #[test]
 fn every_launch_is_added_to_the_report_file() {
-    let path = std::env::temp_dir().join(format!("softcuda-report-{}.json", std::process::id()));
-    let name = path.to_str().expect("a name in UTF-8");
-    let path = std::env::var_os("SOFTCUDA_REPORT").map_or(path.clone(), Into::into);
+    let parent = std::env::temp_dir().join(format!("softcuda-report-{}.json", std::process::id()));
+    let name = parent.to_str().expect("a name in UTF-8");
     alone("report::every_launch_is_added_to_the_report_file", &[("SOFTCUDA_REPORT", name)], || {
+        let path = std::env::var_os("SOFTCUDA_REPORT").expect("the parent has set it");
         std::fs::write(&path, "of an earlier run").unwrap();
         softcuda::install(&[Architecture::Sm80]).unwrap();
         let context = CudaContext::new(0).unwrap();
@@ -62,5 +62,5 @@ fn every_launch_is_added_to_the_report_file() {
             assert_eq!(logged[launch as usize - 1].counters.global_stores.sectors, u64::from(8 * launch));
         }
     });
-    let _ = std::fs::remove_file(&path);
+    let _ = std::fs::remove_file(&parent);
 }
