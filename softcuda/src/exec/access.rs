@@ -322,7 +322,35 @@ impl Engine<'_> {
         Ok(shape)
     }
 
-    /// One 32-bit word a lane between shared memory and a slot: the most frequent access, all lanes active.
+    /// One 32-bit word a lane between shared memory and a slot, at addresses that are known: loops and unrolled code address
+    /// shared memory by registers that seldom change. `false` when the addresses have to be looked at.
+    #[inline(always)]
+    pub(super) fn known_shared_word<const LOAD: bool>(&mut self, warp: &mut Warp, op: &Op) -> bool {
+        let known = &warp.shapes[op.aux as usize];
+        if known.version != warp.registers.version(op.a)
+            || self.site.in_flight != 0 && self.site.poisoned_word(known)
+        {
+            return false;
+        }
+        let known = *known;
+        let counters = &mut self.counters;
+        let counter = if LOAD { &mut counters.shared_loads } else { &mut counters.shared_stores };
+        counter.requests += 1;
+        counter.ideal_wavefronts += 1;
+        counter.wavefronts += known.wavefronts;
+        let host = self.site.shared.pointer();
+        // SAFETY: the register has not changed since its addresses were found to lie inside shared memory.
+        unsafe {
+            if LOAD {
+                load_known(warp.registers.word_mut(op.d), host, &known);
+            } else {
+                store_known(warp.registers.word(op.d), host, &known);
+            }
+        }
+        true
+    }
+
+    /// The same at any address; all lanes are active.
     ///
     /// # Safety
     /// The host must have the instructions of `S`.
@@ -330,28 +358,6 @@ impl Engine<'_> {
     pub(super) unsafe fn shared_word<S: Simd, const LOAD: bool>(&mut self, warp: &mut Warp, op: &Op, at: u32) -> Checked {
         let kernel = self.kernel;
         let access = &kernel.tables.accesses[op.aux as usize];
-        let known = warp.shapes[op.aux as usize];
-        // Loops and unrolled code address shared memory by registers that seldom change.
-        if known.version == warp.registers.version(op.a)
-            && access.address == AddressWidth::Narrow
-            && (self.site.in_flight == 0 || !self.site.poisoned_word(&known))
-        {
-            let counters = &mut self.counters;
-            let counter = if LOAD { &mut counters.shared_loads } else { &mut counters.shared_stores };
-            counter.requests += 1;
-            counter.ideal_wavefronts += 1;
-            counter.wavefronts += known.wavefronts;
-            let host = self.site.shared.pointer();
-            // SAFETY: the register has not changed since its addresses were found to lie inside shared memory.
-            unsafe {
-                if LOAD {
-                    load_known(warp.registers.word_mut(access.data[0]), host, &known);
-                } else {
-                    store_known(warp.registers.word(access.data[0]), host, &known);
-                }
-            }
-            return Ok(());
-        }
         let addresses = narrow_addresses(warp, op.a, access.address, access.offset);
         let action = if LOAD { "shared load" } else { "shared store" };
         // SAFETY: the caller's promise.
@@ -369,9 +375,9 @@ impl Engine<'_> {
         // SAFETY: shared_shape has shown that all lanes lie inside the block's shared memory.
         unsafe {
             if LOAD {
-                load_words::<S>(warp.registers.word_mut(access.data[0]), host, &shape);
+                load_words::<S>(warp.registers.word_mut(op.d), host, &shape);
             } else {
-                store_words::<S>(warp.registers.word(access.data[0]), host, &shape);
+                store_words::<S>(warp.registers.word(op.d), host, &shape);
             }
         }
         Ok(())
@@ -402,9 +408,9 @@ impl Engine<'_> {
         // SAFETY: `place` has shown that all lanes lie inside a live allocation, writable for a store.
         unsafe {
             if LOAD {
-                load_words::<S>(warp.registers.word_mut(access.data[0]), place.host, &place.shape);
+                load_words::<S>(warp.registers.word_mut(op.d), place.host, &place.shape);
             } else {
-                store_words::<S>(warp.registers.word(access.data[0]), place.host, &place.shape);
+                store_words::<S>(warp.registers.word(op.d), place.host, &place.shape);
             }
         }
         Ok(())

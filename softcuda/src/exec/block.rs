@@ -40,6 +40,8 @@ pub(crate) struct Block {
     pub(crate) site: Site,
     warps: Vec<Warp>,
     barriers: Vec<Barrier>,
+    /// Threads that have not ended.
+    alive: u32,
     turns: Vec<u32>,
 }
 
@@ -61,6 +63,7 @@ impl Block {
             site: Site::new(kernel, engine.launch),
             warps,
             barriers: vec![Barrier::default(); 16],
+            alive: threads,
             turns,
         }
     }
@@ -76,6 +79,7 @@ impl Block {
             barrier.waiting.clear();
         }
         self.turns.fill(0);
+        self.alive = engine.launch.block.iter().product();
         engine.counters.blocks += 1;
         engine.counters.warps += self.warps.len() as u64;
     }
@@ -113,9 +117,10 @@ impl Block {
         let mut progress = false;
         engine.fuel = QUANTUM;
         while !self.warps[index].finished() {
-            let before = engine.fuel;
+            let (before, gone) = (engine.fuel, self.warps[index].exited);
             // SAFETY: the function was selected for this host.
             let stop = unsafe { run_warp(engine, &mut self.warps[index]) }?;
+            self.alive -= (self.warps[index].exited & !gone).count_ones();
             engine.spend(&self.warps[index], before - engine.fuel)?;
             progress |= engine.fuel < before || stop == Stop::Barrier;
             match stop {
@@ -222,14 +227,6 @@ impl Block {
         Ok(())
     }
 
-    /// Threads of the block that have not ended.
-    fn alive(&self) -> u32 {
-        self.warps
-            .iter()
-            .map(|warp| (warp.valid & !warp.exited).count_ones())
-            .sum()
-    }
-
     fn release_all(&mut self, engine: &Engine<'_>) -> bool {
         (0..self.barriers.len()).fold(false, |released, id| self.release(engine, id) | released)
     }
@@ -239,7 +236,7 @@ impl Block {
         let needed = match self.barriers[id].expected {
             Some(count) => count,
             None if self.barriers[id].arrived == 0 => return false,
-            None => self.alive(),
+            None => self.alive,
         };
         let state = &mut self.barriers[id];
         if state.arrived == 0 || state.arrived < needed {

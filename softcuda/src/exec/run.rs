@@ -333,14 +333,27 @@ unsafe fn run_path<S: Level, const WHOLE: bool>(
                     "trap",
                 ));
             }
-            Code::LdShared32 | Code::StShared32 | Code::LdGlobal32 | Code::StGlobal32 if mask == u32::MAX => {
-                // SAFETY: the caller's promise; all lanes are active.
+            Code::LdShared32 if mask == u32::MAX => {
+                if !engine.known_shared_word::<true>(warp, op) {
+                    // SAFETY: the caller's promise; all lanes are active.
+                    unsafe { S::shared_word::<true>(engine, warp, op, pc)? };
+                }
+                pc += 1;
+            }
+            Code::StShared32 if mask == u32::MAX => {
+                if !engine.known_shared_word::<false>(warp, op) {
+                    // SAFETY: as above.
+                    unsafe { S::shared_word::<false>(engine, warp, op, pc)? };
+                }
+                pc += 1;
+            }
+            Code::LdGlobal32 | Code::StGlobal32 if mask == u32::MAX => {
+                // SAFETY: as above.
                 unsafe {
-                    match op.code {
-                        Code::LdShared32 => S::shared_word::<true>(engine, warp, op, pc)?,
-                        Code::StShared32 => S::shared_word::<false>(engine, warp, op, pc)?,
-                        Code::LdGlobal32 => S::global_word::<true>(engine, warp, op, pc)?,
-                        _ => S::global_word::<false>(engine, warp, op, pc)?,
+                    if op.code == Code::LdGlobal32 {
+                        S::global_word::<true>(engine, warp, op, pc)?;
+                    } else {
+                        S::global_word::<false>(engine, warp, op, pc)?;
                     }
                 }
                 pc += 1;

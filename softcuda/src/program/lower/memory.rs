@@ -200,12 +200,14 @@ impl Builder<'_> {
         if !matches!(element_bytes, 1 | 2 | 4 | 8) {
             return Err(format!("{ty:?} cannot be loaded or stored"));
         }
-        let code = match (code, data.len(), element_bytes) {
-            (Code::LdGlobal, 1, 4) => Code::LdGlobal32,
-            (Code::StGlobal, 1, 4) => Code::StGlobal32,
-            (Code::LdShared, 1, 4) => Code::LdShared32,
-            (Code::StShared, 1, 4) => Code::StShared32,
-            _ => code,
+        // The most frequent accesses have codes of their own, and their register in the record.
+        let narrow = address.1 == AddressWidth::Narrow;
+        let (code, d) = match (code, &data[..], element_bytes) {
+            (Code::LdGlobal, &[slot], 4) => (Code::LdGlobal32, slot),
+            (Code::StGlobal, &[slot], 4) => (Code::StGlobal32, slot),
+            (Code::LdShared, &[slot], 4) if narrow => (Code::LdShared32, slot),
+            (Code::StShared, &[slot], 4) if narrow => (Code::StShared32, slot),
+            _ => (code, 0),
         };
         let index = self.tables.accesses.len() as u16;
         self.tables.accesses.push(Access {
@@ -220,11 +222,7 @@ impl Builder<'_> {
             address: address.1,
             offset: address.2,
         });
-        self.push(Op {
-            a: address.0,
-            aux: index,
-            ..Op::new(code)
-        });
+        self.push(Op { d, a: address.0, aux: index, ..Op::new(code) });
         Ok(())
     }
 
