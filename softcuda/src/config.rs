@@ -1,6 +1,7 @@
 //! Settings, read once from the environment.
 
 use crate::chip::Architecture;
+use crate::exec::mma::HostLevel;
 use std::{num::NonZero, path::PathBuf};
 
 /// `SOFTCUDA_TENSOR`: arithmetic of mma.
@@ -12,26 +13,42 @@ pub enum TensorMode {
     Fast,
 }
 
+/// Warp instructions that a launch may execute unless `SOFTCUDA_INSTRUCTION_LIMIT` says otherwise: 10^12, minutes to an hour
+/// of a host's time, so that no launch can hang for ever.
+pub const DEFAULT_INSTRUCTION_LIMIT: u64 = 1_000_000_000_000;
+
 /// Settings of the software device.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `SOFTCUDA_THREADS`: host threads; default: all cores.
     pub threads: usize,
-    /// `SOFTCUDA_INSTRUCTION_LIMIT`: warp instructions that a launch may execute; default: no limit (`u64::MAX`).
+    /// `SOFTCUDA_INSTRUCTION_LIMIT`: warp instructions that a launch may execute; default: [`DEFAULT_INSTRUCTION_LIMIT`].
     pub instruction_limit: u64,
     /// `SOFTCUDA_TENSOR`: `exact` (default) or `fast`.
     pub tensor: TensorMode,
     /// `SOFTCUDA_REPORT`: a JSON file of counters, written as launches end.
     pub report: Option<PathBuf>,
+    /// Instruction set of the host to run on, the host's best if it has less; `None`: its best. Results do not depend on it.
+    #[doc(hidden)]
+    pub host_level: Option<HostLevel>,
+}
+
+impl Config {
+    /// The instruction set of the host to run on.
+    pub(crate) fn level(&self) -> HostLevel {
+        let best = HostLevel::detect();
+        self.host_level.map_or(best, |level| level.min(best))
+    }
 }
 
 impl Default for Config {
     fn default() -> Self {
         Config {
             threads: std::thread::available_parallelism().map_or(1, NonZero::get),
-            instruction_limit: u64::MAX,
+            instruction_limit: DEFAULT_INSTRUCTION_LIMIT,
             tensor: TensorMode::Exact,
             report: None,
+            host_level: None,
         }
     }
 }
@@ -128,7 +145,7 @@ mod tests {
     fn unset_variables_give_the_defaults() {
         let config = Config::from_variables(|_| None).unwrap();
         assert!(config.threads >= 1);
-        assert_eq!(config.instruction_limit, u64::MAX);
+        assert_eq!(config.instruction_limit, 1_000_000_000_000);
         assert_eq!(config.tensor, TensorMode::Exact);
         assert_eq!(config.report, None);
     }

@@ -220,7 +220,7 @@ impl Engine<'_> {
 
     /// A store must not overwrite what a copy in flight still has to read.
     #[inline(always)]
-    fn check_sources(
+    pub(super) fn check_sources(
         &self,
         warp: &Warp,
         at: u32,

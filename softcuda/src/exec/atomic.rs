@@ -3,11 +3,11 @@
 use super::engine::{Engine, SHARED_WINDOW, WINDOW_BYTES};
 use super::registers::Simd;
 use super::traffic::{self, lanes};
-use super::value::Lanes;
+use super::value::{Lanes, half_arithmetic};
 use super::warp::Warp;
 use crate::fault::Fault;
 use crate::program::op::{Atomic, AtomicKind, AtomicSpace, AtomicType, Op};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::SeqCst};
 
 type Checked<T = ()> = Result<T, Box<Fault>>;
 
@@ -37,7 +37,7 @@ impl Engine<'_> {
                 inside
             }
         };
-        let bytes = if atomic.wide() { 8 } else { 4u32 };
+        let bytes = atomic.bytes();
         if shared != 0 {
             let narrow = addresses.map(|address| u32::try_from(address).unwrap_or(u32::MAX));
             // SAFETY: the caller's promise.
@@ -61,6 +61,7 @@ impl Engine<'_> {
                     self.find_span(warp, at, lane, addresses[lane], bytes, "atomic", true)?;
                 self.atomic_spans[op.aux as usize] = span;
             }
+            self.check_sources(warp, at, &addresses, global, bytes)?;
             traffic::count_global(
                 &mut self.counters.global_atomics,
                 sectors.len() as u64,
@@ -88,6 +89,17 @@ impl Engine<'_> {
                 if atomic.returns {
                     warp.registers.double_mut(op.d)[lane] = old;
                 }
+            } else if bytes == 2 {
+                let (b, c) = (
+                    warp.registers.word(op.b)[lane] as u16,
+                    warp.registers.word(op.c)[lane] as u16,
+                );
+                // SAFETY: as above, 2 bytes.
+                let cell = unsafe { AtomicU16::from_ptr(host as *mut u16) };
+                let old = update16(cell, |old| value16(atomic, old, b, c));
+                if atomic.returns {
+                    warp.registers.word_mut(op.d)[lane] = u32::from(old);
+                }
             } else {
                 let (b, c) = (
                     warp.registers.word(op.b)[lane],
@@ -106,9 +118,25 @@ impl Engine<'_> {
 }
 
 impl Atomic {
-    fn wide(&self) -> bool {
-        matches!(self.ty, AtomicType::U64 | AtomicType::S64 | AtomicType::F64)
+    fn bytes(&self) -> u32 {
+        match self.ty {
+            AtomicType::U64 | AtomicType::S64 | AtomicType::F64 => 8,
+            AtomicType::F16 | AtomicType::Bf16 | AtomicType::B16 => 2,
+            _ => 4,
+        }
     }
+
+    fn wide(&self) -> bool {
+        self.bytes() == 8
+    }
+}
+
+fn update16(cell: &AtomicU16, change: impl Fn(u16) -> u16) -> u16 {
+    let mut old = cell.load(SeqCst);
+    while let Err(seen) = cell.compare_exchange_weak(old, change(old), SeqCst, SeqCst) {
+        old = seen;
+    }
+    old
 }
 
 fn update32(cell: &AtomicU32, change: impl Fn(u32) -> u32) -> u32 {
@@ -125,6 +153,15 @@ fn update64(cell: &AtomicU64, change: impl Fn(u64) -> u64) -> u64 {
         old = seen;
     }
     old
+}
+
+/// The new value of 16 bits: `add` of a half, or `cas`.
+fn value16(atomic: &Atomic, old: u16, b: u16, c: u16) -> u16 {
+    match (atomic.kind, atomic.ty) {
+        (AtomicKind::Cas, _) => if old == b { c } else { old },
+        (_, AtomicType::Bf16) => half_arithmetic::add_bf16(old, b),
+        _ => half_arithmetic::add_f16(old, b),
+    }
 }
 
 /// The new value; `b` is the operand, `c` the value of cas.
@@ -157,6 +194,8 @@ fn value32(atomic: &Atomic, old: u32, b: u32, c: u32) -> u32 {
         }
         // atom.add.f32 on device memory flushes nothing on sm_80 and later.
         (AtomicKind::Add, AtomicType::F32) => (f32::from_bits(old) + f32::from_bits(b)).to_bits(),
+        (AtomicKind::Add, AtomicType::F16x2) => half_arithmetic::both(old, b, half_arithmetic::add_f16),
+        (AtomicKind::Add, AtomicType::Bf16x2) => half_arithmetic::both(old, b, half_arithmetic::add_bf16),
         (AtomicKind::Add, _) => old.wrapping_add(b),
         (AtomicKind::Min, AtomicType::S32) => (old as i32).min(b as i32) as u32,
         (AtomicKind::Max, AtomicType::S32) => (old as i32).max(b as i32) as u32,

@@ -114,8 +114,19 @@ impl Block {
         run_warp: RunWarp,
         index: usize,
     ) -> Result<bool, Box<Fault>> {
-        let mut progress = false;
         engine.fuel = QUANTUM;
+        let progress = self.turn(engine, run_warp, index);
+        self.warps[index].elapsed += (QUANTUM - engine.fuel).max(0) as u64;
+        progress
+    }
+
+    fn turn(
+        &mut self,
+        engine: &mut Engine<'_>,
+        run_warp: RunWarp,
+        index: usize,
+    ) -> Result<bool, Box<Fault>> {
+        let mut progress = false;
         while !self.warps[index].finished() {
             let (before, gone) = (engine.fuel, self.warps[index].exited);
             // SAFETY: the function was selected for this host.
@@ -129,7 +140,8 @@ impl Block {
                 Stop::Barrier => self.arrive(engine, index)?,
                 Stop::Turn => {
                     self.turns[index] += 1;
-                    if self.turns[index] % TURNS_BEFORE_ROTATION == 0 {
+                    // A warp whose threads have once waited for one another in vain, as at a lock, may well do so again.
+                    if self.warps[index].sent_ahead || self.turns[index] % TURNS_BEFORE_ROTATION == 0 {
                         self.warps[index].rotate();
                     }
                     return Ok(true);
@@ -151,12 +163,15 @@ impl Block {
         let barrier = &kernel.tables.barriers[table as usize];
         let at = path.pc - 1;
         let lane = path.mask.trailing_zeros();
-        engine.counters.barriers += 1;
         let fault = |engine: &Engine<'_>, warp: &Warp, what: &str| {
             engine.fault(FaultKind::LaunchFailed, warp, at, lane, what)
         };
         let alive = warp.valid & !warp.exited;
         if barrier.aligned && path.mask != alive {
+            if warp.sent_ahead {
+                warp.gather(at);
+                return Ok(());
+            }
             let what = format!(
                 "barrier met by the lanes {:#010x} of warp {index} only, while {:#010x} are elsewhere: all threads of a warp must meet it together",
                 path.mask,
@@ -164,6 +179,7 @@ impl Block {
             );
             return Err(fault(engine, warp, &what));
         }
+        engine.counters.barriers += 1;
         let id = warp.registers.word(barrier.id)[lane as usize];
         if id >= 16 {
             return Err(fault(

@@ -1,7 +1,6 @@
 //! One host thread's engine: what it needs to run blocks of one launch, and the counters it gathers.
 
 use super::async_copy::AsyncCopies;
-use super::mma::HostLevel;
 use super::registers::Registers;
 use super::warp::Warp;
 use super::{Launch, Machine};
@@ -128,7 +127,7 @@ impl<'a> Engine<'a> {
             fuel: 0,
             unsettled: 0,
             tensor: super::Multiply::select(
-                HostLevel::detect(),
+                machine.config.level(),
                 machine.architecture,
                 machine.config.tensor,
             ),

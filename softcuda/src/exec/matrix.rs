@@ -307,6 +307,23 @@ impl Engine<'_> {
     }
 }
 
+impl Engine<'_> {
+    /// `movmatrix`: the 8x8 matrix in a register of the warp, transposed.
+    #[cold]
+    pub(super) fn move_matrix(&mut self, warp: &mut Warp, op: &Op, at: u32, mask: u32) -> Checked {
+        if mask != u32::MAX {
+            let what = format!("movmatrix by the lanes {mask:#010x} only: all 32 must take part");
+            return Err(self.fault(FaultKind::LaunchFailed, warp, at, mask.trailing_zeros(), &what));
+        }
+        let mut matrix = [[0u32; 4]; 8];
+        for (row, words) in matrix.iter_mut().zip(warp.registers.word(op.a).chunks_exact(4)) {
+            row.copy_from_slice(words);
+        }
+        transpose(&matrix, warp.registers.word_mut(op.d));
+        Ok(())
+    }
+}
+
 /// Lane t gets elements (2(t % 4), t / 4) and (2(t % 4) + 1, t / 4) of the matrix.
 #[inline(always)]
 fn transpose(matrix: &[[u32; 4]; 8], result: &mut [u32; 32]) {

@@ -152,11 +152,12 @@ struct Worker<'a> {
 
 impl<'a> Worker<'a> {
     fn new(engine: Engine<'a>, next: &'a AtomicU64, blocks: u64) -> Worker<'a> {
+        let level = engine.machine.config.level();
         Worker {
             engine,
             next,
             blocks,
-            run: run::select(HostLevel::detect()),
+            run: run::select(level),
         }
     }
 

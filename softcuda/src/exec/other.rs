@@ -29,6 +29,7 @@ pub(super) unsafe fn other<S: Simd>(
         Code::LdShared | Code::LdShared32 => unsafe { engine.move_shared::<S>(warp, op, at, mask, Direction::Load) },
         Code::StShared | Code::StShared32 => unsafe { engine.move_shared::<S>(warp, op, at, mask, Direction::Store) },
         Code::Ldmatrix => unsafe { engine.load_matrix::<S>(warp, op, at, mask) },
+        Code::Movmatrix => engine.move_matrix(warp, op, at, mask),
         Code::Mma => engine.multiply(warp, op, at, mask),
         Code::CpAsync => unsafe { engine.issue_copy::<S>(warp, op, at, mask) },
         Code::CpAsyncCommit => {
@@ -52,8 +53,8 @@ pub(super) unsafe fn other<S: Simd>(
             Ok(())
         }
         Code::ReadSpecial => {
-            // Clocks: warp instructions of this engine's turn, which only ever grow within a thread.
-            let time = (super::engine::QUANTUM - engine.fuel) as u32;
+            // Clocks: warp instructions that the warp has executed, which only ever grow.
+            let time = warp.elapsed.wrapping_add_signed(super::engine::QUANTUM - engine.fuel) as u32;
             let row = warp.registers.word_mut(op.d);
             super::traffic::lanes(mask).for_each(|lane| row[lane] = time);
             Ok(())

@@ -330,7 +330,7 @@ unsafe fn run_path<S: Level, const WHOLE: bool>(
                     warp,
                     pc,
                     mask.trailing_zeros(),
-                    "trap",
+                    if op.aux == 0 { "trap" } else { "brx.idx: the index is past the last target" },
                 ));
             }
             Code::LdShared32 if mask == u32::MAX => {
@@ -364,6 +364,11 @@ unsafe fn run_path<S: Level, const WHOLE: bool>(
                     if WHOLE {
                         S::other(engine, warp, op, pc, &active)?;
                     } else {
+                        if warp.sent_ahead && matches!(op.code, Code::Mma | Code::Ldmatrix | Code::Movmatrix) {
+                            warp.last = pc;
+                            warp.gather(pc);
+                            return Ok(Leave::Switch);
+                        }
                         S::one(engine, warp, op, pc, &active)?;
                     }
                 }

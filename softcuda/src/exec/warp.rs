@@ -63,6 +63,10 @@ pub(crate) struct Warp {
     pub(super) shapes: Vec<KnownShape>,
     /// Op executed last, for reports.
     pub(crate) last: u32,
+    /// Whether lanes have been sent ahead of others that they would have waited for.
+    pub(crate) sent_ahead: bool,
+    /// Warp instructions executed before this turn: the warp's clock.
+    pub(crate) elapsed: u64,
 }
 
 impl Warp {
@@ -77,6 +81,8 @@ impl Warp {
             carry: 0,
             shapes: vec![KnownShape::NONE; accesses],
             last: 0,
+            sent_ahead: false,
+            elapsed: 0,
         };
         warp.restart();
         warp
@@ -86,16 +92,35 @@ impl Warp {
     pub(crate) fn restart(&mut self) {
         self.exited = 0;
         self.carry = 0;
+        self.elapsed = 0;
+        self.unite(0, self.valid);
+    }
+
+    /// One path is all there is.
+    fn unite(&mut self, pc: u32, mask: u32) {
+        self.sent_ahead = false;
         self.current = 0;
         self.paths.clear();
         self.paths.push(Path {
-            pc: 0,
-            mask: self.valid,
+            pc,
+            mask,
             reconverge: NONE,
             parent: NONE,
             children: 0,
             state: PathState::Ready,
         });
+    }
+
+    /// The current path waits at `pc`, which all threads of the warp must execute together, for those that were sent ahead
+    /// or left behind. When the last is there, all are one path again, ready to execute it.
+    pub(crate) fn gather(&mut self, pc: u32) {
+        let alive = self.valid & !self.exited;
+        let path = &mut self.paths[self.current];
+        path.pc = pc;
+        path.state = PathState::AtWarpOperation(alive);
+        if self.waiting_at(pc) == alive {
+            self.unite(pc, alive);
+        }
     }
 
     /// Whether every thread has ended.
@@ -235,6 +260,7 @@ impl Warp {
             let path = self.paths[index];
             let arrived = path.mask & !below & !self.exited;
             if arrived != 0 && path.state == PathState::Joining {
+                self.sent_ahead = true;
                 self.paths[index].mask &= !arrived;
                 if path.pc != path.reconverge {
                     self.add(Path {

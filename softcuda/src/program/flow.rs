@@ -78,7 +78,7 @@ impl Flow {
 fn ends_block(opcode: Opcode) -> bool {
     matches!(
         opcode,
-        Opcode::Bra | Opcode::Exit | Opcode::Ret | Opcode::Trap
+        Opcode::Bra | Opcode::BrxIdx | Opcode::Exit | Opcode::Ret | Opcode::Trap
     )
 }
 
@@ -98,6 +98,18 @@ fn successors(
                 list.push(block_at[body.labels[label.0 as usize].target].unwrap_or(exit));
             }
         }
+        Opcode::BrxIdx => {
+            if let Some(Operand::Vector(labels)) = instruction.operands.get(1) {
+                for label in labels {
+                    if let Operand::Label(label) = label {
+                        let target = block_at[body.labels[label.0 as usize].target].unwrap_or(exit);
+                        if !list.contains(&target) {
+                            list.push(target);
+                        }
+                    }
+                }
+            }
+        }
         Opcode::Exit | Opcode::Ret | Opcode::Trap => list.push(exit),
         _ => {
             list.push(number + 1);
@@ -112,11 +124,16 @@ fn successors(
 
 /// Immediate post-dominators by the iterative algorithm of Cooper, Harvey and Kennedy ("A Simple, Fast Dominance
 /// Algorithm", 2001) on the reversed graph, rooted at the virtual exit.
+///
+/// Threads that end meet nobody, and the others need not wait for them: only the last block that ends every thread leads to
+/// the virtual exit, so that a `ret` or `exit` inside a loop does not keep those that stay from meeting behind it.
 fn post_dominators(blocks: &mut [BasicBlock]) {
     let exit = blocks.len();
+    let last = blocks.iter().rposition(|block| block.successors == [exit]);
+    let counts = |number: usize, next: usize| next != exit || Some(number) == last;
     let mut predecessors = vec![Vec::new(); exit + 1];
     for (number, block) in blocks.iter().enumerate() {
-        for &next in &block.successors {
+        for &next in block.successors.iter().filter(|&&next| counts(number, next)) {
             predecessors[next].push(number);
         }
     }
@@ -146,7 +163,7 @@ fn post_dominators(blocks: &mut [BasicBlock]) {
         for &node in order.iter().rev().filter(|&&node| node != exit) {
             let mut best = usize::MAX;
             for &next in &blocks[node].successors {
-                if immediate[next] == usize::MAX {
+                if immediate[next] == usize::MAX || !counts(node, next) {
                     continue;
                 }
                 best = if best == usize::MAX {

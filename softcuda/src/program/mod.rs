@@ -85,10 +85,8 @@ impl Kernel {
     /// The CUDA source place of a line, `file.cu:12`.
     pub fn source_text(&self, line: Line) -> Option<String> {
         let source = line.source?;
-        let (_, file) = self
-            .files
-            .iter()
-            .find(|(number, _)| *number == source.file)?;
+        // The parser has replaced the number of `.file` by an index.
+        let (_, file) = self.files.get(source.file as usize)?;
         Some(format!("{file}:{}", source.line))
     }
 }

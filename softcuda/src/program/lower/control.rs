@@ -9,7 +9,7 @@ use crate::ptx::isa::{Modifier, Opcode};
 pub(crate) fn is_control(instruction: &Instruction) -> bool {
     matches!(
         instruction.row.opcode,
-        Opcode::Bra | Opcode::Exit | Opcode::Ret | Opcode::Trap
+        Opcode::Bra | Opcode::BrxIdx | Opcode::Exit | Opcode::Ret | Opcode::Trap
     ) || waits(instruction)
 }
 
@@ -41,6 +41,7 @@ impl Builder<'_> {
                 self.branch(guard, target);
                 Ok(())
             }
+            Opcode::BrxIdx => self.switch(guard, block, instruction),
             Opcode::Exit | Opcode::Ret => {
                 match guard {
                     None => self.push(Op::new(Code::Exit)),
@@ -88,6 +89,38 @@ impl Builder<'_> {
                 ..Op::new(Code::BranchIf)
             }),
         }
+    }
+
+    /// `brx.idx a, labels`: a branch for each label, and a fault for an index that has none.
+    fn switch(&mut self, guard: Option<(u16, bool)>, block: usize, instruction: &Instruction) -> Lowered {
+        let index = self.source32(operand(instruction, 0)?, Type::U32)?;
+        let Operand::Vector(labels) = operand(instruction, 1)? else {
+            return Err("the targets must be a list of labels".to_owned());
+        };
+        if let Some((predicate, negated)) = guard {
+            self.branch(Some((predicate, !negated)), block + 1);
+            self.part(block);
+        }
+        let matches = self.scratch_predicate();
+        for (number, label) in labels.iter().enumerate() {
+            let Operand::Label(label) = label else {
+                return Err("the targets must be labels".to_owned());
+            };
+            let target = self.flow.block_at[self.body.labels[label.0 as usize].target]
+                .unwrap_or(self.flow.exit());
+            let number = self.word(number as u32);
+            self.emit(Code::SetpEq32, matches, index, number, 0);
+            self.branch(Some((matches, false)), target);
+            self.part(block);
+        }
+        self.push(Op { aux: 1, ..Op::new(Code::Trap) });
+        Ok(())
+    }
+
+    /// Code that follows a branch within a basic block.
+    fn part(&mut self, block: usize) {
+        self.parts.push((self.ops.len(), block));
+        self.push(Op::new(Code::Enter));
     }
 
     fn barrier(&mut self, instruction: &Instruction) -> Lowered {

@@ -4,7 +4,7 @@ use super::float::rounding;
 use super::{Builder, Lowered, bits, has, operand, signed, unsupported};
 use crate::program::op::{Code, Op};
 use crate::ptx::ast::{Instruction, Operand, Type};
-use crate::ptx::isa::{Modifier, Opcode};
+use crate::ptx::isa::Modifier;
 
 fn is_float(ty: Type) -> bool {
     matches!(
@@ -15,9 +15,6 @@ fn is_float(ty: Type) -> bool {
 
 impl Builder<'_> {
     pub(super) fn convert(&mut self, instruction: &Instruction) -> Lowered {
-        if instruction.row.opcode == Opcode::Szext {
-            return Err(unsupported(instruction));
-        }
         let (to, from) = match instruction.types[..] {
             [to, from] => (to, from),
             _ => return Err(unsupported(instruction)),
@@ -35,10 +32,7 @@ impl Builder<'_> {
 
     /// `cvt.rn.f16x2.f32 d, a, b`: a becomes the upper half, b the lower.
     fn convert_pair(&mut self, instruction: &Instruction, to: Type, from: Type) -> Lowered {
-        let refused = [Modifier::Relu, Modifier::Satfinite]
-            .iter()
-            .any(|&modifier| has(instruction, modifier));
-        if from != Type::F32 || refused {
+        if from != Type::F32 || has(instruction, Modifier::Satfinite) {
             return Err(unsupported(instruction));
         }
         let a = self.source32(operand(instruction, 1)?, Type::F32)?;
@@ -50,7 +44,20 @@ impl Builder<'_> {
             Code::F32ToBf16x2
         };
         self.emit_aux(code, d, a, b, rounding(instruction));
+        if has(instruction, Modifier::Relu) {
+            self.clamp_negative(d, to);
+        }
         Ok(())
+    }
+
+    /// `.relu`: negative halves become 0, NaN stays.
+    fn clamp_negative(&mut self, d: u16, ty: Type) {
+        let zero = self.word(0);
+        let code = match ty {
+            Type::F16 | Type::F16x2 => Code::MaxNanF16x2,
+            _ => Code::MaxNanBf16x2,
+        };
+        self.emit(code, d, d, zero, 0);
     }
 
     fn integer_to_integer(&mut self, instruction: &Instruction, to: Type, from: Type) -> Lowered {
@@ -242,10 +249,7 @@ impl Builder<'_> {
         let integral = [Modifier::Rni, Modifier::Rzi, Modifier::Rmi, Modifier::Rpi]
             .iter()
             .any(|&modifier| has(instruction, modifier));
-        if has(instruction, Modifier::Relu)
-            || has(instruction, Modifier::Satfinite)
-            || to == Type::Tf32
-        {
+        if has(instruction, Modifier::Satfinite) || to == Type::Tf32 {
             return Err(unsupported(instruction));
         }
         match (double, to) {
@@ -272,6 +276,9 @@ impl Builder<'_> {
             (true, Type::F16) => self.emit_aux(Code::F64ToF16, d, value, 0, aux),
             (false, Type::Bf16) => self.emit_aux(Code::F32ToBf16, d, value, 0, aux),
             _ => return Err(unsupported(instruction)),
+        }
+        if has(instruction, Modifier::Relu) {
+            self.clamp_negative(d, to);
         }
         if has(instruction, Modifier::Ftz) && to == Type::F32 {
             self.emit(Code::FtzF32, d, d, 0, 0);

@@ -39,9 +39,6 @@ impl Builder<'_> {
         let round = rounding(instruction);
         let approximate = has(instruction, Modifier::Approx);
         let nan = has(instruction, Modifier::Nan);
-        if has(instruction, Modifier::Xorsign) {
-            return Err(unsupported(instruction));
-        }
         let nearest = round == 0;
         // Codes that flush by themselves; the others get their operands and result flushed around them.
         let (code, count, flushes) = match opcode {
@@ -131,7 +128,6 @@ impl Builder<'_> {
             Tanh => (Code::TanhF32, 1, false),
             // PTX's copysign takes the sign from its first source.
             Copysign => (Code::CopysignF32, 2, false),
-            Testp => return self.testp(instruction, false),
             _ => return Err(unsupported(instruction)),
         };
         let around = ftz && !flushes;
@@ -183,13 +179,9 @@ impl Builder<'_> {
             Abs => (Code::AbsF64, 1),
             Neg => (Code::NegF64, 1),
             Copysign => (Code::CopysignF64, 2),
-            Testp => return self.testp(instruction, true),
             _ => return Err(unsupported(instruction)),
         };
         let aux = rounding(instruction);
-        if aux != 0 {
-            return Err("directed rounding of f64 is not supported".to_owned());
-        }
         let sources: Vec<u16> = (1..=count)
             .map(|index| self.source64(operand(instruction, index)?))
             .collect::<Lowered<_>>()?;
@@ -214,7 +206,7 @@ impl Builder<'_> {
         let pick = |f: Code, b: Code| if f16 { f } else { b };
         let nan = has(instruction, Modifier::Nan);
         let relu = has(instruction, Modifier::Relu);
-        if relu && instruction.row.opcode != Fma || has(instruction, Modifier::Xorsign) {
+        if relu && instruction.row.opcode != Fma {
             return Err(unsupported(instruction));
         }
         let (code, count) = match instruction.row.opcode {
@@ -260,13 +252,5 @@ impl Builder<'_> {
         }
         self.store(destination, ty, d);
         Ok(())
-    }
-
-    fn testp(&mut self, instruction: &Instruction, wide: bool) -> Lowered {
-        Err(if wide {
-            unsupported(instruction)
-        } else {
-            format!("testp: {}", unsupported(instruction))
-        })
     }
 }

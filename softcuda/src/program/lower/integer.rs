@@ -12,9 +12,7 @@ impl Builder<'_> {
             return self.predicate_logic(instruction);
         }
         match instruction.row.opcode {
-            Opcode::Mul | Opcode::Mad | Opcode::Mul24 | Opcode::Mad24 => {
-                self.multiply(instruction, ty)
-            }
+            Opcode::Mul | Opcode::Mad => self.multiply(instruction, ty),
             Opcode::Shl | Opcode::Shr => self.shift(instruction, ty),
             Opcode::Bfe | Opcode::Bfi => self.bit_field(instruction, ty),
             Opcode::Popc | Opcode::Clz | Opcode::Bfind | Opcode::Brev | Opcode::Fns => {
@@ -175,12 +173,9 @@ impl Builder<'_> {
     }
 
     fn multiply(&mut self, instruction: &Instruction, ty: Type) -> Lowered {
-        let mad = matches!(instruction.row.opcode, Opcode::Mad | Opcode::Mad24);
+        let mad = instruction.row.opcode == Opcode::Mad;
         let destination = operand(instruction, 0)?;
         let (a, b) = (operand(instruction, 1)?, operand(instruction, 2)?);
-        if matches!(instruction.row.opcode, Opcode::Mul24 | Opcode::Mad24) {
-            return Err(unsupported(instruction));
-        }
         let sign = signed(ty);
         if has(instruction, Modifier::Wide) {
             let (mut x, mut y) = (self.source(a, ty)?, self.source(b, ty)?);
@@ -230,9 +225,6 @@ impl Builder<'_> {
             return Ok(());
         }
         let high = has(instruction, Modifier::Hi);
-        if mad && has(instruction, Modifier::Sat) {
-            return Err(unsupported(instruction));
-        }
         let (x, y) = (self.source(a, ty)?, self.source(b, ty)?);
         match (bits(ty), high) {
             (64, _) => {
@@ -249,9 +241,6 @@ impl Builder<'_> {
                     self.emit(Code::Add64, d, product, c, 0);
                 } else {
                     self.emit(code, d, x, y, 0);
-                }
-                if has(instruction, Modifier::Cc) {
-                    return Err(unsupported(instruction));
                 }
             }
             (32, _) if has(instruction, Modifier::Cc) => return self.carry(instruction, ty),

@@ -42,6 +42,13 @@ impl Builder<'_> {
                 self.push(Op::new(Code::Fence));
                 Ok(())
             }
+            // A policy is a hint: any value will do.
+            Opcode::Createpolicy => {
+                let d = self.destination(operand(instruction, 0)?, Type::B64)?;
+                let policy = self.double(0);
+                self.emit(Code::Mov64, d, policy, 0, 0);
+                Ok(())
+            }
             // Hints: no effect that a program can see.
             Opcode::Prefetch => {
                 self.push(Op::new(Code::Nop));
@@ -253,6 +260,11 @@ impl Builder<'_> {
             Type::S64 => AtomicType::S64,
             Type::F32 => AtomicType::F32,
             Type::F64 => AtomicType::F64,
+            Type::F16 => AtomicType::F16,
+            Type::F16x2 => AtomicType::F16x2,
+            Type::Bf16 => AtomicType::Bf16,
+            Type::Bf16x2 => AtomicType::Bf16x2,
+            Type::B16 => AtomicType::B16,
             _ => return Err(unsupported(instruction)),
         };
         let space = match self.space(instruction) {
@@ -263,7 +275,9 @@ impl Builder<'_> {
         };
         self.communicates |= space != AtomicSpace::Shared;
         let returns = instruction.row.opcode == Opcode::Atom;
-        let mut operands = instruction.operands.iter();
+        // The last operand is a cache policy where the modifier says so.
+        let hint = usize::from(has(instruction, M::L2CacheHint));
+        let mut operands = instruction.operands[..instruction.operands.len().saturating_sub(hint)].iter();
         let destination = if returns { operands.next() } else { None };
         let address = self.address(operands.next().ok_or("an address is missing")?)?;
         let b = self.source(operands.next().ok_or("a value is missing")?, ty)?;

@@ -20,7 +20,7 @@ use std::sync::Arc;
 /// Slots for intermediate values of one instruction.
 const SCRATCH_SLOTS: u32 = 24;
 /// Predicates for the same.
-const SCRATCH_PREDICATES: u32 = 4;
+const SCRATCH_PREDICATES: u32 = 8;
 
 /// What went wrong with one instruction; line and kernel are added by the caller.
 type Lowered<T = ()> = Result<T, String>;
@@ -122,6 +122,8 @@ struct Builder<'a> {
     communicates: bool,
     /// Ops whose `imm` is a block number, to be replaced by that block's first op.
     branches: Vec<usize>,
+    /// `Enter` ops in the midst of a basic block, and that block: each starts a part that costs nothing.
+    parts: Vec<(usize, usize)>,
 }
 
 impl<'a> Builder<'a> {
@@ -156,6 +158,7 @@ impl<'a> Builder<'a> {
             mnemonics: Vec::new(),
             communicates: false,
             branches: Vec::new(),
+            parts: Vec::new(),
         }
     }
 
@@ -215,6 +218,15 @@ impl<'a> Builder<'a> {
                 .get(block.reconvergence as usize)
                 .copied()
                 .unwrap_or(u32::MAX);
+        }
+        for &(op, block) in &self.parts {
+            self.ops[op].imm = self.blocks.len() as i32;
+            self.blocks.push(Block {
+                first: op as u32,
+                reconvergence: self.blocks[block].reconvergence,
+                instructions: 0,
+                mix: Vec::new(),
+            });
         }
     }
 
@@ -276,7 +288,7 @@ impl<'a> Builder<'a> {
     fn plain(&mut self, instruction: &Instruction) -> Lowered {
         use Opcode::*;
         match instruction.row.opcode {
-            Ld | Ldu | St | Atom | Red | Cvta | Isspacep | Prefetch | Discard | Fence | Membar
+            Ld | Ldu | St | Atom | Red | Cvta | Isspacep | Prefetch | Createpolicy | Fence | Membar
             | CpAsync | CpAsyncCommitGroup | CpAsyncWaitAll | CpAsyncWaitGroup => {
                 self.memory(instruction)
             }
@@ -284,7 +296,7 @@ impl<'a> Builder<'a> {
                 self.warp(instruction)
             }
             Mov | Selp | Prmt | Set | Setp | Slct => self.moves(instruction),
-            Cvt | Szext => self.convert(instruction),
+            Cvt => self.convert(instruction),
             _ => match instruction.types.first().copied() {
                 Some(
                     Type::F16 | Type::F16x2 | Type::Bf16 | Type::Bf16x2 | Type::F32 | Type::F64,

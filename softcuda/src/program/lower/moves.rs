@@ -266,6 +266,11 @@ impl Builder<'_> {
                     Code::Bf16ToF32
                 };
                 for value in [&mut a, &mut b] {
+                    if has(instruction, Ftz) {
+                        let flushed = self.scratch32();
+                        self.emit(Code::FtzF16x2, flushed, *value, 0, 0);
+                        *value = flushed;
+                    }
                     let wide = self.scratch32();
                     self.emit(code, wide, *value, 0, 0);
                     *value = wide;
@@ -465,8 +470,14 @@ impl Builder<'_> {
             Code::Bf16ToF32
         };
         let (a, b) = (self.scratch32(), self.scratch32());
-        self.emit(code, a, sides[0], 0, 0);
-        self.emit(code, b, sides[1], 0, 0);
+        for (wide, mut side) in [a, b].into_iter().zip(sides) {
+            if has(instruction, Modifier::Ftz) {
+                let flushed = self.scratch32();
+                self.emit(Code::FtzF16x2, flushed, side, 0, 0);
+                side = flushed;
+            }
+            self.emit(code, wide, side, 0, 0);
+        }
         use Modifier::*;
         let order = [
             Eq, Ne, Lt, Le, Gt, Ge, Equ, Neu, Ltu, Leu, Gtu, Geu, Num, Nan, IsNan,
@@ -501,6 +512,9 @@ impl Builder<'_> {
             [to, from] => (to, from),
             _ => return Err(unsupported(instruction)),
         };
+        if matches!(from, Type::F16x2 | Type::Bf16x2) {
+            return self.set_packed(instruction, to, from);
+        }
         let value = self.scratch_predicate();
         self.compare(
             instruction,
@@ -514,6 +528,7 @@ impl Builder<'_> {
         let yes = match to {
             Type::F32 => 0x3f80_0000,
             Type::U32 | Type::S32 => u32::MAX,
+            Type::U16 | Type::S16 => 0xffff,
             Type::F16 => 0x3c00,
             Type::Bf16 => 0x3f80,
             _ => return Err(unsupported(instruction)),
@@ -523,6 +538,41 @@ impl Builder<'_> {
         let d = self.destination(destination, to)?;
         self.emit(Code::Selp32, d, yes, no, combined);
         self.store(destination, to, d);
+        Ok(())
+    }
+
+    /// `set.lt.f16x2.f16x2 d, a, b`: each half for itself.
+    fn set_packed(&mut self, instruction: &Instruction, to: Type, from: Type) -> Lowered {
+        let half = if from == Type::F16x2 { Type::F16 } else { Type::Bf16 };
+        let (a, b) = (
+            self.source32(operand(instruction, 1)?, from)?,
+            self.source32(operand(instruction, 2)?, from)?,
+        );
+        let yes = match to {
+            Type::U32 | Type::S32 => u32::MAX,
+            Type::F16x2 => 0x3c00_3c00,
+            Type::Bf16x2 => 0x3f80_3f80,
+            _ => return Err(unsupported(instruction)),
+        };
+        let (shift, zero) = (self.word(16), self.word(0));
+        let mut parts = [zero; 2];
+        for (part, (result, mask)) in parts.iter_mut().zip([0xffff, 0xffff_0000]).enumerate() {
+            let mut sides = [a, b];
+            if part == 1 {
+                for side in &mut sides {
+                    let high = self.scratch32();
+                    self.emit(Code::ShrU32, high, *side, shift, 0);
+                    *side = high;
+                }
+            }
+            let value = self.scratch_predicate();
+            self.compare_slots(instruction, half, value, sides)?;
+            *result = self.scratch32();
+            let yes = self.word(yes & mask);
+            self.emit(Code::Selp32, *result, yes, zero, value);
+        }
+        let d = self.destination(operand(instruction, 0)?, to)?;
+        self.emit(Code::Or32, d, parts[0], parts[1], 0);
         Ok(())
     }
 

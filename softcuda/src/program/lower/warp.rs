@@ -23,6 +23,12 @@ impl Builder<'_> {
                 Ok(())
             }
             Opcode::Ldmatrix => self.ldmatrix(instruction),
+            Opcode::Movmatrix => {
+                let a = self.source32(operand(instruction, 1)?, Type::B32)?;
+                let d = self.destination(operand(instruction, 0)?, Type::B32)?;
+                self.emit(Code::Movmatrix, d, a, 0, 0);
+                Ok(())
+            }
             Opcode::Mma => self.mma(instruction),
             Opcode::Nanosleep => {
                 self.push(Op::new(Code::Nop));

@@ -88,6 +88,5 @@ pub(super) const ROWS: &[Row] = &[
     row(Opcode::CpAsyncWaitAll, "cp.async.wait_all", &[], &[], &[], Lsu, "waits for all of the thread's copies"),
     row(Opcode::Prefetch, "prefetch", &[optional(&[Global, Local]), one(&[L1, L2])], &[], &[ADDRESS], Lsu, "brings a line into a cache"),
     row(Opcode::Prefetch, "prefetch", &[GLOBAL, one(&[L2EvictLast, L2EvictNormal])], &[], &[ADDRESS], Lsu, "brings a line into L2 with this eviction priority"),
-    row(Opcode::Discard, "discard", &[optional(&[Global]), all(&[L2])], &[], &[ADDRESS, fixed(Kind::OneOf(&[128]), U32)], Lsu, "drops a line of L2 without writing it back: its bytes become undefined"),
-    row(Opcode::Createpolicy, "createpolicy", &[all(&[Fractional]), one(&[L2EvictLast, L2EvictNormal, L2EvictFirst, L2EvictUnchanged])], &[&[B64]], &[D, fixed(Kind::Read, F32).optional()], Lsu, "d = a cache policy for that fraction of the accesses"),
+    row(Opcode::Createpolicy, "createpolicy", &[all(&[Fractional]), one(&[L2EvictLast, L2EvictNormal, L2EvictFirst, L2EvictUnchanged])], &[&[B64]], &[D, fixed(Kind::Read, F32).optional()], Lsu, "d = a cache policy for that fraction of the accesses, a hint that changes no result"),
 ];

@@ -1,8 +1,20 @@
 //! The executor runs kernels as CUDA defines them.
+mod async_copy;
+mod barriers;
+mod control;
+mod counters;
+mod coverage;
+mod determinism;
+mod memcheck;
+mod numeric;
+#[path = "../support/mod.rs"]
 mod support;
+
+mod text;
+
 use support::Bench;
 
-const MATMUL: &str = include_str!("../benches/ptx/matmul.ptx");
+const MATMUL: &str = include_str!("../../benches/ptx/matmul.ptx");
 
 #[test]
 fn a_tiled_matmul_equals_the_definition() {
@@ -37,5 +49,4 @@ fn a_tiled_matmul_equals_the_definition() {
             assert_eq!(c[i * n + j], expected, "element {i}, {j}");
         }
     }
-    eprintln!("{counters:#?}");
 }
