@@ -4,9 +4,7 @@ use super::engine::{Engine, LOCAL_WINDOW, SHARED_WINDOW, Span};
 use super::registers::{Plain, Simd};
 use super::shape::{KnownShape, Shape};
 use super::traffic::{self, lanes};
-use super::transfer::{
-    Staging, fetch, in_window, load_known, load_words, pack, put, store_known, store_words, unpack,
-};
+use super::transfer::{Staging, fetch, in_window, load_known, load_words, pack, put, store_known, store_words, unpack};
 use super::value::Lanes;
 use super::warp::Warp;
 use crate::fault::Fault;
@@ -53,13 +51,7 @@ fn narrow_addresses(warp: &Warp, slot: u16, width: AddressWidth, offset: i64) ->
 impl Engine<'_> {
     /// 64-bit addresses.
     #[inline(always)]
-    pub(super) fn addresses(
-        &self,
-        warp: &Warp,
-        slot: u16,
-        width: AddressWidth,
-        offset: i64,
-    ) -> [u64; 32] {
+    pub(super) fn addresses(&self, warp: &Warp, slot: u16, width: AddressWidth, offset: i64) -> [u64; 32] {
         let mut addresses = [0; 32];
         match width {
             AddressWidth::Wide => {
@@ -79,13 +71,7 @@ impl Engine<'_> {
 
     /// Shared addresses.
     #[inline(always)]
-    pub(super) fn shared_addresses(
-        &self,
-        warp: &Warp,
-        slot: u16,
-        width: AddressWidth,
-        offset: i64,
-    ) -> Lanes {
+    pub(super) fn shared_addresses(&self, warp: &Warp, slot: u16, width: AddressWidth, offset: i64) -> Lanes {
         narrow_addresses(warp, slot, width, offset)
     }
 
@@ -108,8 +94,7 @@ impl Engine<'_> {
         let span = self.access_spans[op.aux as usize];
         let mut offsets = Lanes([0; 32]);
         // SAFETY: the caller's promise.
-        let Some(place) =
-            (unsafe { place::<S>(&span, &addresses, mask, access.bytes(), direction, &mut offsets) })
+        let Some(place) = (unsafe { place::<S>(&span, &addresses, mask, access.bytes(), direction, &mut offsets) })
         else {
             return self.move_global_slowly(warp, op, at, mask, &addresses, direction);
         };
@@ -126,11 +111,8 @@ impl Engine<'_> {
     #[inline(always)]
     fn count_global(&mut self, direction: Direction, sectors: u64, mask: u32, bytes: u32) {
         let counters = &mut self.counters;
-        let counter = if direction == Direction::Load {
-            &mut counters.global_loads
-        } else {
-            &mut counters.global_stores
-        };
+        let counter =
+            if direction == Direction::Load { &mut counters.global_loads } else { &mut counters.global_stores };
         traffic::count_global(counter, sectors, mask, bytes);
     }
 
@@ -149,22 +131,11 @@ impl Engine<'_> {
         let kernel = self.kernel;
         let access = &kernel.tables.accesses[op.aux as usize];
         let bytes = access.bytes();
-        let action = if direction == Direction::Load {
-            "global load"
-        } else {
-            "global store"
-        };
+        let action = if direction == Direction::Load { "global load" } else { "global store" };
         let mut spans = [Span::default(); 32];
         for lane in lanes(mask) {
-            spans[lane] = self.find_span(
-                warp,
-                at,
-                lane,
-                addresses[lane],
-                bytes,
-                action,
-                direction == Direction::Store,
-            )?;
+            spans[lane] =
+                self.find_span(warp, at, lane, addresses[lane], bytes, action, direction == Direction::Store)?;
             self.access_spans[op.aux as usize] = spans[lane];
         }
         if direction == Direction::Store {
@@ -184,10 +155,7 @@ impl Engine<'_> {
     }
 
     /// The allocation around one lane's access, or the fault.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one lane's access: who, where, what"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "one lane's access: who, where, what")]
     pub(super) fn find_span(
         &self,
         warp: &Warp,
@@ -206,41 +174,20 @@ impl Engine<'_> {
             return Err(self.misaligned(warp, at, lane, action, address, bytes));
         }
         if writes && span.read_only {
-            return Err(self.memory_fault(
-                warp,
-                at,
-                lane,
-                &format!("{action} to constant memory"),
-                address,
-                bytes,
-            ));
+            return Err(self.memory_fault(warp, at, lane, &format!("{action} to constant memory"), address, bytes));
         }
         Ok(span)
     }
 
     /// A store must not overwrite what a copy in flight still has to read.
     #[inline(always)]
-    pub(super) fn check_sources(
-        &self,
-        warp: &Warp,
-        at: u32,
-        addresses: &[u64; 32],
-        mask: u32,
-        bytes: u32,
-    ) -> Checked {
+    pub(super) fn check_sources(&self, warp: &Warp, at: u32, addresses: &[u64; 32], mask: u32, bytes: u32) -> Checked {
         if self.site.in_flight == 0 {
             return Ok(());
         }
         for lane in lanes(mask) {
             if let Some(op) = self.source_in_flight(addresses[lane], u64::from(bytes)) {
-                return Err(self.overwritten_source(
-                    warp,
-                    at,
-                    lane as u32,
-                    addresses[lane],
-                    bytes,
-                    op,
-                ));
+                return Err(self.overwritten_source(warp, at, lane as u32, addresses[lane], bytes, op));
             }
         }
         Ok(())
@@ -283,11 +230,7 @@ impl Engine<'_> {
         // SAFETY: the caller's promise.
         let shape = unsafe { self.shared_shape::<S>(warp, at, &addresses, mask, access.bytes(), action)? };
         let counters = &mut self.counters;
-        let counter = if load {
-            &mut counters.shared_loads
-        } else {
-            &mut counters.shared_stores
-        };
+        let counter = if load { &mut counters.shared_loads } else { &mut counters.shared_stores };
         traffic::count_shared(counter, &shape, mask);
         let host = self.site.shared.pointer() as usize;
         // SAFETY: check_shared has shown that the lanes of `mask` lie inside the block's shared memory.
@@ -327,9 +270,7 @@ impl Engine<'_> {
     #[inline(always)]
     pub(super) fn known_shared_word<const LOAD: bool>(&mut self, warp: &mut Warp, op: &Op) -> bool {
         let known = &warp.shapes[op.aux as usize];
-        if known.version != warp.registers.version(op.a)
-            || self.site.in_flight != 0 && self.site.poisoned_word(known)
-        {
+        if known.version != warp.registers.version(op.a) || self.site.in_flight != 0 && self.site.poisoned_word(known) {
             return false;
         }
         let known = *known;
@@ -355,7 +296,12 @@ impl Engine<'_> {
     /// # Safety
     /// The host must have the instructions of `S`.
     #[inline(always)]
-    pub(super) unsafe fn shared_word<S: Simd, const LOAD: bool>(&mut self, warp: &mut Warp, op: &Op, at: u32) -> Checked {
+    pub(super) unsafe fn shared_word<S: Simd, const LOAD: bool>(
+        &mut self,
+        warp: &mut Warp,
+        op: &Op,
+        at: u32,
+    ) -> Checked {
         let kernel = self.kernel;
         let access = &kernel.tables.accesses[op.aux as usize];
         let addresses = narrow_addresses(warp, op.a, access.address, access.offset);
@@ -388,7 +334,12 @@ impl Engine<'_> {
     /// # Safety
     /// The host must have the instructions of `S`.
     #[inline(always)]
-    pub(super) unsafe fn global_word<S: Simd, const LOAD: bool>(&mut self, warp: &mut Warp, op: &Op, at: u32) -> Checked {
+    pub(super) unsafe fn global_word<S: Simd, const LOAD: bool>(
+        &mut self,
+        warp: &mut Warp,
+        op: &Op,
+        at: u32,
+    ) -> Checked {
         let kernel = self.kernel;
         let access = &kernel.tables.accesses[op.aux as usize];
         let addresses = self.addresses(warp, op.a, access.address, access.offset);
@@ -417,14 +368,7 @@ impl Engine<'_> {
     }
 
     /// `ld.local`, `st.local`: each thread has its own window.
-    pub(super) fn move_local(
-        &mut self,
-        warp: &mut Warp,
-        op: &Op,
-        at: u32,
-        mask: u32,
-        direction: Direction,
-    ) -> Checked {
+    pub(super) fn move_local(&mut self, warp: &mut Warp, op: &Op, at: u32, mask: u32, direction: Direction) -> Checked {
         let kernel = self.kernel;
         let access = &kernel.tables.accesses[op.aux as usize];
         let addresses = narrow_addresses(warp, op.a, access.address, access.offset);
@@ -493,13 +437,7 @@ impl Engine<'_> {
     }
 
     /// `ld.param` at an address that is not constant.
-    pub(super) fn load_param(
-        &mut self,
-        warp: &mut Warp,
-        op: &Op,
-        at: u32,
-        mask: u32,
-    ) -> Checked {
+    pub(super) fn load_param(&mut self, warp: &mut Warp, op: &Op, at: u32, mask: u32) -> Checked {
         let kernel = self.kernel;
         let access = &kernel.tables.accesses[op.aux as usize];
         let addresses = narrow_addresses(warp, op.a, access.address, access.offset);
@@ -538,11 +476,7 @@ pub(super) unsafe fn place<'a, S: Simd>(
     // Allocations of 4 GiB and more are looked at through a window that starts at the first active lane's 2 GiB.
     let lane = mask.trailing_zeros() as usize & 31;
     let large = span.end - span.base > u64::from(u32::MAX);
-    let base = if large {
-        (addresses[lane] & !0x7fff_ffff).max(span.base)
-    } else {
-        span.base
-    };
+    let base = if large { (addresses[lane] & !0x7fff_ffff).max(span.base) } else { span.base };
     let size = span.end.wrapping_sub(base).min(u64::from(u32::MAX)) as u32;
     if base >= span.end || direction == Direction::Store && span.read_only {
         return None;
@@ -555,11 +489,7 @@ pub(super) unsafe fn place<'a, S: Simd>(
     if wrong != 0 {
         return None;
     }
-    Some(Place {
-        shape,
-        low: base,
-        host: span.shift.wrapping_add(base as usize),
-    })
+    Some(Place { shape, low: base, host: span.shift.wrapping_add(base as usize) })
 }
 
 /// Moves the data of a checked access.

@@ -28,21 +28,11 @@ fn read() -> (Vec<Set>, Vec<u8>) {
         let path = path.with_extension(extension);
         std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     };
-    let list: serde_json::Value =
-        serde_json::from_slice(&open("json")).expect("the .json file is JSON");
+    let list: serde_json::Value = serde_json::from_slice(&open("json")).expect("the .json file is JSON");
     let sets = list.as_array().expect("the .json file is a list of sets");
     let sets = sets.iter().map(|set| {
-        let text = |key| {
-            set[key]
-                .as_str()
-                .unwrap_or_else(|| panic!("no text `{key}` in {set}"))
-                .to_owned()
-        };
-        let number = |key| {
-            set[key]
-                .as_u64()
-                .unwrap_or_else(|| panic!("no number `{key}` in {set}")) as usize
-        };
+        let text = |key| set[key].as_str().unwrap_or_else(|| panic!("no text `{key}` in {set}")).to_owned();
+        let number = |key| set[key].as_u64().unwrap_or_else(|| panic!("no number `{key}` in {set}")) as usize;
         Set {
             name: format!(
                 "{} {} {}->{} {}",
@@ -94,65 +84,35 @@ fn tensor_core_vectors() {
     let mut not_run: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     for set in &sets {
         let floats = 2 * set.k + 2;
-        assert_eq!(
-            set.bytes,
-            set.vectors * floats * 4,
-            "{}: size of the set",
-            set.name
-        );
+        assert_eq!(set.bytes, set.vectors * floats * 4, "{}: size of the set", set.name);
         let records = data
             .get(set.offset..set.offset + set.bytes)
             .unwrap_or_else(|| panic!("{}: the .bin file is too short", set.name));
         let Some((model, operands, half)) = form(set) else {
-            let entry = not_run
-                .entry(format!(
-                    "{} {}->{} {}",
-                    set.arch, set.input, set.output, set.instruction
-                ))
-                .or_default();
+            let entry =
+                not_run.entry(format!("{} {}->{} {}", set.arch, set.input, set.output, set.instruction)).or_default();
             entry.0 += 1;
             entry.1 += set.vectors;
             continue;
         };
         let shape = if set.k == 8 { Shape::K8 } else { Shape::K16 };
         for (index, record) in records.chunks_exact(floats * 4).enumerate() {
-            let record: Vec<f32> = record
-                .chunks_exact(4)
-                .map(|bytes| f32::from_le_bytes(bytes.try_into().expect("four bytes")))
-                .collect();
+            let record: Vec<f32> =
+                record.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().expect("four bytes"))).collect();
             let operand = |value: f32| {
                 let (bits, back) = match operands {
-                    OperandType::F16 => (
-                        f16::from_f32(value).to_bits(),
-                        f16::from_f32(value).to_f32(),
-                    ),
-                    OperandType::Bf16 => (
-                        bf16::from_f32(value).to_bits(),
-                        bf16::from_f32(value).to_f32(),
-                    ),
+                    OperandType::F16 => (f16::from_f32(value).to_bits(), f16::from_f32(value).to_f32()),
+                    OperandType::Bf16 => (bf16::from_f32(value).to_bits(), bf16::from_f32(value).to_f32()),
                 };
-                assert_eq!(
-                    back.to_bits(),
-                    value.to_bits(),
-                    "{} record {index}: {value} is no operand value",
-                    set.name
-                );
+                assert_eq!(back.to_bits(), value.to_bits(), "{} record {index}: {value} is no operand value", set.name);
                 bits
             };
             let accumulator = |value: f32| {
-                if half {
-                    f16::from_f32(value).to_bits().into()
-                } else {
-                    value.to_bits()
-                }
+                if half { f16::from_f32(value).to_bits().into() } else { value.to_bits() }
             };
             // The record moves over all 128 elements; the others are zero.
             let (row, column) = (index % 16, index / 16 % 8);
-            let mut m = Matrices {
-                a: [[0; 16]; 16],
-                b: [[0; 8]; 16],
-                c: [[0; 8]; 16],
-            };
+            let mut m = Matrices { a: [[0; 16]; 16], b: [[0; 8]; 16], c: [[0; 8]; 16] };
             for place in 0..set.k {
                 m.a[row][place] = operand(record[place]);
                 m.b[place][column] = operand(record[set.k + place]);
@@ -167,11 +127,7 @@ fn tensor_core_vectors() {
             for shape in shapes {
                 for level in levels() {
                     let got = run(level, shape, operands, Arithmetic::Exact(model), half, &m);
-                    assert_eq!(
-                        got[row][column], wanted,
-                        "{} record {index} {shape:?} {level:?}",
-                        set.name
-                    );
+                    assert_eq!(got[row][column], wanted, "{} record {index} {shape:?} {level:?}", set.name);
                 }
             }
             checked += 1;
@@ -182,8 +138,6 @@ fn tensor_core_vectors() {
         println!("not run (not built): {form}: {sets} sets, {records} records");
     }
     let skipped: usize = not_run.values().map(|entry| entry.0).sum();
-    println!(
-        "tensor_core_vectors: {checked} records of {checked_sets} sets checked, {skipped} sets not run"
-    );
+    println!("tensor_core_vectors: {checked} records of {checked_sets} sets checked, {skipped} sets not run");
     assert!(checked > 0, "nothing was checked");
 }
