@@ -1,10 +1,10 @@
 //! Loads and stores: a whole warp's addresses checked at once, data moved between memory and register slots.
 
-use super::engine::{Engine, LOCAL_WINDOW, SHARED_WINDOW, Span};
+use super::engine::{Engine, Span};
 use super::registers::{Plain, Simd};
-use super::shape::{KnownShape, Shape};
+use super::shape::Shape;
 use super::traffic::{self, lanes};
-use super::transfer::{Staging, fetch, in_window, load_known, load_words, pack, put, store_known, store_words, unpack};
+use super::transfer::{Staging, fetch, pack, put, unpack};
 use super::value::Lanes;
 use super::warp::Warp;
 use crate::fault::Fault;
@@ -30,7 +30,7 @@ pub(super) struct Place<'a> {
 
 /// Addresses within a space of at most 4 GiB; what does not fit becomes the largest, which no space has.
 #[inline(always)]
-fn narrow_addresses(warp: &Warp, slot: u16, width: AddressWidth, offset: i64) -> Lanes {
+pub(super) fn narrow_addresses(warp: &Warp, slot: u16, width: AddressWidth, offset: i64) -> Lanes {
     let mut addresses = Lanes([0; 32]);
     match width {
         AddressWidth::Narrow => {
@@ -109,7 +109,7 @@ impl Engine<'_> {
     }
 
     #[inline(always)]
-    fn count_global(&mut self, direction: Direction, sectors: u64, mask: u32, bytes: u32) {
+    pub(super) fn count_global(&mut self, direction: Direction, sectors: u64, mask: u32, bytes: u32) {
         let counters = &mut self.counters;
         let counter =
             if direction == Direction::Load { &mut counters.global_loads } else { &mut counters.global_stores };
@@ -119,7 +119,7 @@ impl Engine<'_> {
     /// Lane by lane: fills the cache, serves lanes of several allocations, finds the lane at fault.
     #[cold]
     #[inline(never)]
-    fn move_global_slowly(
+    pub(super) fn move_global_slowly(
         &mut self,
         warp: &mut Warp,
         op: &Op,
@@ -170,7 +170,7 @@ impl Engine<'_> {
         let Some(span) = self.lookup(address, u64::from(bytes)) else {
             return Err(self.memory_fault(warp, at, lane, action, address, bytes));
         };
-        if address % u64::from(bytes) != 0 {
+        if !address.is_multiple_of(u64::from(bytes)) {
             return Err(self.misaligned(warp, at, lane, action, address, bytes));
         }
         if writes && span.read_only {
@@ -216,7 +216,7 @@ impl Engine<'_> {
     /// # Safety
     /// The host must have the instructions of `S`.
     #[inline(always)]
-    unsafe fn move_shared_at<S: Simd>(
+    pub(super) unsafe fn move_shared_at<S: Simd>(
         &mut self,
         warp: &mut Warp,
         access: &Access,
@@ -264,200 +264,6 @@ impl Engine<'_> {
         }
         Ok(shape)
     }
-
-    /// One 32-bit word a lane between shared memory and a slot, at addresses that are known: loops and unrolled code address
-    /// shared memory by registers that seldom change. `false` when the addresses have to be looked at.
-    #[inline(always)]
-    pub(super) fn known_shared_word<const LOAD: bool>(&mut self, warp: &mut Warp, op: &Op) -> bool {
-        let known = &warp.shapes[op.aux as usize];
-        if known.version != warp.registers.version(op.a) || self.site.in_flight != 0 && self.site.poisoned_word(known) {
-            return false;
-        }
-        let known = *known;
-        let counters = &mut self.counters;
-        let counter = if LOAD { &mut counters.shared_loads } else { &mut counters.shared_stores };
-        counter.requests += 1;
-        counter.ideal_wavefronts += 1;
-        counter.wavefronts += known.wavefronts;
-        let host = self.site.shared.pointer();
-        // SAFETY: the register has not changed since its addresses were found to lie inside shared memory.
-        unsafe {
-            if LOAD {
-                load_known(warp.registers.word_mut(op.d), host, &known);
-            } else {
-                store_known(warp.registers.word(op.d), host, &known);
-            }
-        }
-        true
-    }
-
-    /// The same at any address; all lanes are active.
-    ///
-    /// # Safety
-    /// The host must have the instructions of `S`.
-    #[inline(always)]
-    pub(super) unsafe fn shared_word<S: Simd, const LOAD: bool>(
-        &mut self,
-        warp: &mut Warp,
-        op: &Op,
-        at: u32,
-    ) -> Checked {
-        let kernel = self.kernel;
-        let access = &kernel.tables.accesses[op.aux as usize];
-        let addresses = narrow_addresses(warp, op.a, access.address, access.offset);
-        let action = if LOAD { "shared load" } else { "shared store" };
-        // SAFETY: the caller's promise.
-        let shape = unsafe { self.shared_shape::<S>(warp, at, &addresses, u32::MAX, 4, action)? };
-        let counters = &mut self.counters;
-        let counter = if LOAD { &mut counters.shared_loads } else { &mut counters.shared_stores };
-        let before = counter.wavefronts;
-        traffic::count_shared(counter, &shape, u32::MAX);
-        if shape.regular() {
-            let first = [shape.offsets[0], shape.offsets[16]];
-            let (version, wavefronts) = (warp.registers.version(op.a), counter.wavefronts - before);
-            warp.shapes[op.aux as usize] = KnownShape { version, runs: shape.runs, first, wavefronts };
-        }
-        let host = self.site.shared.pointer() as usize;
-        // SAFETY: shared_shape has shown that all lanes lie inside the block's shared memory.
-        unsafe {
-            if LOAD {
-                load_words::<S>(warp.registers.word_mut(op.d), host, &shape);
-            } else {
-                store_words::<S>(warp.registers.word(op.d), host, &shape);
-            }
-        }
-        Ok(())
-    }
-
-    /// The same for device memory.
-    ///
-    /// # Safety
-    /// The host must have the instructions of `S`.
-    #[inline(always)]
-    pub(super) unsafe fn global_word<S: Simd, const LOAD: bool>(
-        &mut self,
-        warp: &mut Warp,
-        op: &Op,
-        at: u32,
-    ) -> Checked {
-        let kernel = self.kernel;
-        let access = &kernel.tables.accesses[op.aux as usize];
-        let addresses = self.addresses(warp, op.a, access.address, access.offset);
-        let direction = if LOAD { Direction::Load } else { Direction::Store };
-        let span = self.access_spans[op.aux as usize];
-        let mut offsets = Lanes([0; 32]);
-        // SAFETY: the caller's promise.
-        let place = unsafe { place::<S>(&span, &addresses, u32::MAX, 4, direction, &mut offsets) };
-        let Some(place) = place else {
-            return self.move_global_slowly(warp, op, at, u32::MAX, &addresses, direction);
-        };
-        if !LOAD {
-            self.check_sources(warp, at, &addresses, u32::MAX, 4)?;
-        }
-        let sectors = traffic::sectors(&place.shape, place.low, u32::MAX);
-        self.count_global(direction, sectors, u32::MAX, 4);
-        // SAFETY: `place` has shown that all lanes lie inside a live allocation, writable for a store.
-        unsafe {
-            if LOAD {
-                load_words::<S>(warp.registers.word_mut(op.d), place.host, &place.shape);
-            } else {
-                store_words::<S>(warp.registers.word(op.d), place.host, &place.shape);
-            }
-        }
-        Ok(())
-    }
-
-    /// `ld.local`, `st.local`: each thread has its own window.
-    pub(super) fn move_local(&mut self, warp: &mut Warp, op: &Op, at: u32, mask: u32, direction: Direction) -> Checked {
-        let kernel = self.kernel;
-        let access = &kernel.tables.accesses[op.aux as usize];
-        let addresses = narrow_addresses(warp, op.a, access.address, access.offset);
-        self.move_local_at(warp, access, at, mask, addresses, direction)
-    }
-
-    fn move_local_at(
-        &mut self,
-        warp: &mut Warp,
-        access: &Access,
-        at: u32,
-        mask: u32,
-        mut addresses: Lanes,
-        direction: Direction,
-    ) -> Checked {
-        let (bytes, frame) = (access.bytes(), self.kernel.local_bytes);
-        for lane in lanes(mask) {
-            let address = addresses.0[lane];
-            if address > frame || frame - address < bytes {
-                return Err(self.local_fault(warp, at, lane as u32, address, bytes));
-            }
-            if address % bytes != 0 {
-                return Err(self.misaligned(warp, at, lane as u32, "local access", u64::from(address), bytes));
-            }
-            addresses.0[lane] += frame * (32 * warp.index + lane as u32);
-        }
-        let shape = Shape::scattered(&addresses.0, bytes);
-        let host = self.site.local.pointer() as usize;
-        // SAFETY: the loop above has put every lane of `mask` inside its thread's window.
-        unsafe { transfer::<Plain>(warp, access, host, &shape, mask, direction) };
-        Ok(())
-    }
-
-    /// Generic addresses: lanes in the shared and local windows go there, the rest to device memory.
-    ///
-    /// # Safety
-    /// The host must have the instructions of `S`.
-    pub(super) unsafe fn move_generic<S: Simd>(
-        &mut self,
-        warp: &mut Warp,
-        op: &Op,
-        at: u32,
-        mask: u32,
-        direction: Direction,
-    ) -> Checked {
-        let kernel = self.kernel;
-        let access = &kernel.tables.accesses[op.aux as usize];
-        let addresses = self.addresses(warp, op.a, access.address, access.offset);
-        let shared = in_window(&addresses, mask, SHARED_WINDOW);
-        let local = in_window(&addresses, mask, LOCAL_WINDOW);
-        let global = mask & !shared & !local;
-        // A load may write the address register: every part works on the addresses taken above.
-        if global != 0 {
-            self.move_global_slowly(warp, op, at, global, &addresses, direction)?;
-        }
-        if shared != 0 {
-            let within = Lanes(addresses.map(|address| address.wrapping_sub(SHARED_WINDOW) as u32));
-            // SAFETY: the caller's promise.
-            unsafe { self.move_shared_at::<S>(warp, access, at, shared, within, direction)? };
-        }
-        if local != 0 {
-            let within = Lanes(addresses.map(|address| address.wrapping_sub(LOCAL_WINDOW) as u32));
-            self.move_local_at(warp, access, at, local, within, direction)?;
-        }
-        Ok(())
-    }
-
-    /// `ld.param` at an address that is not constant.
-    pub(super) fn load_param(&mut self, warp: &mut Warp, op: &Op, at: u32, mask: u32) -> Checked {
-        let kernel = self.kernel;
-        let access = &kernel.tables.accesses[op.aux as usize];
-        let addresses = narrow_addresses(warp, op.a, access.address, access.offset);
-        let shape = Shape::scattered(&addresses.0, access.bytes());
-        let (bytes, size) = (shape.bytes, self.launch.params.len() as u32);
-        for lane in lanes(mask) {
-            let address = shape.offsets[lane];
-            if address > size || size - address < bytes {
-                return Err(self.parameter_fault(warp, at, lane as u32, address, bytes));
-            }
-            if address % bytes != 0 {
-                return Err(self.misaligned(warp, at, lane as u32, "parameter load", u64::from(address), bytes));
-            }
-        }
-        let host = self.launch.params.as_ptr() as usize;
-        // SAFETY: the loop above has shown that the lanes of `mask` lie inside the parameter block, which the driver
-        // aligns to 16 bytes.
-        unsafe { transfer::<Plain>(warp, access, host, &shape, mask, Direction::Load) };
-        Ok(())
-    }
 }
 
 /// Checks an access to device memory against one allocation.
@@ -497,7 +303,7 @@ pub(super) unsafe fn place<'a, S: Simd>(
 /// # Safety
 /// The lanes of `mask` must lie inside mapped memory, `host` being the address of offset 0, aligned to their size.
 #[inline(always)]
-unsafe fn transfer<S: Simd>(
+pub(super) unsafe fn transfer<S: Simd>(
     warp: &mut Warp,
     access: &Access,
     host: usize,

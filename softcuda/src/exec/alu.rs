@@ -296,7 +296,7 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warp: &mut Warp, op: &Op, ac
         Code::SetpLtU64 => compare!(double, |a, b| a < b),
         Code::SetpLeU64 => compare!(double, |a, b| a <= b),
         Code::SetpEqF32 => compare!(float, |a, b| a == b),
-        Code::SetpNeF32 => compare!(float, |a: f32, b: f32| a < b || a > b),
+        Code::SetpNeF32 => compare!(float, |a: f32, b: f32| !a.is_nan() && !b.is_nan() && a != b),
         Code::SetpLtF32 => compare!(float, |a, b| a < b),
         Code::SetpLeF32 => compare!(float, |a, b| a <= b),
         Code::SetpNumF32 => compare!(float, |a: f32, b: f32| !a.is_nan() && !b.is_nan()),

@@ -128,7 +128,7 @@ impl Block {
                 Stop::Turn => {
                     self.turns[index] += 1;
                     // A warp whose threads have once waited for one another in vain, as at a lock, may well do so again.
-                    if self.warps[index].sent_ahead || self.turns[index] % TURNS_BEFORE_ROTATION == 0 {
+                    if self.warps[index].sent_ahead || self.turns[index].is_multiple_of(TURNS_BEFORE_ROTATION) {
                         self.warps[index].rotate();
                     }
                     return Ok(true);

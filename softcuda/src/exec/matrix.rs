@@ -170,7 +170,7 @@ impl Engine<'_> {
                     return Err(self.memory_fault(warp, copy.op, lane as u32, "cp.async read", address, count as u32));
                 };
                 let host = span.shift.wrapping_add(copy.source[lane] as usize) as *const u8;
-                let whole = matches!(count, 4 | 8 | 16) && copy.source[lane] % count as u64 == 0;
+                let whole = matches!(count, 4 | 8 | 16) && copy.source[lane].is_multiple_of(count as u64);
                 let step = if whole { count } else { 1 };
                 for offset in (0..count).step_by(step) {
                     // SAFETY: `lookup` has shown that `count` bytes lie inside a live allocation; `data` has 16.

@@ -15,11 +15,13 @@ mod registers;
 mod report;
 mod run;
 mod shape;
+mod spaces;
 mod traffic;
 mod transfer;
 pub mod value;
 mod warp;
 mod warp_operation;
+mod word;
 
 use crate::config::TensorMode;
 use crate::{

@@ -22,28 +22,36 @@ pub(super) unsafe fn other<S: Simd>(
     active: &Active,
 ) -> Result<(), Box<Fault>> {
     let mask = active.mask;
-    // SAFETY: the caller's promise, for every call below that is generic over S.
+    // SAFETY: the caller's promise.
+    let access = unsafe {
+        match op.code {
+            Code::LdGlobal | Code::LdGlobal32 => Some(engine.move_global::<S>(warp, op, at, mask, Direction::Load)),
+            Code::StGlobal | Code::StGlobal32 => Some(engine.move_global::<S>(warp, op, at, mask, Direction::Store)),
+            Code::LdShared | Code::LdShared32 => Some(engine.move_shared::<S>(warp, op, at, mask, Direction::Load)),
+            Code::StShared | Code::StShared32 => Some(engine.move_shared::<S>(warp, op, at, mask, Direction::Store)),
+            Code::Ldmatrix => Some(engine.load_matrix::<S>(warp, op, at, mask)),
+            Code::CpAsync => Some(engine.issue_copy::<S>(warp, op, at, mask)),
+            Code::LdGeneric => Some(engine.move_generic::<S>(warp, op, at, mask, Direction::Load)),
+            Code::StGeneric => Some(engine.move_generic::<S>(warp, op, at, mask, Direction::Store)),
+            Code::Atom => Some(engine.atomic::<S>(warp, op, at, mask)),
+            _ => None,
+        }
+    };
+    if let Some(done) = access {
+        return done;
+    }
     match op.code {
-        Code::LdGlobal | Code::LdGlobal32 => unsafe { engine.move_global::<S>(warp, op, at, mask, Direction::Load) },
-        Code::StGlobal | Code::StGlobal32 => unsafe { engine.move_global::<S>(warp, op, at, mask, Direction::Store) },
-        Code::LdShared | Code::LdShared32 => unsafe { engine.move_shared::<S>(warp, op, at, mask, Direction::Load) },
-        Code::StShared | Code::StShared32 => unsafe { engine.move_shared::<S>(warp, op, at, mask, Direction::Store) },
-        Code::Ldmatrix => unsafe { engine.load_matrix::<S>(warp, op, at, mask) },
         Code::Movmatrix => engine.move_matrix(warp, op, at, mask),
         Code::Mma => engine.multiply(warp, op, at, mask),
-        Code::CpAsync => unsafe { engine.issue_copy::<S>(warp, op, at, mask) },
         Code::CpAsyncCommit => {
             engine.site.copies[warp.index as usize].commit(mask);
             Ok(())
         }
         Code::CpAsyncWait => engine.complete_copies(warp, mask, Some(op.imm as u32)),
         Code::CpAsyncWaitAll => engine.complete_copies(warp, mask, None),
-        Code::LdGeneric => unsafe { engine.move_generic::<S>(warp, op, at, mask, Direction::Load) },
-        Code::StGeneric => unsafe { engine.move_generic::<S>(warp, op, at, mask, Direction::Store) },
         Code::LdLocal => engine.move_local(warp, op, at, mask, Direction::Load),
         Code::StLocal => engine.move_local(warp, op, at, mask, Direction::Store),
         Code::LdParam => engine.load_param(warp, op, at, mask),
-        Code::Atom => unsafe { engine.atomic::<S>(warp, op, at, mask) },
         Code::Fence | Code::Nop => Ok(()),
         Code::Activemask => {
             let row = warp.registers.word_mut(op.d);

@@ -155,7 +155,7 @@ pub(super) fn execute(warp: &mut Warp, op: &Op, active: &Active) -> bool {
         Code::CopysignF64 => f64x2!(|a: f64, b: f64| b.copysign(a)),
         Code::RoundF64 => f64x1!(|a| integer::round_f64(a, r)),
         Code::SetpEqF64 => compare!(|a: f64, b: f64| a == b),
-        Code::SetpNeF64 => compare!(|a: f64, b: f64| a < b || a > b),
+        Code::SetpNeF64 => compare!(|a: f64, b: f64| !a.is_nan() && !b.is_nan() && a != b),
         Code::SetpLtF64 => compare!(|a: f64, b: f64| a < b),
         Code::SetpLeF64 => compare!(|a: f64, b: f64| a <= b),
         Code::SetpNumF64 => compare!(|a: f64, b: f64| !a.is_nan() && !b.is_nan()),

@@ -150,7 +150,7 @@ impl Simd for Avx2 {
     unsafe fn copy(from: *const u8, to: *mut u8, bytes: usize) {
         // SAFETY: the caller's promise.
         unsafe {
-            if bytes % 32 == 0 {
+            if bytes.is_multiple_of(32) {
                 rows!("vmovdqu ymm0, [{from} + {i}]", "vmovdqu [{to} + {i}], ymm0", 32, from, to, bytes);
             } else {
                 rows!("vmovdqu xmm0, [{from} + {i}]", "vmovdqu [{to} + {i}], xmm0", 16, from, to, bytes);
@@ -218,7 +218,7 @@ impl Simd for Avx512 {
     unsafe fn copy(from: *const u8, to: *mut u8, bytes: usize) {
         // SAFETY: the caller's promise.
         unsafe {
-            if bytes % 64 == 0 {
+            if bytes.is_multiple_of(64) {
                 rows!("vmovdqu64 zmm0, [{from} + {i}]", "vmovdqu64 [{to} + {i}], zmm0", 64, from, to, bytes);
             } else {
                 rows!("vmovdqu xmm0, [{from} + {i}]", "vmovdqu [{to} + {i}], xmm0", 16, from, to, bytes);

@@ -77,7 +77,9 @@ pub(super) fn count_shared(access: &mut SharedAccess, shape: &Shape<'_>, mask: u
 fn halves_conflict(shape: &Shape<'_>) -> bool {
     // The usual cases first: both halves on the same words, or one after the other.
     let distance = shape.offsets[16].wrapping_sub(shape.offsets[0]);
-    if shape.runs[0] == shape.runs[1] && (distance == 0 || distance == 16 * shape.bytes && shape.offsets[0] % 4 == 0) {
+    if shape.runs[0] == shape.runs[1]
+        && (distance == 0 || distance == 16 * shape.bytes && shape.offsets[0].is_multiple_of(4))
+    {
         return false;
     }
     let words = |half: usize| {

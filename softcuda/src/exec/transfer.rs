@@ -90,8 +90,8 @@ pub(super) unsafe fn load_words<S: Simd>(row: &mut [u32; 32], origin: usize, sha
                 Run::Contiguous => S::copy(host(first), row.as_mut_ptr().add(first).cast(), 64),
                 Run::Uniform => row[first..first + 16].fill((*host(first).cast::<AtomicU32>()).load(Relaxed)),
                 Run::Scattered => {
-                    for lane in first..first + 16 {
-                        row[lane] = (*host(lane).cast::<AtomicU32>()).load(Relaxed);
+                    for (lane, value) in row.iter_mut().enumerate().skip(first).take(16) {
+                        *value = (*host(lane).cast::<AtomicU32>()).load(Relaxed);
                     }
                 }
             }
@@ -114,8 +114,8 @@ pub(super) unsafe fn store_words<S: Simd>(row: &[u32; 32], origin: usize, shape:
                 S::copy(row.as_ptr().add(first).cast(), host(first), 64);
                 continue;
             }
-            for lane in first..first + 16 {
-                (*host(lane).cast::<AtomicU32>()).store(row[lane], Relaxed);
+            for (lane, &value) in row.iter().enumerate().skip(first).take(16) {
+                (*host(lane).cast::<AtomicU32>()).store(value, Relaxed);
             }
         }
     }

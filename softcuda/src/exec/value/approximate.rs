@@ -9,6 +9,7 @@ use super::{
 };
 
 /// 2^f is `1 + f q(f)` for |f| <= 1/2: q's coefficients, from interpolation at Chebyshev nodes; relative error 2^-26.7.
+#[expect(clippy::approx_constant, reason = "a coefficient of the fit, which happens to lie at ln 2")]
 const EXP2: [f32; 6] = [0.693_147_2, 0.240_226_5, 0.055_503_57, 0.009_618_083, 0.001_339_086_3, 0.000_154_531_63];
 /// 1.5 * 2^23: adding it rounds to an integer, which then lies in the last bits.
 const ROUNDER: f32 = 12_582_912.0;
