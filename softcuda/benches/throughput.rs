@@ -6,6 +6,7 @@ mod support;
 mod time;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use softcuda::config::TensorMode;
 use support::Bench;
 use time::{ThreadTime, elements};
 
@@ -34,9 +35,29 @@ fn matmul(criterion: &mut Criterion<ThreadTime>) {
     group.finish();
 }
 
+/// Chains of `mma.sync` in registers, as the chip computes them and with plain sums.
+fn mma(criterion: &mut Criterion<ThreadTime>) {
+    for (name, tensor) in [("exact", TensorMode::Exact), ("fast", TensorMode::Fast)] {
+        let mut bench = Bench::new(include_str!("ptx/mma.ptx"));
+        bench.config.threads = 1;
+        bench.config.tensor = tensor;
+        let out = bench.upload(&[0f32; 4 * 128]);
+        let run = || {
+            bench
+                .launch("chains", [4, 1, 1], [128, 1, 1], 0, &[bytemuck::bytes_of(&out)])
+                .unwrap_or_else(|fault| panic!("{}", fault.text))
+        };
+        let multiply_adds = run().tensor_multiply_adds;
+        let mut group = criterion.benchmark_group("multiply-adds");
+        group.throughput(elements(multiply_adds));
+        group.bench_function(format!("mma m16n8k16, {name}"), |bencher| bencher.iter(run));
+        group.finish();
+    }
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().with_measurement(ThreadTime);
-    targets = matmul
+    targets = matmul, mma
 }
 criterion_main!(benches);

@@ -26,7 +26,9 @@ pub struct Config {
     pub instruction_limit: u64,
     /// `SOFTCUDA_TENSOR`: `exact` (default) or `fast`.
     pub tensor: TensorMode,
-    /// `SOFTCUDA_REPORT`: a JSON file of counters, written as launches end.
+    /// `SOFTCUDA_REPORT`: a file that holds a JSON array with one object a launch that ended without a fault: its kernel,
+    /// device, grid, block, registers and counters. It is started anew by the process's first launch, and complete after
+    /// every launch. The last process that uses a name wins.
     pub report: Option<PathBuf>,
     /// Instruction set of the host to run on, the host's best if it has less; `None`: its best. Results do not depend on it.
     #[doc(hidden)]

@@ -13,8 +13,6 @@ pub mod profile;
 pub mod program;
 pub mod ptx;
 
-pub use driver::{
-    error::{last_error_text, last_fault},
-    launch::{LaunchReport, clear_launches, launches},
-};
+pub use driver::error::{last_error_text, last_fault};
 pub use install::{InstallError, install};
+pub use profile::{LaunchReport, clear_launches, launches};

@@ -11,55 +11,8 @@ use super::{
 use crate::{
     chip::{MAX_BLOCK, MAX_BLOCK_THREADS, MAX_GRID, REGISTER_UNIT, REGISTERS, SHARED_PER_BLOCK, WARP_SIZE},
     exec::{self, Launch, Machine},
-    profile::Counters,
+    profile::{LaunchReport, record},
 };
-use std::{
-    collections::VecDeque,
-    sync::{Mutex, PoisonError},
-};
-
-/// What a launch was and what it did.
-#[derive(Clone, Debug)]
-pub struct LaunchReport {
-    /// The kernel's name.
-    pub kernel: String,
-    /// Ordinal of the device.
-    pub device: usize,
-    /// Blocks in x, y, z.
-    pub grid: [u32; 3],
-    /// Threads of a block in x, y, z.
-    pub block: [u32; 3],
-    /// Dynamic shared memory of a block.
-    pub dynamic_shared_bytes: u32,
-    /// Registers of a thread; `None`: no machine code for the chip says.
-    pub registers: Option<u32>,
-    /// What was counted.
-    pub counters: Counters,
-}
-
-/// Reports that are kept; the oldest go first.
-const REPORTS: usize = 1 << 16;
-
-static LAUNCHES: Mutex<VecDeque<LaunchReport>> = Mutex::new(VecDeque::new());
-
-/// Reports of the launches that ended without a fault, the oldest first; of more than 65,536 the last ones.
-pub fn launches() -> Vec<LaunchReport> {
-    let launches = LAUNCHES.lock().unwrap_or_else(PoisonError::into_inner);
-    launches.iter().cloned().collect()
-}
-
-/// Forgets the reports of all launches.
-pub fn clear_launches() {
-    LAUNCHES.lock().unwrap_or_else(PoisonError::into_inner).clear();
-}
-
-fn record(report: LaunchReport) {
-    let mut launches = LAUNCHES.lock().unwrap_or_else(PoisonError::into_inner);
-    if launches.len() == REPORTS {
-        launches.pop_front();
-    }
-    launches.push_back(report);
-}
 
 /// The shape of a launch, as asked for.
 struct Shape {
@@ -109,15 +62,18 @@ fn launch(
         resident_blocks,
     };
     match exec::launch(&machine, &function.kernel, &request) {
-        Ok(counters) => record(LaunchReport {
-            kernel: function.kernel.name.clone(),
-            device: device.ordinal as usize,
-            grid: shape.grid,
-            block: shape.block,
-            dynamic_shared_bytes: shape.dynamic_shared_bytes,
-            registers: function.registers,
-            counters,
-        }),
+        Ok(counters) => {
+            let report = LaunchReport {
+                kernel: function.kernel.name.clone(),
+                device: device.ordinal as usize,
+                grid: shape.grid,
+                block: shape.block,
+                dynamic_shared_bytes: shape.dynamic_shared_bytes,
+                registers: function.registers,
+                counters,
+            };
+            record(report, machine.config.report.as_deref());
+        }
         // A kernel's fault shows in the calls that follow, as on a GPU, where a launch only starts the kernel.
         Err(fault) => context.poison(faults::record(*fault)),
     }

@@ -1,5 +1,11 @@
 //! Counters: deterministic figures of a launch, under Nsight Compute's names where one exists.
 
+mod json;
+mod launches;
+
+pub(crate) use launches::record;
+pub use launches::{LaunchReport, clear_launches, launches};
+
 use crate::ptx::isa::Pipe;
 use std::collections::BTreeMap;
 

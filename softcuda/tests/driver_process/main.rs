@@ -3,6 +3,7 @@
 
 mod faults;
 mod install;
+mod report;
 
 use std::{
     collections::BTreeMap,

@@ -26,7 +26,7 @@ fn a_tiled_matmul_equals_the_definition() {
     let sizes = [m as u32, n as u32, k as u32];
     let params: Vec<&[u8]> =
         [&da, &db, &dc].into_iter().map(bytemuck::bytes_of).chain(sizes.iter().map(bytemuck::bytes_of)).collect();
-    let counters = bench
+    bench
         .launch("matmul16", [n as u32 / 16, m as u32 / 16, 1], [16, 16, 1], 0, &params)
         .unwrap_or_else(|fault| panic!("{}", fault.text));
     let c: Vec<f32> = bench.download(dc, m * n);

@@ -2,6 +2,8 @@
 
 mod fragments;
 mod oracle;
+#[path = "../support/mod.rs"]
+mod support;
 mod vectors;
 
 use fragments::{Matrices, d_f16, d_f32};
@@ -54,7 +56,7 @@ fn value(random: &mut Random, format: Format, fill: Fill) -> u32 {
     let fraction = (random.bits() as u32) & mask;
     let field = |random: &mut Random, low: u32, high: u32| low + random.below(u64::from(high - low + 1)) as u32;
     match fill {
-        Fill::Any => bits & ((2 << width) - 1),
+        Fill::Any => bits & (u32::MAX >> (31 - width)),
         Fill::Narrow => sign | field(random, one - 3, one + 3) << format.fraction | fraction,
         Fill::Finite => match random.below(8) {
             0 => sign,
