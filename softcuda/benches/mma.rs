@@ -13,11 +13,7 @@ fn lanes(seed: u32, operands: OperandType) -> Lanes {
     let mut next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let value = (state >> 8) as f32 / 16_777_216.0 - 0.5;
-        let value = if state >> 28 == 0 {
-            0.0
-        } else {
-            value * value * value
-        };
+        let value = if state >> 28 == 0 { 0.0 } else { value * value * value };
         u32::from(match operands {
             OperandType::F16 => half::f16::from_f32(value).to_bits(),
             OperandType::Bf16 => half::bf16::from_f32(value).to_bits(),
@@ -36,11 +32,7 @@ fn bench(criterion: &mut Criterion) {
         ("exact sm_90", Arithmetic::Exact(TensorModel::Sm90)),
         ("fast", Arithmetic::Fast),
     ];
-    let levels = || {
-        HostLevel::ALL
-            .into_iter()
-            .filter(|&level| level <= HostLevel::detect())
-    };
+    let levels = || HostLevel::ALL.into_iter().filter(|&level| level <= HostLevel::detect());
     for (name, arithmetic) in arithmetics {
         for level in levels() {
             for operands in [OperandType::F16, OperandType::Bf16] {

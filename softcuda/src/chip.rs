@@ -216,9 +216,6 @@ mod tests {
     fn names_of_architectures_parse_and_others_say_what_is_expected() {
         assert_eq!("sm_89".parse(), Ok(Architecture::Sm89));
         let error = "sm_70".parse::<Architecture>().unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "unknown architecture \"sm_70\": expected sm_80, sm_89 or sm_90"
-        );
+        assert_eq!(error.to_string(), "unknown architecture \"sm_70\": expected sm_80, sm_89 or sm_90");
     }
 }

@@ -103,14 +103,11 @@ pub fn architectures_from_environment() -> Result<Vec<Architecture>, ConfigError
     let Some(list) = variable("SOFTCUDA_ARCH") else {
         return Ok(vec![Architecture::Sm80]);
     };
-    list.split(',')
-        .map(str::parse)
-        .collect::<Result<_, _>>()
-        .map_err(|_| ConfigError {
-            variable: "SOFTCUDA_ARCH",
-            value: list.clone(),
-            expected: "sm_80, sm_89 or sm_90, or several of them separated by commas",
-        })
+    list.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| ConfigError {
+        variable: "SOFTCUDA_ARCH",
+        value: list.clone(),
+        expected: "sm_80, sm_89 or sm_90, or several of them separated by commas",
+    })
 }
 
 fn variable(name: &str) -> Option<String> {
@@ -118,20 +115,13 @@ fn variable(name: &str) -> Option<String> {
     (!value.is_empty()).then_some(value)
 }
 
-fn number(
-    get: &impl Fn(&str) -> Option<String>,
-    variable: &'static str,
-) -> Result<Option<u64>, ConfigError> {
+fn number(get: &impl Fn(&str) -> Option<String>, variable: &'static str) -> Result<Option<u64>, ConfigError> {
     let Some(value) = get(variable) else {
         return Ok(None);
     };
     match value.trim().parse() {
         Ok(number) if number > 0 => Ok(Some(number)),
-        _ => Err(ConfigError {
-            variable,
-            value,
-            expected: "a positive whole number",
-        }),
+        _ => Err(ConfigError { variable, value, expected: "a positive whole number" }),
     }
 }
 
@@ -155,25 +145,14 @@ mod tests {
     #[test]
     fn set_variables_are_read() {
         assert_eq!(with("SOFTCUDA_THREADS", "3").unwrap().threads, 3);
-        assert_eq!(
-            with("SOFTCUDA_INSTRUCTION_LIMIT", "1000")
-                .unwrap()
-                .instruction_limit,
-            1000
-        );
-        assert_eq!(
-            with("SOFTCUDA_TENSOR", "fast").unwrap().tensor,
-            TensorMode::Fast
-        );
+        assert_eq!(with("SOFTCUDA_INSTRUCTION_LIMIT", "1000").unwrap().instruction_limit, 1000);
+        assert_eq!(with("SOFTCUDA_TENSOR", "fast").unwrap().tensor, TensorMode::Fast);
     }
 
     #[test]
     fn a_bad_value_names_the_variable_and_what_it_may_be() {
         let text = with("SOFTCUDA_THREADS", "0").unwrap_err().to_string();
-        assert_eq!(
-            text,
-            "SOFTCUDA_THREADS=\"0\": expected a positive whole number"
-        );
+        assert_eq!(text, "SOFTCUDA_THREADS=\"0\": expected a positive whole number");
         assert!(with("SOFTCUDA_INSTRUCTION_LIMIT", "-1").is_err());
         assert!(with("SOFTCUDA_TENSOR", "exakt").is_err());
     }

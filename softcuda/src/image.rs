@@ -39,10 +39,7 @@ pub(crate) fn build(soname: &str, symbols: &[Symbol]) -> Vec<u8> {
     // The string table: an empty name, the library's, each function's.
     let mut names = vec![0];
     let soname_at = append_name(&mut names, soname);
-    let name_offsets: Vec<u32> = symbols
-        .iter()
-        .map(|(name, _)| append_name(&mut names, name))
-        .collect();
+    let name_offsets: Vec<u32> = symbols.iter().map(|(name, _)| append_name(&mut names, name)).collect();
 
     let symbols_at = HEADER_BYTES + PROGRAM_HEADERS * PROGRAM_HEADER_BYTES;
     let hash_at = symbols_at + (symbols.len() + 1) * SYMBOL_BYTES;
@@ -111,11 +108,7 @@ fn file_header() -> [u8; HEADER_BYTES] {
     const BYTE_ORDER: u8 = if cfg!(target_endian = "little") { 1 } else { 2 };
     const CURRENT_VERSION: u8 = 1;
     const SHARED_OBJECT: u16 = 3;
-    const MACHINE: u16 = if cfg!(target_arch = "aarch64") {
-        183
-    } else {
-        62
-    };
+    const MACHINE: u16 = if cfg!(target_arch = "aarch64") { 183 } else { 62 };
     let mut header = [0; HEADER_BYTES];
     header[..7].copy_from_slice(b"\x7fELF\0\0\0");
     header[4..7].copy_from_slice(&[ELF64, BYTE_ORDER, CURRENT_VERSION]);
@@ -169,10 +162,8 @@ mod tests {
 
     #[test]
     fn every_symbol_is_reachable_through_its_bucket() {
-        let symbols: Vec<Symbol> = ["cuInit", "cuDeviceGet", "cuCtxCreate_v2", "cuMemAlloc_v2"]
-            .into_iter()
-            .map(|name| (name, 0))
-            .collect();
+        let symbols: Vec<Symbol> =
+            ["cuInit", "cuDeviceGet", "cuCtxCreate_v2", "cuMemAlloc_v2"].into_iter().map(|name| (name, 0)).collect();
         let table = hash_table(&symbols);
         let buckets = table[0] as usize;
         for (position, (name, _)) in symbols.iter().enumerate() {

@@ -20,9 +20,7 @@ pub enum InstallError {
     #[error("no architecture given: a software device needs at least one of sm_80, sm_89, sm_90")]
     NoDevice,
     /// A driver is in this process already: what calls it now would not see another one.
-    #[error(
-        "{0} is already loaded in this process: install the software device before the first CUDA call"
-    )]
+    #[error("{0} is already loaded in this process: install the software device before the first CUDA call")]
     AlreadyLoaded(&'static str),
     /// Installed before, with other devices.
     #[error("the software device is already installed with {installed:?}; asked for {asked:?}")]
@@ -66,10 +64,8 @@ pub fn install(devices: &[Architecture]) -> Result<(), InstallError> {
         loader::refuse_other_drivers()?;
     }
     let config = Config::from_environment()?;
-    driver::configure(devices, config).map_err(|there_are| InstallError::Different {
-        installed: there_are,
-        asked: devices.to_vec(),
-    })?;
+    driver::configure(devices, config)
+        .map_err(|there_are| InstallError::Different { installed: there_are, asked: devices.to_vec() })?;
     if !*installed {
         let functions = driver::functions();
         for soname in SONAMES {
@@ -80,11 +76,7 @@ pub fn install(devices: &[Architecture]) -> Result<(), InstallError> {
     Ok(())
 }
 
-#[cfg(all(
-    target_os = "linux",
-    target_env = "gnu",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
+#[cfg(all(target_os = "linux", target_env = "gnu", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod loader {
     use super::{InstallError, SONAMES};
     use crate::image::{self, Symbol};
@@ -193,10 +185,8 @@ mod loader {
 
         #[test]
         fn functions_are_found_under_the_name_of_an_image_loaded_either_way() {
-            let functions: [Symbol; 2] = [
-                ("first_function", 0x1234_5678_9abc),
-                ("softcuda_answer", answer as *const () as usize),
-            ];
+            let functions: [Symbol; 2] =
+                [("first_function", 0x1234_5678_9abc), ("softcuda_answer", answer as *const () as usize)];
             load_anonymous(&image::build("libsoftcuda-anonymous.so", &functions)).unwrap();
             let soname = "libsoftcuda-temporary.so";
             load_temporary(soname, &image::build(soname, &functions)).unwrap();
@@ -211,11 +201,7 @@ mod loader {
     }
 }
 
-#[cfg(not(all(
-    target_os = "linux",
-    target_env = "gnu",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-)))]
+#[cfg(not(all(target_os = "linux", target_env = "gnu", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 mod loader {
     use super::InstallError;
     use crate::image::Symbol;

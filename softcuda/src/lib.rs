@@ -14,5 +14,5 @@ pub mod program;
 pub mod ptx;
 
 pub use driver::error::{last_error_text, last_fault};
-pub use profile::{LaunchReport, clear_launches, launches};
 pub use install::{InstallError, install};
+pub use profile::{LaunchReport, clear_launches, launches};

@@ -16,26 +16,16 @@ const MODES: &[(&str, &[u8])] = &[
 ];
 
 fn contents(entries: &[Entry]) -> Vec<(Kind, u32, Option<char>, &[u8])> {
-    entries
-        .iter()
-        .map(|e| (e.kind, e.architecture, e.suffix, e.payload.as_slice()))
-        .collect()
+    entries.iter().map(|e| (e.kind, e.architecture, e.suffix, e.payload.as_slice())).collect()
 }
 
 #[test]
 fn every_compression_mode_holds_the_same() {
     let expected = fatbin::read(NONE).unwrap();
-    let kinds: Vec<_> = expected
-        .iter()
-        .map(|e| (e.kind, e.architecture, e.suffix, e.version))
-        .collect();
+    let kinds: Vec<_> = expected.iter().map(|e| (e.kind, e.architecture, e.suffix, e.version)).collect();
     assert_eq!(
         kinds,
-        [
-            (Kind::Elf, 80, None, (1, 8)),
-            (Kind::Ptx, 80, None, (9, 0)),
-            (Kind::Elf, 90, Some('a'), (1, 8)),
-        ]
+        [(Kind::Elf, 80, None, (1, 8)), (Kind::Ptx, 80, None, (9, 0)), (Kind::Elf, 90, Some('a'), (1, 8)),]
     );
     for (mode, bytes) in MODES {
         let entries = fatbin::read(bytes).unwrap_or_else(|error| panic!("{mode}: {error}"));
@@ -66,10 +56,7 @@ fn the_ptx_inside_parses() {
 fn the_header_alone_tells_the_size() {
     for (_, bytes) in MODES {
         assert_eq!(Format::of(bytes[..4].try_into().unwrap()), Format::Fatbin);
-        assert_eq!(
-            fatbin::total_size(&bytes[..fatbin::HEADER_BYTES]).unwrap(),
-            bytes.len()
-        );
+        assert_eq!(fatbin::total_size(&bytes[..fatbin::HEADER_BYTES]).unwrap(), bytes.len());
     }
     let entries = fatbin::read(NONE).unwrap();
     for entry in entries.iter().filter(|e| e.kind == Kind::Elf) {
@@ -78,10 +65,7 @@ fn the_header_alone_tells_the_size() {
         assert_eq!(cubin::total_size(header).unwrap(), entry.payload.len());
     }
     assert_eq!(Format::of(*b".ver"), Format::Text);
-    assert_eq!(
-        Format::of(0x466243B1u32.to_le_bytes()),
-        Format::FatbinWrapper
-    );
+    assert_eq!(Format::of(0x466243B1u32.to_le_bytes()), Format::FatbinWrapper);
 }
 
 #[test]
@@ -101,14 +85,7 @@ fn resources_are_those_that_ptxas_reports() {
         let cubin = cubin::read(&entry.payload).unwrap();
         assert_eq!(cubin.architecture, entry.architecture);
         assert_eq!(cubin.constant_bytes, 64);
-        let find = |name: &str| {
-            cubin
-                .kernels
-                .iter()
-                .find(|k| k.name == name)
-                .unwrap()
-                .clone()
-        };
+        let find = |name: &str| cubin.kernels.iter().find(|k| k.name == name).unwrap().clone();
         assert_eq!(cubin.kernels.len(), 2);
         assert_eq!(
             find("plain"),
@@ -146,14 +123,8 @@ fn damage_is_named_with_its_place() {
         copy[at..at + bytes.len()].copy_from_slice(bytes);
         fatbin::read(&copy).unwrap_err().to_string()
     };
-    assert_eq!(
-        with(0, b"MZ"),
-        "fatbin at byte 0x0: 0xba555a4d is not the magic number of a fatbin, 0xba55ed50"
-    );
-    assert_eq!(
-        with(4, &[7]),
-        "fatbin at byte 0x4: version 7 with a header of 16 bytes is unknown"
-    );
+    assert_eq!(with(0, b"MZ"), "fatbin at byte 0x0: 0xba555a4d is not the magic number of a fatbin, 0xba55ed50");
+    assert_eq!(with(4, &[7]), "fatbin at byte 0x4: version 7 with a header of 16 bytes is unknown");
     assert_eq!(
         with(24, &u64::MAX.to_le_bytes()),
         "fatbin at byte 0x10: an entry of 64 + 18446744073709551615 bytes does not fit its region"
@@ -194,11 +165,7 @@ fn any_fatbin() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn any_cubin() -> impl Strategy<Value = Vec<u8>> {
-    let cubins: Vec<Vec<u8>> = fatbin::read(NONE)
-        .unwrap()
-        .into_iter()
-        .map(|e| e.payload)
-        .collect();
+    let cubins: Vec<Vec<u8>> = fatbin::read(NONE).unwrap().into_iter().map(|e| e.payload).collect();
     prop::sample::select(vec![cubins[0].clone(), cubins[2].clone()]).prop_flat_map(mangled)
 }
 

@@ -48,10 +48,7 @@ fn every_fixture_parses_and_no_instruction_is_lost() {
         };
         let written = code.lines().filter(is_instruction).count();
         if *name != "scopes" {
-            assert!(
-                parsed >= written && written > 100,
-                "{name}: {parsed} of {written}"
-            );
+            assert!(parsed >= written && written > 100, "{name}: {parsed} of {written}");
         }
     }
 }
@@ -62,11 +59,7 @@ fn printing_and_parsing_again_gives_the_same_tree() {
         let module = parse(text).unwrap();
         let printed = print(&module);
         let again = parse(&printed).unwrap_or_else(|error| panic!("{name}: {error}\n{printed}"));
-        assert_eq!(
-            without_positions(module),
-            without_positions(again),
-            "{name}"
-        );
+        assert_eq!(without_positions(module), without_positions(again), "{name}");
     }
 }
 
@@ -74,19 +67,9 @@ fn printing_and_parsing_again_gives_the_same_tree() {
 fn inner_scopes_hide_outer_names_and_keep_their_labels() {
     let module = scopes();
     let body = module.functions[2].body.as_ref().unwrap();
-    let names: Vec<&str> = body
-        .labels
-        .iter()
-        .map(|label| label.name.as_str())
-        .collect();
-    assert_eq!(
-        names,
-        ["LOOP", "DONE", "LOOP$1", "DONE$1", "OUTSIDE", "LAST"]
-    );
-    let branches = body
-        .instructions
-        .iter()
-        .filter(|i| i.row.opcode == Opcode::Bra);
+    let names: Vec<&str> = body.labels.iter().map(|label| label.name.as_str()).collect();
+    assert_eq!(names, ["LOOP", "DONE", "LOOP$1", "DONE$1", "OUTSIDE", "LAST"]);
+    let branches = body.instructions.iter().filter(|i| i.row.opcode == Opcode::Bra);
     let targets: Vec<&str> = branches
         .map(|branch| match branch.operands[0] {
             Operand::Label(id) => names[id.0 as usize],
@@ -110,30 +93,15 @@ fn operands_are_resolved() {
     let module = scopes();
     let function = &module.functions[2];
     let instructions = &function.body.as_ref().unwrap().instructions;
-    assert_eq!(
-        instructions[2].operands[1],
-        Operand::Special(Special::Tid(0))
-    );
-    assert_eq!(
-        instructions[3].operands[1],
-        Operand::Symbol(Symbol::Module(7), 0)
-    );
-    assert_eq!(
-        instructions[4].operands[1],
-        Operand::Symbol(Symbol::Module(0), 4)
-    );
+    assert_eq!(instructions[2].operands[1], Operand::Special(Special::Tid(0)));
+    assert_eq!(instructions[3].operands[1], Operand::Symbol(Symbol::Module(7), 0));
+    assert_eq!(instructions[4].operands[1], Operand::Symbol(Symbol::Module(0), 4));
     assert_eq!(instructions[5].operands[2], Operand::Integer(-20i64 as u64));
-    let sources: Vec<Option<u32>> = instructions[8..13]
-        .iter()
-        .map(|i| i.source.map(|s| s.line))
-        .collect();
+    let sources: Vec<Option<u32>> = instructions[8..13].iter().map(|i| i.source.map(|s| s.line)).collect();
     assert_eq!(sources, [None, None, Some(7), Some(7), Some(7)]);
     assert_eq!(function.max_block, Some([128, 2, 1]));
     assert_eq!(function.min_blocks_per_sm, Some(3));
-    let call = instructions
-        .iter()
-        .find(|i| i.row.opcode == Opcode::Call)
-        .unwrap();
+    let call = instructions.iter().find(|i| i.row.opcode == Opcode::Call).unwrap();
     assert!(call.modifiers.has(Modifier::Uni));
     assert_eq!(call.operands.len(), 3);
     assert_eq!(call.operands[1], Operand::Symbol(Symbol::Function(1), 0));
@@ -146,17 +114,11 @@ fn initial_values_are_laid_out_as_c_does() {
     assert_eq!(variable("target").init, 28u32.to_le_bytes());
     assert_eq!(variable("bytes").relocations, [(0, Symbol::Module(0), 4)]);
     assert_eq!(variable("bytes").init, [0, 0, 0, 0, 0, 0, 0, 0, 7]);
-    let grid: Vec<i16> = variable("grid")
-        .init
-        .chunks(2)
-        .map(|b| i16::from_le_bytes([b[0], b[1]]))
-        .collect();
+    let grid: Vec<i16> = variable("grid").init.chunks(2).map(|b| i16::from_le_bytes([b[0], b[1]])).collect();
     assert_eq!(grid, [1, -2, 0, 3, 0, 0]);
     let floats = |name: &str| -> Vec<f32> {
         let chunks = variable(name).init.chunks(4);
-        chunks
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect()
+        chunks.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
     };
     assert_eq!(floats("growing"), [1.5, 2.0, -3.0]);
     assert_eq!(variable("growing").bytes, 12);
@@ -165,23 +127,10 @@ fn initial_values_are_laid_out_as_c_does() {
     let relocations = &variable("pointers").relocations;
     assert_eq!(relocations[1], (8, Symbol::Module(0), -8));
     assert_eq!(relocations[2], (16, Symbol::Function(1), 0));
-    let expressions: Vec<u32> = variable("expressions")
-        .init
-        .chunks(4)
-        .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-        .collect();
+    let expressions: Vec<u32> =
+        variable("expressions").init.chunks(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
     let ones = u64::MAX;
-    assert_eq!(
-        expressions,
-        [
-            (ones >> 28) as u32,
-            7,
-            -3i32 as u32,
-            12,
-            15,
-            (ones % 10) as u32
-        ]
-    );
+    assert_eq!(expressions, [(ones >> 28) as u32, 7, -3i32 as u32, 12, 15, (ones % 10) as u32]);
     assert!(variable("dynamic").dynamic);
 }
 
@@ -194,14 +143,8 @@ fn modifiers_are_a_set() {
         without_positions(parse(&text).unwrap())
     };
     let first = kernel("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16");
-    assert_eq!(
-        first,
-        kernel("ldmatrix.sync.aligned.x2.trans.m8n8.shared.b16")
-    );
-    assert_eq!(
-        first,
-        kernel("ldmatrix.sync.aligned.trans.m8n8.x2.shared::cta.b16")
-    );
+    assert_eq!(first, kernel("ldmatrix.sync.aligned.x2.trans.m8n8.shared.b16"));
+    assert_eq!(first, kernel("ldmatrix.sync.aligned.trans.m8n8.x2.shared::cta.b16"));
 }
 
 #[test]
@@ -209,10 +152,7 @@ fn the_instruction_table_lists_each_form_once() {
     let markdown = isa::markdown();
     let lines: Vec<&str> = markdown.lines().skip(2).collect();
     assert_eq!(lines.len(), isa::rows().count());
-    let mut spellings: Vec<&str> = lines
-        .iter()
-        .map(|line| line.rsplit_once(" |").unwrap().0)
-        .collect();
+    let mut spellings: Vec<&str> = lines.iter().map(|line| line.rsplit_once(" |").unwrap().0).collect();
     spellings.sort_unstable();
     spellings.dedup();
     assert_eq!(spellings.len(), lines.len());
@@ -228,7 +168,10 @@ fn a_megabyte_parses_well_within_a_second() {
         number += 1;
         text.push_str(&format!(".entry k{number}(.param .u64 p) {{ .reg .b32 %r<300>; .reg .b64 %rd<3>; .reg .pred %p<2>; ld.param.u64 %rd1, [p];\n"));
         for i in 1..200 {
-            text.push_str(&format!("setp.lt.s32 %p1, %r{i}, 7;\n@%p1 add.s32 %r{}, %r{i}, {i};\nst.global.u32 [%rd1+{i}], %r{i};\n", i + 1));
+            text.push_str(&format!(
+                "setp.lt.s32 %p1, %r{i}, 7;\n@%p1 add.s32 %r{}, %r{i}, {i};\nst.global.u32 [%rd1+{i}], %r{i};\n",
+                i + 1
+            ));
         }
         text.push_str("ret; }\n");
     }

@@ -113,11 +113,8 @@ pub fn read(bytes: &[u8]) -> Result<Cubin, ContainerError> {
         version if version >= 8 => flags >> 8 & 0xFF,
         _ => flags & 0xFF,
     };
-    let mut cubin = Cubin {
-        architecture,
-        constant_bytes: named.get(".nv.constant3").map_or(0, |s| s.size),
-        kernels: Vec::new(),
-    };
+    let mut cubin =
+        Cubin { architecture, constant_bytes: named.get(".nv.constant3").map_or(0, |s| s.size), kernels: Vec::new() };
     let Some(symbols) = named.get(".symtab").filter(|section| section.in_file) else {
         return Err(image.error(0, "there is no .symtab"));
     };
@@ -136,25 +133,15 @@ pub fn read(bytes: &[u8]) -> Result<Cubin, ContainerError> {
             continue;
         }
         let names = sections.get(symbols.link as usize);
-        let names =
-            names.ok_or_else(|| image.error(at as usize, "a symbol table without names"))?;
+        let names = names.ok_or_else(|| image.error(at as usize, "a symbol table without names"))?;
         let name = string(&image, names, image.u32(at)?)?;
         let text = sections.get(usize::from(image.u16(at + 6)?));
         let of_function = |number: u8| {
-            let found = common
-                .iter()
-                .filter(|a| a.number == number && a.bytes.len() >= 8);
+            let found = common.iter().filter(|a| a.number == number && a.bytes.len() >= 8);
             let words = found.map(|a| (word(a.bytes, 0), word(a.bytes, 4)));
-            words
-                .into_iter()
-                .find(|(symbol, _)| u64::from(*symbol) == index)
-                .map(|(_, value)| value)
+            words.into_iter().find(|(symbol, _)| u64::from(*symbol) == index).map(|(_, value)| value)
         };
-        let size = |prefix: &str| {
-            named
-                .get(format!("{prefix}.{name}").as_str())
-                .map_or(0, |s| s.size)
-        };
+        let size = |prefix: &str| named.get(format!("{prefix}.{name}").as_str()).map_or(0, |s| s.size);
         // Older files carry the number of registers only in the section's header.
         let registers = of_function(ATTRIBUTE_REGISTERS).or(text.map(|text| text.info >> 24));
         let frame = of_function(ATTRIBUTE_FRAME_SIZE).unwrap_or(0);
@@ -178,10 +165,7 @@ pub fn read(bytes: &[u8]) -> Result<Cubin, ContainerError> {
 }
 
 fn image(bytes: &[u8]) -> Image<'_> {
-    Image {
-        container: "cubin",
-        bytes,
-    }
+    Image { container: "cubin", bytes }
 }
 
 /// A 64-bit little-endian ELF file for NVIDIA's machine.
@@ -232,33 +216,18 @@ fn sections<'a>(image: &Image<'a>) -> Result<Vec<Section<'a>>, ContainerError> {
 }
 
 /// The string at `offset` of a section of strings.
-fn string<'a>(
-    image: &Image<'a>,
-    names: &Section<'_>,
-    offset: u32,
-) -> Result<&'a str, ContainerError> {
+fn string<'a>(image: &Image<'a>, names: &Section<'_>, offset: u32) -> Result<&'a str, ContainerError> {
     let bytes = match names.in_file {
         true => image.slice(names.offset, names.size)?,
         false => &[],
     };
     let tail = bytes.get(offset as usize..).unwrap_or(&[]);
-    let text = tail
-        .iter()
-        .position(|byte| *byte == 0)
-        .map(|end| &tail[..end]);
+    let text = tail.iter().position(|byte| *byte == 0).map(|end| &tail[..end]);
     text.and_then(|text| std::str::from_utf8(text).ok())
-        .ok_or_else(|| {
-            image.error(
-                names.offset as usize,
-                format!("there is no name at {offset:#x}"),
-            )
-        })
+        .ok_or_else(|| image.error(names.offset as usize, format!("there is no name at {offset:#x}")))
 }
 
-fn attributes<'a>(
-    image: &Image<'a>,
-    section: &Section<'_>,
-) -> Result<Vec<Attribute<'a>>, ContainerError> {
+fn attributes<'a>(image: &Image<'a>, section: &Section<'_>) -> Result<Vec<Attribute<'a>>, ContainerError> {
     if !section.in_file {
         return Ok(Vec::new());
     }
@@ -272,10 +241,7 @@ fn attributes<'a>(
             _ => 0,
         };
         if at + 4 + size > end {
-            return Err(image.error(
-                at as usize,
-                format!("an attribute exceeds {}", section.name),
-            ));
+            return Err(image.error(at as usize, format!("an attribute exceeds {}", section.name)));
         }
         list.push(Attribute {
             number: head[1],
@@ -297,9 +263,7 @@ fn own_attributes(kernel: &mut Kernel, list: &[Attribute<'_>]) {
         match attribute.number {
             ATTRIBUTE_MAX_THREADS | ATTRIBUTE_REQUIRED_BLOCK if attribute.bytes.len() >= 12 => {
                 let extents = [0, 4, 8].map(|offset| word(attribute.bytes, offset));
-                let threads = extents
-                    .iter()
-                    .try_fold(1u32, |product, n| product.checked_mul(*n));
+                let threads = extents.iter().try_fold(1u32, |product, n| product.checked_mul(*n));
                 kernel.max_threads = threads;
             }
             ATTRIBUTE_PARAM_BYTES => kernel.param_bytes = u32::from(attribute.value),

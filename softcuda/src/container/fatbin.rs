@@ -62,10 +62,7 @@ pub struct Entry {
 /// # Errors
 /// `header` is too short or not that of a region.
 pub fn total_size(header: &[u8]) -> Result<usize, ContainerError> {
-    let image = Image {
-        container: "fatbin",
-        bytes: header,
-    };
+    let image = Image { container: "fatbin", bytes: header };
     let (header_bytes, size) = region(&image, 0)?;
     usize::try_from(size)
         .ok()
@@ -78,10 +75,7 @@ pub fn total_size(header: &[u8]) -> Result<usize, ContainerError> {
 /// # Errors
 /// Anything that is not laid out as a fatbin, with its place.
 pub fn read(bytes: &[u8]) -> Result<Vec<Entry>, ContainerError> {
-    let image = Image {
-        container: "fatbin",
-        bytes,
-    };
+    let image = Image { container: "fatbin", bytes };
     let mut entries = Vec::new();
     let mut at = 0;
     loop {
@@ -118,22 +112,14 @@ fn region(image: &Image<'_>, at: u64) -> Result<(u64, u64), ContainerError> {
 }
 
 /// Reads the entry at `at` of a region that ends at `end`; returns where the next one begins.
-fn read_entry(
-    image: &Image<'_>,
-    at: u64,
-    end: u64,
-    entries: &mut Vec<Entry>,
-) -> Result<u64, ContainerError> {
+fn read_entry(image: &Image<'_>, at: u64, end: u64, entries: &mut Vec<Entry>) -> Result<u64, ContainerError> {
     let position = at as usize;
     let kind = image.u16(at)?;
     let header_bytes = u64::from(image.u32(at + 4)?);
     let padded_bytes = image.u64(at + 8)?;
-    let next = at
-        .checked_add(header_bytes)
-        .and_then(|start| start.checked_add(padded_bytes));
+    let next = at.checked_add(header_bytes).and_then(|start| start.checked_add(padded_bytes));
     let Some(next) = next.filter(|next| header_bytes >= ENTRY_HEADER_BYTES && *next <= end) else {
-        let message =
-            format!("an entry of {header_bytes} + {padded_bytes} bytes does not fit its region");
+        let message = format!("an entry of {header_bytes} + {padded_bytes} bytes does not fit its region");
         return Err(image.error(position, message));
     };
     let compressed_bytes = u64::from(image.u32(at + 16)?);
@@ -156,10 +142,7 @@ fn read_entry(
         other => Kind::Other(other),
     };
     if kind == Kind::Ptx {
-        let length = payload
-            .iter()
-            .rposition(|byte| *byte != 0)
-            .map_or(0, |last| last + 1);
+        let length = payload.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         payload.truncate(length);
     }
     entries.push(Entry {
@@ -183,14 +166,11 @@ fn decompress(flags: u64, bytes: &[u8], size: u64) -> Result<Vec<u8>, String> {
         return Ok(bytes.to_vec());
     }
     if size > MAX_PAYLOAD_BYTES {
-        return Err(format!(
-            "{size} bytes of content are more than the limit of {MAX_PAYLOAD_BYTES}"
-        ));
+        return Err(format!("{size} bytes of content are more than the limit of {MAX_PAYLOAD_BYTES}"));
     }
     let content = match compression {
         FLAG_ZSTD => {
-            let decoder =
-                ruzstd::decoding::StreamingDecoder::new(bytes).map_err(|e| format!("zstd: {e}"))?;
+            let decoder = ruzstd::decoding::StreamingDecoder::new(bytes).map_err(|e| format!("zstd: {e}"))?;
             let mut content = Vec::new();
             // One byte more than promised shows content that is too long, without reading all of it.
             let read = decoder.take(size + 1).read_to_end(&mut content);
@@ -204,9 +184,7 @@ fn decompress(flags: u64, bytes: &[u8], size: u64) -> Result<Vec<u8>, String> {
             lz4_flex::block::decompress(bytes, size as usize).map_err(|e| format!("lz4: {e}"))?
         }
         _ => {
-            return Err(format!(
-                "compression {compression:#x} is not supported, only zstd and LZ4"
-            ));
+            return Err(format!("compression {compression:#x} is not supported, only zstd and LZ4"));
         }
     };
     match content.len() as u64 == size {

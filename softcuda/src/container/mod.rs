@@ -50,27 +50,17 @@ struct Image<'a> {
 
 impl<'a> Image<'a> {
     fn error(&self, offset: usize, message: impl Into<String>) -> ContainerError {
-        ContainerError {
-            container: self.container,
-            offset,
-            message: message.into(),
-        }
+        ContainerError { container: self.container, offset, message: message.into() }
     }
 
     /// `length` bytes from `offset`; both come from the image itself.
     fn slice(&self, offset: u64, length: u64) -> Result<&'a [u8], ContainerError> {
-        let range = usize::try_from(offset)
-            .ok()
-            .zip(usize::try_from(length).ok());
-        range
-            .and_then(|(start, length)| self.bytes.get(start..start.checked_add(length)?))
-            .ok_or_else(|| {
-                let size = self.bytes.len();
-                let message = format!(
-                    "{length} bytes from {offset:#x} on exceed the {size:#x} bytes of the image"
-                );
-                self.error(usize::try_from(offset).unwrap_or(size).min(size), message)
-            })
+        let range = usize::try_from(offset).ok().zip(usize::try_from(length).ok());
+        range.and_then(|(start, length)| self.bytes.get(start..start.checked_add(length)?)).ok_or_else(|| {
+            let size = self.bytes.len();
+            let message = format!("{length} bytes from {offset:#x} on exceed the {size:#x} bytes of the image");
+            self.error(usize::try_from(offset).unwrap_or(size).min(size), message)
+        })
     }
 
     fn u16(&self, offset: u64) -> Result<u16, ContainerError> {

@@ -121,11 +121,7 @@ impl<T: Copy> In<T> {
         // is why bytes are copied.
         unsafe {
             let bytes = count * size_of::<T>();
-            std::ptr::copy_nonoverlapping(
-                self.0.cast::<u8>(),
-                values.as_mut_ptr().cast::<u8>(),
-                bytes,
-            );
+            std::ptr::copy_nonoverlapping(self.0.cast::<u8>(), values.as_mut_ptr().cast::<u8>(), bytes);
             values.set_len(count);
         }
         Ok(values)
@@ -168,10 +164,7 @@ pub(super) fn call(body: impl FnOnce() -> Result<(), Error>) -> CuResult {
             .map(String::as_str)
             .or_else(|| panic.downcast_ref::<&str>().copied())
             .unwrap_or("no message");
-        Err(Error::report(
-            Code::UNKNOWN,
-            format!("internal error of the software device: {text}"),
-        ))
+        Err(Error::report(Code::UNKNOWN, format!("internal error of the software device: {text}")))
     });
     match result {
         Ok(()) => Code::SUCCESS.0,

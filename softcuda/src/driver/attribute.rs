@@ -1,8 +1,8 @@
 //! `CUdevice_attribute`: what each chip reports.
 
 use crate::chip::{
-    Architecture, Chip, MAX_BLOCK, MAX_BLOCK_THREADS, MAX_GRID, REGISTERS, SHARED_PER_BLOCK,
-    SHARED_RESERVED_PER_BLOCK, WARP_SIZE,
+    Architecture, Chip, MAX_BLOCK, MAX_BLOCK_THREADS, MAX_GRID, REGISTERS, SHARED_PER_BLOCK, SHARED_RESERVED_PER_BLOCK,
+    WARP_SIZE,
 };
 
 /// The value of attribute number `attribute`; `None`: there is no such attribute.
@@ -71,21 +71,21 @@ pub(super) fn of(chip: &Chip, ordinal: i32, attribute: i32) -> Option<i32> {
         97 => chip.shared_per_block_optin as i32,      // MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
         98 => 0,                                       // CAN_FLUSH_REMOTE_WRITES
         99 => 1,                                       // HOST_REGISTER_SUPPORTED
-        100 => 0,       // PAGEABLE_MEMORY_ACCESS_USES_HOST_PAGE_TABLES
-        101 => 0,       // DIRECT_MANAGED_MEM_ACCESS_FROM_HOST
-        102 => 0,       // VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED
-        103..=105 => 0, // HANDLE_TYPE_*_SUPPORTED
-        106 => chip.blocks_per_multiprocessor as i32, // MAX_BLOCKS_PER_MULTIPROCESSOR
-        107 => 0,       // GENERIC_COMPRESSION_SUPPORTED
-        108 => chip.l2_persisting_bytes as i32, // MAX_PERSISTING_L2_CACHE_SIZE
-        109 => 128 << 20, // MAX_ACCESS_POLICY_WINDOW_SIZE
-        110 => 0,       // GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED
-        111 => SHARED_RESERVED_PER_BLOCK as i32, // RESERVED_SHARED_MEMORY_PER_BLOCK
-        112 => 0,       // SPARSE_CUDA_ARRAY_SUPPORTED
-        113 => 1,       // READ_ONLY_HOST_REGISTER_SUPPORTED
-        114 => 0,       // TIMELINE_SEMAPHORE_INTEROP_SUPPORTED
-        115 => 1,       // MEMORY_POOLS_SUPPORTED
-        116..=119 => 0, // GPU_DIRECT_RDMA_*, MEMPOOL_SUPPORTED_HANDLE_TYPES
+        100 => 0,                                      // PAGEABLE_MEMORY_ACCESS_USES_HOST_PAGE_TABLES
+        101 => 0,                                      // DIRECT_MANAGED_MEM_ACCESS_FROM_HOST
+        102 => 0,                                      // VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED
+        103..=105 => 0,                                // HANDLE_TYPE_*_SUPPORTED
+        106 => chip.blocks_per_multiprocessor as i32,  // MAX_BLOCKS_PER_MULTIPROCESSOR
+        107 => 0,                                      // GENERIC_COMPRESSION_SUPPORTED
+        108 => chip.l2_persisting_bytes as i32,        // MAX_PERSISTING_L2_CACHE_SIZE
+        109 => 128 << 20,                              // MAX_ACCESS_POLICY_WINDOW_SIZE
+        110 => 0,                                      // GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED
+        111 => SHARED_RESERVED_PER_BLOCK as i32,       // RESERVED_SHARED_MEMORY_PER_BLOCK
+        112 => 0,                                      // SPARSE_CUDA_ARRAY_SUPPORTED
+        113 => 1,                                      // READ_ONLY_HOST_REGISTER_SUPPORTED
+        114 => 0,                                      // TIMELINE_SEMAPHORE_INTEROP_SUPPORTED
+        115 => 1,                                      // MEMORY_POOLS_SUPPORTED
+        116..=119 => 0,                                // GPU_DIRECT_RDMA_*, MEMPOOL_SUPPORTED_HANDLE_TYPES
         // Clusters and tensor maps belong to Hopper, but this device does not run them: it says so.
         120 => 0,              // CLUSTER_LAUNCH
         121..=123 => 0,        // DEFERRED_MAPPING_CUDA_ARRAY_SUPPORTED, CAN_USE_*STREAM_*
@@ -102,7 +102,7 @@ pub(super) fn of(chip: &Chip, ordinal: i32, attribute: i32) -> Option<i32> {
         134 => -1,             // HOST_NUMA_ID
         135..=138 => 0,        // D3D12_CIG_SUPPORTED, MEM_DECOMPRESS_*, VULKAN_CIG_SUPPORTED
         139 | 140 => 0,        // GPU_PCI_DEVICE_ID, GPU_PCI_SUBSYSTEM_ID
-        141..=147 => 0, // HOST_NUMA_*, HOST_*_SUPPORTED, ONLY_PARTIAL_HOST_NATIVE_ATOMIC_SUPPORTED
+        141..=147 => 0,        // HOST_NUMA_*, HOST_*_SUPPORTED, ONLY_PARTIAL_HOST_NATIVE_ATOMIC_SUPPORTED
         _ => return None,
     })
 }

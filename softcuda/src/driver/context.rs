@@ -70,9 +70,7 @@ impl Context {
 
     /// Ends the context: from now on calls return `code`. The first fault stays.
     pub(super) fn poison(&self, code: Code) {
-        let _ = self
-            .fault
-            .compare_exchange(0, code.0, Ordering::AcqRel, Ordering::Acquire);
+        let _ = self.fault.compare_exchange(0, code.0, Ordering::AcqRel, Ordering::Acquire);
     }
 
     /// Frees everything that belongs to it.
@@ -110,16 +108,12 @@ pub(super) fn of_or_current(handle: Handle) -> Result<Arc<Context>, Error> {
 }
 
 fn find(handle: Handle) -> Result<Arc<Context>, Error> {
-    CONTEXTS
-        .get(handle)
-        .map_err(|_| Code::INVALID_CONTEXT.into())
+    CONTEXTS.get(handle).map_err(|_| Code::INVALID_CONTEXT.into())
 }
 
 /// Works on this thread's contexts; an error while the thread is ending.
 fn with_stack<T>(work: impl FnOnce(&mut Vec<Arc<Context>>) -> T) -> Result<T, Error> {
-    STACK
-        .try_with(|stack| work(&mut stack.borrow_mut()))
-        .map_err(|_| Code::DEINITIALIZED.into())
+    STACK.try_with(|stack| work(&mut stack.borrow_mut())).map_err(|_| Code::DEINITIALIZED.into())
 }
 
 /// The primary context of a device.
@@ -131,10 +125,7 @@ pub(super) struct Primary {
 }
 
 fn primary(ordinal: DeviceOrdinal) -> Result<std::sync::MutexGuard<'static, Primary>, Error> {
-    Ok(device(ordinal)?
-        .primary
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner))
+    Ok(device(ordinal)?.primary.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 pub extern "C" fn cuDevicePrimaryCtxRetain(out: Out<Handle>, ordinal: DeviceOrdinal) -> CuResult {
@@ -142,9 +133,7 @@ pub extern "C" fn cuDevicePrimaryCtxRetain(out: Out<Handle>, ordinal: DeviceOrdi
         let mut primary = primary(ordinal)?;
         let device = device(ordinal)?;
         let flags = primary.flags;
-        let context = primary
-            .context
-            .get_or_insert_with(|| Context::create(device, flags));
+        let context = primary.context.get_or_insert_with(|| Context::create(device, flags));
         out.set(context.handle)?;
         primary.retained += 1;
         Ok(())
@@ -178,11 +167,7 @@ pub extern "C" fn cuDevicePrimaryCtxReset_v2(ordinal: DeviceOrdinal) -> CuResult
     })
 }
 
-pub extern "C" fn cuDevicePrimaryCtxGetState(
-    ordinal: DeviceOrdinal,
-    flags: Out<u32>,
-    active: Out<i32>,
-) -> CuResult {
+pub extern "C" fn cuDevicePrimaryCtxGetState(ordinal: DeviceOrdinal, flags: Out<u32>, active: Out<i32>) -> CuResult {
     call(|| {
         let primary = primary(ordinal)?;
         flags.set(primary.flags)?;
@@ -228,12 +213,7 @@ pub extern "C" fn cuCtxCreate_v3(
 }
 
 /// Neither affinity nor sharing with graphics is supported: `parameters` must be null.
-pub extern "C" fn cuCtxCreate_v4(
-    out: Out<Handle>,
-    parameters: usize,
-    flags: u32,
-    ordinal: DeviceOrdinal,
-) -> CuResult {
+pub extern "C" fn cuCtxCreate_v4(out: Out<Handle>, parameters: usize, flags: u32, ordinal: DeviceOrdinal) -> CuResult {
     if parameters != 0 {
         return call(|| Err(Code::NOT_SUPPORTED.into()));
     }
@@ -252,11 +232,7 @@ pub extern "C" fn cuCtxDestroy_v2(handle: Handle) -> CuResult {
 
 /// The most frequent call of all: cudarc makes it before every other.
 pub extern "C" fn cuCtxGetCurrent(out: Out<Handle>) -> CuResult {
-    call(|| {
-        out.set(with_stack(|stack| {
-            stack.last().map_or(0, |context| context.handle)
-        })?)
-    })
+    call(|| out.set(with_stack(|stack| stack.last().map_or(0, |context| context.handle))?))
 }
 
 pub extern "C" fn cuCtxSetCurrent(handle: Handle) -> CuResult {
@@ -326,10 +302,7 @@ pub extern "C" fn cuCtxSynchronize_v2(handle: Handle) -> CuResult {
 pub extern "C" fn cuCtxGetLimit(value: Out<usize>, limit: u32) -> CuResult {
     call(|| {
         let context = current()?;
-        let limits = context
-            .limits
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let limits = context.limits.lock().unwrap_or_else(PoisonError::into_inner);
         value.set(*limits.get(limit as usize).ok_or(Code::UNSUPPORTED_LIMIT)?)
     })
 }
@@ -338,13 +311,8 @@ pub extern "C" fn cuCtxGetLimit(value: Out<usize>, limit: u32) -> CuResult {
 pub extern "C" fn cuCtxSetLimit(limit: u32, value: usize) -> CuResult {
     call(|| {
         let context = current()?;
-        let mut limits = context
-            .limits
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *limits
-            .get_mut(limit as usize)
-            .ok_or(Code::UNSUPPORTED_LIMIT)? = value;
+        let mut limits = context.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        *limits.get_mut(limit as usize).ok_or(Code::UNSUPPORTED_LIMIT)? = value;
         Ok(())
     })
 }

@@ -21,9 +21,7 @@ enum Side {
 fn span(address: u64, bytes: usize, side: Side) -> Result<*mut u8, Error> {
     let inside = |device: &device::Device| {
         let memory = device.memory()?;
-        memory
-            .span(address, bytes as u64)
-            .map_err(|error| out_of_bounds(&error, memory.nearest(address)))
+        memory.span(address, bytes as u64).map_err(|error| out_of_bounds(&error, memory.nearest(address)))
     };
     match device::owner(address) {
         Some(device) => inside(device),
@@ -34,18 +32,11 @@ fn span(address: u64, bytes: usize, side: Side) -> Result<*mut u8, Error> {
 }
 
 /// An error that names the allocation nearest to a bad address.
-pub(super) fn out_of_bounds(
-    error: &MemoryError,
-    nearest: Option<crate::memory::AllocationInfo>,
-) -> Error {
+pub(super) fn out_of_bounds(error: &MemoryError, nearest: Option<crate::memory::AllocationInfo>) -> Error {
     let nearest = nearest.map_or(String::new(), |allocation| {
         format!(
             "; the nearest {} is {:#x}, {} bytes",
-            if allocation.freed {
-                "(freed) allocation"
-            } else {
-                "allocation"
-            },
+            if allocation.freed { "(freed) allocation" } else { "allocation" },
             allocation.base,
             allocation.bytes
         )
@@ -63,12 +54,7 @@ fn copy(to: (u64, Side), from: (u64, Side), bytes: usize) -> Result<(), Error> {
     Ok(())
 }
 
-fn copy_on(
-    on_stream: Handle,
-    to: (u64, Side),
-    from: (u64, Side),
-    bytes: usize,
-) -> Result<(), Error> {
+fn copy_on(on_stream: Handle, to: (u64, Side), from: (u64, Side), bytes: usize) -> Result<(), Error> {
     stream::context_of(on_stream)?;
     copy(to, from, bytes)
 }
@@ -77,12 +63,7 @@ pub extern "C" fn cuMemcpy(to: DevicePointer, from: DevicePointer, bytes: usize)
     cuMemcpyAsync(to, from, bytes, 0)
 }
 
-pub extern "C" fn cuMemcpyAsync(
-    to: DevicePointer,
-    from: DevicePointer,
-    bytes: usize,
-    stream: Handle,
-) -> CuResult {
+pub extern "C" fn cuMemcpyAsync(to: DevicePointer, from: DevicePointer, bytes: usize, stream: Handle) -> CuResult {
     call(|| copy_on(stream, (to, Side::Any), (from, Side::Any), bytes))
 }
 
@@ -90,12 +71,7 @@ pub extern "C" fn cuMemcpyHtoD_v2(to: DevicePointer, from: In<u8>, bytes: usize)
     cuMemcpyHtoDAsync_v2(to, from, bytes, 0)
 }
 
-pub extern "C" fn cuMemcpyHtoDAsync_v2(
-    to: DevicePointer,
-    from: In<u8>,
-    bytes: usize,
-    stream: Handle,
-) -> CuResult {
+pub extern "C" fn cuMemcpyHtoDAsync_v2(to: DevicePointer, from: In<u8>, bytes: usize, stream: Handle) -> CuResult {
     let from = (from.address() as u64, Side::Any);
     call(|| copy_on(stream, (to, Side::Device), from, bytes))
 }
@@ -104,20 +80,11 @@ pub extern "C" fn cuMemcpyDtoH_v2(to: usize, from: DevicePointer, bytes: usize) 
     cuMemcpyDtoHAsync_v2(to, from, bytes, 0)
 }
 
-pub extern "C" fn cuMemcpyDtoHAsync_v2(
-    to: usize,
-    from: DevicePointer,
-    bytes: usize,
-    stream: Handle,
-) -> CuResult {
+pub extern "C" fn cuMemcpyDtoHAsync_v2(to: usize, from: DevicePointer, bytes: usize, stream: Handle) -> CuResult {
     call(|| copy_on(stream, (to as u64, Side::Any), (from, Side::Device), bytes))
 }
 
-pub extern "C" fn cuMemcpyDtoD_v2(
-    to: DevicePointer,
-    from: DevicePointer,
-    bytes: usize,
-) -> CuResult {
+pub extern "C" fn cuMemcpyDtoD_v2(to: DevicePointer, from: DevicePointer, bytes: usize) -> CuResult {
     cuMemcpyDtoDAsync_v2(to, from, bytes, 0)
 }
 
@@ -242,9 +209,7 @@ impl Volume {
         let pitch = if self.pitch == 0 { width } else { self.pitch };
         let offset = || {
             let rows = (self.z + layer).checked_mul(self.height)?;
-            rows.checked_add(self.y + row)?
-                .checked_mul(pitch)?
-                .checked_add(self.x)
+            rows.checked_add(self.y + row)?.checked_mul(pitch)?.checked_add(self.x)
         };
         let address = offset().and_then(|offset| base.checked_add(offset as u64));
         Ok((address.ok_or(Code::INVALID_VALUE)?, side))
@@ -278,13 +243,8 @@ pub extern "C" fn cuMemcpy2DUnaligned_v2(copy: In<Copy2d>) -> CuResult {
 pub extern "C" fn cuMemcpy2DAsync_v2(copy: In<Copy2d>, stream: Handle) -> CuResult {
     call(|| {
         let plane = copy.get()?;
-        let all = Copy3d {
-            from: plane.from.into(),
-            to: plane.to.into(),
-            width: plane.width,
-            height: plane.height,
-            depth: 1,
-        };
+        let all =
+            Copy3d { from: plane.from.into(), to: plane.to.into(), width: plane.width, height: plane.height, depth: 1 };
         copy_volume(&all, stream)
     })
 }

@@ -46,24 +46,13 @@ static DRIVER: OnceLock<Result<Driver, ConfigError>> = OnceLock::new();
 static INITIALIZED: AtomicBool = AtomicBool::new(false);
 
 /// Sets the devices of this process; the devices that there are already, if they are others.
-pub(crate) fn configure(
-    architectures: &[Architecture],
-    config: Config,
-) -> Result<(), Vec<Architecture>> {
+pub(crate) fn configure(architectures: &[Architecture], config: Config) -> Result<(), Vec<Architecture>> {
     let driver = DRIVER.get_or_init(|| Ok(Driver::new(architectures, config)));
     let there_are: Vec<_> = match driver {
-        Ok(driver) => driver
-            .devices
-            .iter()
-            .map(|device| device.chip.architecture)
-            .collect(),
+        Ok(driver) => driver.devices.iter().map(|device| device.chip.architecture).collect(),
         Err(_) => Vec::new(),
     };
-    if there_are == architectures {
-        Ok(())
-    } else {
-        Err(there_are)
-    }
+    if there_are == architectures { Ok(()) } else { Err(there_are) }
 }
 
 /// The devices of this process: those that were configured, or else those of the environment.
@@ -72,19 +61,13 @@ pub(super) fn driver() -> Result<&'static Driver, Error> {
         let architectures = config::architectures_from_environment()?;
         Ok(Driver::new(&architectures, Config::from_environment()?))
     };
-    DRIVER
-        .get_or_init(from_environment)
-        .as_ref()
-        .map_err(|error| Error::report(Code::INVALID_VALUE, error.to_string()))
+    DRIVER.get_or_init(from_environment).as_ref().map_err(|error| Error::report(Code::INVALID_VALUE, error.to_string()))
 }
 
 /// The device of an ordinal, once `cuInit` was called.
 pub(super) fn device(ordinal: DeviceOrdinal) -> Result<&'static Device, Error> {
     let devices = &initialized()?.devices;
-    usize::try_from(ordinal)
-        .ok()
-        .and_then(|ordinal| devices.get(ordinal))
-        .ok_or(Code::INVALID_DEVICE.into())
+    usize::try_from(ordinal).ok().and_then(|ordinal| devices.get(ordinal)).ok_or(Code::INVALID_DEVICE.into())
 }
 
 /// The device that an address belongs to, allocated or not; `None`: the host.
@@ -94,11 +77,7 @@ pub(super) fn owner(address: u64) -> Option<&'static Device> {
 }
 
 fn initialized() -> Result<&'static Driver, Error> {
-    if INITIALIZED.load(Ordering::Acquire) {
-        driver()
-    } else {
-        Err(Code::NOT_INITIALIZED.into())
-    }
+    if INITIALIZED.load(Ordering::Acquire) { driver() } else { Err(Code::NOT_INITIALIZED.into()) }
 }
 
 impl Driver {
@@ -110,10 +89,7 @@ impl Driver {
             pools: Pools::new(ordinal as DeviceOrdinal),
             memory: OnceLock::new(),
         };
-        Driver {
-            devices: architectures.iter().enumerate().map(device).collect(),
-            config,
-        }
+        Driver { devices: architectures.iter().enumerate().map(device).collect(), config }
     }
 }
 
@@ -121,15 +97,9 @@ impl Device {
     /// Its memory, reserved at the first use.
     pub(super) fn memory(&self) -> Result<&GlobalMemory, Error> {
         let base = FIRST_ADDRESS + self.ordinal as u64 * ADDRESSES;
-        self.memory
-            .get_or_init(|| GlobalMemory::new(base, self.chip.memory_bytes).ok())
-            .as_ref()
-            .ok_or_else(|| {
-                Error::report(
-                    Code::OUT_OF_MEMORY,
-                    "the system gives no address space for the memory of the device",
-                )
-            })
+        self.memory.get_or_init(|| GlobalMemory::new(base, self.chip.memory_bytes).ok()).as_ref().ok_or_else(|| {
+            Error::report(Code::OUT_OF_MEMORY, "the system gives no address space for the memory of the device")
+        })
     }
 
     /// 16 bytes that are the same for the same ordinal and chip on every machine.
@@ -170,11 +140,7 @@ pub extern "C" fn cuDeviceGet(out: Out<DeviceOrdinal>, ordinal: i32) -> CuResult
     call(|| out.set(device(ordinal)?.ordinal))
 }
 
-pub extern "C" fn cuDeviceGetName(
-    name: Out<c_char>,
-    room: i32,
-    ordinal: DeviceOrdinal,
-) -> CuResult {
+pub extern "C" fn cuDeviceGetName(name: Out<c_char>, room: i32, ordinal: DeviceOrdinal) -> CuResult {
     call(|| {
         let room = usize::try_from(room).map_err(|_| Code::INVALID_VALUE)?;
         name.set_text(device(ordinal)?.chip.name, room)
@@ -193,22 +159,14 @@ pub extern "C" fn cuDeviceTotalMem_v2(bytes: Out<usize>, ordinal: DeviceOrdinal)
     call(|| bytes.set(device(ordinal)?.chip.memory_bytes as usize))
 }
 
-pub extern "C" fn cuDeviceGetAttribute(
-    value: Out<i32>,
-    attribute: i32,
-    ordinal: DeviceOrdinal,
-) -> CuResult {
+pub extern "C" fn cuDeviceGetAttribute(value: Out<i32>, attribute: i32, ordinal: DeviceOrdinal) -> CuResult {
     call(|| {
         let device = device(ordinal)?;
         value.set(attribute::of(device.chip, device.ordinal, attribute).ok_or(Code::INVALID_VALUE)?)
     })
 }
 
-pub extern "C" fn cuDeviceComputeCapability(
-    major: Out<i32>,
-    minor: Out<i32>,
-    ordinal: DeviceOrdinal,
-) -> CuResult {
+pub extern "C" fn cuDeviceComputeCapability(major: Out<i32>, minor: Out<i32>, ordinal: DeviceOrdinal) -> CuResult {
     call(|| {
         let capability = device(ordinal)?.chip.compute_capability();
         major.set(capability.0 as i32)?;
@@ -216,11 +174,7 @@ pub extern "C" fn cuDeviceComputeCapability(
     })
 }
 
-pub extern "C" fn cuDeviceGetPCIBusId(
-    text: Out<c_char>,
-    room: i32,
-    ordinal: DeviceOrdinal,
-) -> CuResult {
+pub extern "C" fn cuDeviceGetPCIBusId(text: Out<c_char>, room: i32, ordinal: DeviceOrdinal) -> CuResult {
     call(|| {
         let room = usize::try_from(room).map_err(|_| Code::INVALID_VALUE)?;
         text.set_text(&device(ordinal)?.pci_bus_id(), room)
@@ -230,20 +184,13 @@ pub extern "C" fn cuDeviceGetPCIBusId(
 pub extern "C" fn cuDeviceGetByPCIBusId(out: Out<DeviceOrdinal>, text: In<c_char>) -> CuResult {
     call(|| {
         let asked = text.text()?;
-        let found = initialized()?
-            .devices
-            .iter()
-            .find(|device| device.pci_bus_id().eq_ignore_ascii_case(asked.trim()));
+        let found = initialized()?.devices.iter().find(|device| device.pci_bus_id().eq_ignore_ascii_case(asked.trim()));
         out.set(found.ok_or(Code::INVALID_DEVICE)?.ordinal)
     })
 }
 
 /// Kernels of one device do not see another one's memory; copies between devices work all the same.
-pub extern "C" fn cuDeviceCanAccessPeer(
-    can: Out<i32>,
-    ordinal: DeviceOrdinal,
-    peer: DeviceOrdinal,
-) -> CuResult {
+pub extern "C" fn cuDeviceCanAccessPeer(can: Out<i32>, ordinal: DeviceOrdinal, peer: DeviceOrdinal) -> CuResult {
     call(|| {
         device(ordinal)?;
         device(peer)?;
@@ -268,11 +215,7 @@ pub extern "C" fn cuDeviceGetP2PAttribute(
 }
 
 /// No affinity of multiprocessors to contexts.
-pub extern "C" fn cuDeviceGetExecAffinitySupport(
-    supported: Out<i32>,
-    _kind: i32,
-    ordinal: DeviceOrdinal,
-) -> CuResult {
+pub extern "C" fn cuDeviceGetExecAffinitySupport(supported: Out<i32>, _kind: i32, ordinal: DeviceOrdinal) -> CuResult {
     call(|| {
         device(ordinal)?;
         supported.set(0)

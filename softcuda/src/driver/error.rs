@@ -23,31 +23,19 @@ pub(super) struct Error {
 
 impl From<Code> for Error {
     fn from(code: Code) -> Error {
-        Error {
-            code,
-            text: None,
-            loud: false,
-        }
+        Error { code, text: None, loud: false }
     }
 }
 
 impl Error {
     /// An error with words for [`last_error_text`].
     pub(super) fn new(code: Code, text: impl Into<String>) -> Error {
-        Error {
-            code,
-            text: Some(text.into()),
-            loud: false,
-        }
+        Error { code, text: Some(text.into()), loud: false }
     }
 
     /// An error whose words also go to stderr.
     pub(super) fn report(code: Code, text: impl Into<String>) -> Error {
-        Error {
-            code,
-            text: Some(text.into()),
-            loud: true,
-        }
+        Error { code, text: Some(text.into()), loud: true }
     }
 
     /// Its words, if it has any.
@@ -72,10 +60,7 @@ static LAST_TEXT: Mutex<Option<String>> = Mutex::new(None);
 /// What the last failed call that had more to say than its error code said: where a module is malformed, which
 /// limit a launch exceeds. One for the whole process.
 pub fn last_error_text() -> Option<String> {
-    LAST_TEXT
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone()
+    LAST_TEXT.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 pub extern "C" fn cuGetErrorName(code: CuResult, name: Out<*const c_char>) -> CuResult {

@@ -45,11 +45,7 @@ pub extern "C" fn cuEventCreate(out: Out<Handle>, flags: u32) -> CuResult {
         }
         let handle = new_handle();
         out.set(handle)?;
-        let event = Event {
-            context,
-            flags,
-            recorded: Mutex::new(None),
-        };
+        let event = Event { context, flags, recorded: Mutex::new(None) };
         EVENTS.insert(handle, Arc::new(event));
         Ok(())
     })
@@ -69,10 +65,7 @@ pub extern "C" fn cuEventRecord(event: Handle, on_stream: Handle) -> CuResult {
                 "cuEventRecord: event and stream belong to different contexts",
             ));
         }
-        *event
-            .recorded
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *event.recorded.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         Ok(())
     })
 }
@@ -98,10 +91,7 @@ pub extern "C" fn cuEventElapsedTime(out: Out<f32>, start: Handle, end: Handle) 
             if event.flags & DISABLE_TIMING != 0 {
                 return Err(Error::from(Code::INVALID_HANDLE));
             }
-            let recorded = event
-                .recorded
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let recorded = event.recorded.lock().unwrap_or_else(PoisonError::into_inner);
             recorded.ok_or(Code::INVALID_HANDLE.into())
         };
         let (start, end) = (time(start)?, time(end)?);

@@ -16,19 +16,11 @@ struct Faults {
     texts: BTreeMap<CString, &'static CStr>,
 }
 
-static FAULTS: Mutex<Faults> = Mutex::new(Faults {
-    last: None,
-    current: BTreeMap::new(),
-    texts: BTreeMap::new(),
-});
+static FAULTS: Mutex<Faults> = Mutex::new(Faults { last: None, current: BTreeMap::new(), texts: BTreeMap::new() });
 
 /// The last fault of any kernel in this process.
 pub fn last_fault() -> Option<Fault> {
-    FAULTS
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .last
-        .clone()
+    FAULTS.lock().unwrap_or_else(PoisonError::into_inner).last.clone()
 }
 
 /// Keeps a fault for reports and gives its code.
@@ -41,10 +33,8 @@ pub(super) fn record(fault: Fault) -> Code {
     let text = CString::new(text).unwrap_or_default();
 
     let mut faults = FAULTS.lock().unwrap_or_else(PoisonError::into_inner);
-    let leaked: &'static CStr = faults
-        .texts
-        .entry(text)
-        .or_insert_with_key(|text| Box::leak(text.clone().into_boxed_c_str()));
+    let leaked: &'static CStr =
+        faults.texts.entry(text).or_insert_with_key(|text| Box::leak(text.clone().into_boxed_c_str()));
     faults.current.insert(code.0, leaked);
     faults.last = Some(fault);
     code

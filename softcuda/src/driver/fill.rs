@@ -18,9 +18,7 @@ fn fill(
     height: usize,
 ) -> Result<(), Error> {
     let context = stream::context_of(on_stream)?;
-    if !address.is_multiple_of(element.len() as u64)
-        || (height > 1 && !pitch.is_multiple_of(element.len()))
-    {
+    if !address.is_multiple_of(element.len() as u64) || (height > 1 && !pitch.is_multiple_of(element.len())) {
         return Err(Code::INVALID_VALUE.into());
     }
     if width == 0 || height == 0 {
@@ -28,13 +26,9 @@ fn fill(
     }
     let memory = device::owner(address).unwrap_or(context.device).memory()?;
     for row in 0..height {
-        let start = pitch
-            .checked_mul(row)
-            .and_then(|offset| address.checked_add(offset as u64))
-            .ok_or(Code::INVALID_VALUE)?;
-        memory
-            .fill(start, element, width as u64)
-            .map_err(|error| out_of_bounds(&error, memory.nearest(start)))?;
+        let start =
+            pitch.checked_mul(row).and_then(|offset| address.checked_add(offset as u64)).ok_or(Code::INVALID_VALUE)?;
+        memory.fill(start, element, width as u64).map_err(|error| out_of_bounds(&error, memory.nearest(start)))?;
     }
     Ok(())
 }

@@ -79,10 +79,7 @@ impl Function {
                 ),
             ));
         }
-        let known = source
-            .resources
-            .iter()
-            .find(|resources| resources.kernel == kernel.name);
+        let known = source.resources.iter().find(|resources| resources.kernel == kernel.name);
         Ok(Function {
             module,
             name: CString::new(kernel.name.clone()).map_err(|_| Code::INVALID_PTX)?,
@@ -90,9 +87,7 @@ impl Function {
             local_bytes: known.map_or(kernel.local_bytes, |known| known.local_bytes),
             const_bytes,
             ptx_target,
-            binary_architecture: source
-                .binary_architecture
-                .unwrap_or(chip.architecture.number()),
+            binary_architecture: source.binary_architecture.unwrap_or(chip.architecture.number()),
             max_dynamic_shared: AtomicU32::new(SHARED_PER_BLOCK - kernel.static_shared_bytes),
             carveout: AtomicI32::new(-1),
             context,
@@ -115,9 +110,7 @@ impl Function {
         let required = self.kernel.required_block;
         let required = required.map(|block| block.iter().product());
         let declared = required.or(self.kernel.max_threads);
-        declared
-            .unwrap_or(MAX_BLOCK_THREADS)
-            .min(max_threads_by_registers(self.registers_or_nominal()))
+        declared.unwrap_or(MAX_BLOCK_THREADS).min(max_threads_by_registers(self.registers_or_nominal()))
     }
 
     fn attribute(&self, attribute: u32) -> Result<i32, Error> {
@@ -143,8 +136,7 @@ impl Function {
         const CARVEOUT: u32 = 9;
         match attribute {
             MAX_DYNAMIC_SHARED => {
-                let most = self.context.device.chip.shared_per_block_optin
-                    - self.kernel.static_shared_bytes;
+                let most = self.context.device.chip.shared_per_block_optin - self.kernel.static_shared_bytes;
                 let asked = u32::try_from(value).ok().filter(|asked| *asked <= most);
                 let asked = asked.ok_or_else(|| {
                     Error::new(
@@ -168,17 +160,11 @@ impl Function {
 
 /// Threads that the registers of a multiprocessor suffice for, in whole warps.
 fn max_threads_by_registers(registers: u32) -> u32 {
-    let warp = (registers * WARP_SIZE)
-        .next_multiple_of(REGISTER_UNIT)
-        .max(1);
+    let warp = (registers * WARP_SIZE).next_multiple_of(REGISTER_UNIT).max(1);
     (REGISTERS / SUB_CORES / warp * SUB_CORES * WARP_SIZE).min(MAX_BLOCK_THREADS)
 }
 
-pub extern "C" fn cuFuncGetAttribute(
-    value: Out<i32>,
-    attribute: u32,
-    function: Handle,
-) -> CuResult {
+pub extern "C" fn cuFuncGetAttribute(value: Out<i32>, attribute: u32, function: Handle) -> CuResult {
     call(|| value.set(get(function)?.attribute(attribute)?))
 }
 

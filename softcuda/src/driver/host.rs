@@ -69,11 +69,7 @@ fn map(base: usize, block: Block) -> Result<(), Error> {
     }
     for device in devices()? {
         // SAFETY: the block is valid until it is unmapped: ours until it is freed, the program's by its promise.
-        unsafe {
-            device
-                .memory()?
-                .map_host(base as *mut u8, block.bytes as u64)
-        };
+        unsafe { device.memory()?.map_host(base as *mut u8, block.bytes as u64) };
     }
     blocks.insert(base, block);
     Ok(())
@@ -113,12 +109,7 @@ fn allocate(kind: Kind, bytes: usize, flags: u32) -> Result<usize, Error> {
     if base == 0 {
         return Err(Code::OUT_OF_MEMORY.into());
     }
-    let block = Block {
-        kind,
-        bytes,
-        flags,
-        context: context.handle,
-    };
+    let block = Block { kind, bytes, flags, context: context.handle };
     map(base, block)?;
     Ok(base)
 }
@@ -130,11 +121,8 @@ pub(super) fn free_managed(address: DevicePointer) -> bool {
 
 /// Frees everything that a context allocated or registered.
 pub(super) fn free_all(context: Handle) {
-    let theirs: Vec<usize> = blocks()
-        .iter()
-        .filter(|(_, block)| block.context == context)
-        .map(|(base, _)| *base)
-        .collect();
+    let theirs: Vec<usize> =
+        blocks().iter().filter(|(_, block)| block.context == context).map(|(base, _)| *base).collect();
     for base in theirs {
         unmap(base, &[Kind::Pinned, Kind::Registered, Kind::Managed]);
     }
@@ -169,12 +157,7 @@ pub extern "C" fn cuMemHostRegister_v2(address: usize, bytes: usize, flags: u32)
         if device::owner(address as u64).is_some() {
             return Err(Code::INVALID_VALUE.into());
         }
-        let block = Block {
-            kind: Kind::Registered,
-            bytes,
-            flags,
-            context: context.handle,
-        };
+        let block = Block { kind: Kind::Registered, bytes, flags, context: context.handle };
         map(address, block)
     })
 }
@@ -187,11 +170,7 @@ pub extern "C" fn cuMemHostUnregister(address: usize) -> CuResult {
 }
 
 /// The device sees host memory at the host's own address.
-pub extern "C" fn cuMemHostGetDevicePointer_v2(
-    out: Out<DevicePointer>,
-    address: usize,
-    flags: u32,
-) -> CuResult {
+pub extern "C" fn cuMemHostGetDevicePointer_v2(out: Out<DevicePointer>, address: usize, flags: u32) -> CuResult {
     call(|| {
         context::current()?;
         if flags != 0 || find(address).is_none() {
@@ -220,9 +199,7 @@ pub extern "C" fn cuMemAllocManaged(out: Out<DevicePointer>, bytes: usize, flags
 /// An error unless the bytes are managed memory.
 fn check_managed(address: DevicePointer, bytes: usize) -> Result<(), Error> {
     match find(address as usize) {
-        Some((base, block))
-            if block.kind == Kind::Managed && bytes <= block.bytes - (address as usize - base) =>
-        {
+        Some((base, block)) if block.kind == Kind::Managed && bytes <= block.bytes - (address as usize - base) => {
             Ok(())
         }
         _ => Err(Code::INVALID_VALUE.into()),
@@ -230,24 +207,14 @@ fn check_managed(address: DevicePointer, bytes: usize) -> Result<(), Error> {
 }
 
 /// Managed memory is where every processor reaches it: advice changes nothing.
-pub extern "C" fn cuMemAdvise(
-    address: DevicePointer,
-    bytes: usize,
-    _advice: u32,
-    _device: i32,
-) -> CuResult {
+pub extern "C" fn cuMemAdvise(address: DevicePointer, bytes: usize, _advice: u32, _device: i32) -> CuResult {
     call(|| {
         context::current()?;
         check_managed(address, bytes)
     })
 }
 
-pub extern "C" fn cuMemAdvise_v2(
-    address: DevicePointer,
-    bytes: usize,
-    advice: u32,
-    _location: u64,
-) -> CuResult {
+pub extern "C" fn cuMemAdvise_v2(address: DevicePointer, bytes: usize, advice: u32, _location: u64) -> CuResult {
     cuMemAdvise(address, bytes, advice, 0)
 }
 

@@ -9,10 +9,7 @@ use super::{
     occupancy, stream,
 };
 use crate::{
-    chip::{
-        MAX_BLOCK, MAX_BLOCK_THREADS, MAX_GRID, REGISTER_UNIT, REGISTERS, SHARED_PER_BLOCK,
-        WARP_SIZE,
-    },
+    chip::{MAX_BLOCK, MAX_BLOCK_THREADS, MAX_GRID, REGISTER_UNIT, REGISTERS, SHARED_PER_BLOCK, WARP_SIZE},
     exec::{self, Launch, Machine},
     profile::{LaunchReport, record},
 };
@@ -37,10 +34,7 @@ fn launch(
     if context.handle != function.context.handle {
         return Err(Error::new(
             Code::INVALID_HANDLE,
-            format!(
-                "kernel {}: function and stream belong to different contexts",
-                function.kernel.name
-            ),
+            format!("kernel {}: function and stream belong to different contexts", function.kernel.name),
         ));
     }
     let device = context.device;
@@ -58,11 +52,8 @@ fn launch(
     }
     let params = parameter_block(&function, parameters, extra)?;
 
-    let machine = Machine {
-        architecture: device.chip.architecture,
-        memory: device.memory()?,
-        config: &driver()?.config,
-    };
+    let machine =
+        Machine { architecture: device.chip.architecture, memory: device.memory()?, config: &driver()?.config };
     let request = Launch {
         grid: shape.grid,
         block: shape.block,
@@ -92,31 +83,18 @@ fn launch(
 /// The limits of the chip and the kernel's own.
 fn check(function: &Function, shape: &Shape, device: &Device) -> Result<(), Error> {
     let kernel = &function.kernel;
-    let refuse =
-        |code, text: String| Err(Error::new(code, format!("kernel {}: {text}", kernel.name)));
-    for (what, sizes, most) in [
-        ("grid", shape.grid, MAX_GRID),
-        ("block", shape.block, MAX_BLOCK),
-    ] {
+    let refuse = |code, text: String| Err(Error::new(code, format!("kernel {}: {text}", kernel.name)));
+    for (what, sizes, most) in [("grid", shape.grid, MAX_GRID), ("block", shape.block, MAX_BLOCK)] {
         if sizes.contains(&0) || sizes.iter().zip(&most).any(|(size, most)| size > most) {
-            return refuse(
-                Code::INVALID_VALUE,
-                format!("{what} {sizes:?} outside 1 to {most:?}"),
-            );
+            return refuse(Code::INVALID_VALUE, format!("{what} {sizes:?} outside 1 to {most:?}"));
         }
     }
     let threads: u32 = shape.block.iter().product();
     if threads > MAX_BLOCK_THREADS {
-        return refuse(
-            Code::INVALID_VALUE,
-            format!("{threads} threads in a block, at most {MAX_BLOCK_THREADS}"),
-        );
+        return refuse(Code::INVALID_VALUE, format!("{threads} threads in a block, at most {MAX_BLOCK_THREADS}"));
     }
     if let Some(required) = kernel.required_block.filter(|block| *block != shape.block) {
-        return refuse(
-            Code::INVALID_VALUE,
-            format!("block {:?}, the kernel requires {required:?}", shape.block),
-        );
+        return refuse(Code::INVALID_VALUE, format!("block {:?}, the kernel requires {required:?}", shape.block));
     }
     if let Some(most) = kernel.max_threads.filter(|most| threads > *most) {
         return refuse(
@@ -130,9 +108,7 @@ fn check(function: &Function, shape: &Shape, device: &Device) -> Result<(), Erro
         if needed > REGISTERS {
             return refuse(
                 Code::LAUNCH_OUT_OF_RESOURCES,
-                format!(
-                    "{threads} threads of {registers} registers need {needed}, there are {REGISTERS}"
-                ),
+                format!("{threads} threads of {registers} registers need {needed}, there are {REGISTERS}"),
             );
         }
     }
@@ -155,18 +131,13 @@ fn check(function: &Function, shape: &Shape, device: &Device) -> Result<(), Erro
 /// How many blocks are on the device at once.
 fn resident_blocks(function: &Function, shape: &Shape, device: &Device) -> u64 {
     let threads = shape.block.iter().product();
-    let per_multiprocessor =
-        occupancy::blocks_per_multiprocessor(function, threads, shape.dynamic_shared_bytes);
+    let per_multiprocessor = occupancy::blocks_per_multiprocessor(function, threads, shape.dynamic_shared_bytes);
     // A launch that passed the checks has room for a block.
     u64::from(per_multiprocessor.max(1)) * u64::from(device.chip.multiprocessors)
 }
 
 /// Gathers the parameters: one pointer for each, or all in one buffer through `extra`.
-fn parameter_block(
-    function: &Function,
-    parameters: In<usize>,
-    extra: In<usize>,
-) -> Result<Vec<u8>, Error> {
+fn parameter_block(function: &Function, parameters: In<usize>, extra: In<usize>) -> Result<Vec<u8>, Error> {
     let kernel = &function.kernel;
     let mut block = vec![0; kernel.param_bytes as usize];
     match (parameters.is_null(), extra.is_null()) {

@@ -26,10 +26,7 @@ struct Owners {
     count: u64,
 }
 
-static OWNERS: Mutex<Owners> = Mutex::new(Owners {
-    by_base: BTreeMap::new(),
-    count: 0,
-});
+static OWNERS: Mutex<Owners> = Mutex::new(Owners { by_base: BTreeMap::new(), count: 0 });
 
 fn owners() -> MutexGuard<'static, Owners> {
     OWNERS.lock().unwrap_or_else(PoisonError::into_inner)
@@ -64,11 +61,7 @@ pub(super) fn allocate(
     let mut owners = owners();
     owners.count += 1;
     let number = owners.count;
-    let owner = Owner {
-        context: context.handle,
-        pool,
-        number,
-    };
+    let owner = Owner { context: context.handle, pool, number };
     owners.by_base.insert(address, owner);
     drop(owners);
     if let Some(pool) = pool {
@@ -79,12 +72,7 @@ pub(super) fn allocate(
 
 /// Frees what was allocated at `address`; works in a context that a fault has ended, too.
 fn free(address: DevicePointer) -> Result<(), Error> {
-    let not_ours = || {
-        Error::new(
-            Code::INVALID_VALUE,
-            format!("cannot free {address:#x}: no allocation starts there"),
-        )
-    };
+    let not_ours = || Error::new(Code::INVALID_VALUE, format!("cannot free {address:#x}: no allocation starts there"));
     let owner = owners().by_base.remove(&address).ok_or_else(not_ours)?;
     let device = device::owner(address).ok_or_else(not_ours)?;
     let freed = device.memory()?.free(address).map_err(|_| not_ours())?;
@@ -96,12 +84,8 @@ fn free(address: DevicePointer) -> Result<(), Error> {
 
 /// Frees everything that a context allocated.
 pub(super) fn free_all(context: Handle) {
-    let theirs: Vec<DevicePointer> = owners()
-        .by_base
-        .iter()
-        .filter(|(_, owner)| owner.context == context)
-        .map(|(base, _)| *base)
-        .collect();
+    let theirs: Vec<DevicePointer> =
+        owners().by_base.iter().filter(|(_, owner)| owner.context == context).map(|(base, _)| *base).collect();
     for base in theirs {
         // An allocation that another thread freed meanwhile is gone as wanted.
         let _ = free(base);

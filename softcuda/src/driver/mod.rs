@@ -6,10 +6,7 @@
 //! Functions are found by name through the table in `names`; `abi` holds what is C about them. What they do is
 //! described in NVIDIA's driver API reference; comments here say what differs.
 
-#![allow(
-    non_snake_case,
-    reason = "the functions have the names of the driver API"
-)]
+#![allow(non_snake_case, reason = "the functions have the names of the driver API")]
 
 pub mod abi;
 pub mod context;

@@ -56,12 +56,12 @@ fn load(out: Out<Handle>, image: In<u8>, logs: &Logs) -> Result<(), Error> {
     if out.is_null() || image.is_null() {
         return Err(Code::INVALID_VALUE.into());
     }
-    let result = source::read(image, context.device.chip)
-        .and_then(|source| link(context, &source))
-        .and_then(|(handle, module)| {
+    let result = source::read(image, context.device.chip).and_then(|source| link(context, &source)).and_then(
+        |(handle, module)| {
             MODULES.insert(handle, Arc::new(module));
             out.set(handle)
-        });
+        },
+    );
     logs.write(result.as_ref().err().and_then(Error::text));
     result
 }
@@ -95,24 +95,13 @@ fn link(context: Arc<Context>, source: &Source) -> Result<(Handle, Module), Erro
         }
     }
 
-    let program = Program::load(&tree, &addresses)
-        .map_err(|error| Error::report(Code::INVALID_PTX, error.to_string()))?;
-    let const_bytes = tree
-        .variables
-        .iter()
-        .filter(|variable| variable.space == Space::Const)
-        .map(|variable| variable.bytes)
-        .sum();
+    let program =
+        Program::load(&tree, &addresses).map_err(|error| Error::report(Code::INVALID_PTX, error.to_string()))?;
+    let const_bytes =
+        tree.variables.iter().filter(|variable| variable.space == Space::Const).map(|variable| variable.bytes).sum();
     for kernel in program.kernels {
         let name = kernel.name.clone();
-        let function = Function::new(
-            handle,
-            context.clone(),
-            kernel,
-            source,
-            tree.target,
-            const_bytes,
-        )?;
+        let function = Function::new(handle, context.clone(), kernel, source, tree.target, const_bytes)?;
         let function = function::insert(function);
         module.kernels_in_order.push(function);
         module.kernels.insert(name, function);
@@ -146,13 +135,7 @@ fn check_target(tree: &ast::Module, context: &Context) -> Result<(), Error> {
         return Ok(());
     }
     let suffix = tree.target_suffix.map(String::from).unwrap_or_default();
-    Err(Error::report(
-        Code::INVALID_PTX,
-        format!(
-            "PTX for sm_{}{suffix} on a device of sm_{chip}",
-            tree.target
-        ),
-    ))
+    Err(Error::report(Code::INVALID_PTX, format!("PTX for sm_{}{suffix} on a device of sm_{chip}", tree.target)))
 }
 
 /// The address of a variable; 0 where it has none of its own.
@@ -171,9 +154,7 @@ fn place(variable: &Variable, memory: &GlobalMemory) -> Result<DevicePointer, Er
             ),
         ));
     }
-    memory
-        .allocate_variable(variable.bytes, read_only)
-        .ok_or(Code::OUT_OF_MEMORY.into())
+    memory.allocate_variable(variable.bytes, read_only).ok_or(Code::OUT_OF_MEMORY.into())
 }
 
 /// Writes a variable's first value, addresses of other variables included.
@@ -202,14 +183,10 @@ fn initialize(
         let target = target.filter(|target| *target != 0).ok_or_else(bad)?;
         let value = target.wrapping_add_signed(*addend).to_le_bytes();
         let start = usize::try_from(*offset).map_err(|_| bad())?;
-        let place = start
-            .checked_add(value.len())
-            .and_then(|end| bytes.get_mut(start..end));
+        let place = start.checked_add(value.len()).and_then(|end| bytes.get_mut(start..end));
         place.ok_or_else(bad)?.copy_from_slice(&value);
     }
-    memory
-        .write(address, &bytes)
-        .map_err(|error| Error::new(Code::INVALID_VALUE, error.to_string()))
+    memory.write(address, &bytes).map_err(|error| Error::new(Code::INVALID_VALUE, error.to_string()))
 }
 
 pub extern "C" fn cuModuleLoadData(out: Out<Handle>, image: In<u8>) -> CuResult {
@@ -236,15 +213,11 @@ pub extern "C" fn cuModuleLoadFatBinary(out: Out<Handle>, image: In<u8>) -> CuRe
 pub extern "C" fn cuModuleLoad(out: Out<Handle>, path: In<c_char>) -> CuResult {
     call(|| {
         let path = path.text()?;
-        let mut image = std::fs::read(&path)
-            .map_err(|error| Error::report(Code::FILE_NOT_FOUND, format!("{path}: {error}")))?;
+        let mut image =
+            std::fs::read(&path).map_err(|error| Error::report(Code::FILE_NOT_FOUND, format!("{path}: {error}")))?;
         // PTX text in a file has no final zero.
         image.push(0);
-        load(
-            out,
-            In::from_address(image.as_ptr() as usize),
-            &Logs::default(),
-        )
+        load(out, In::from_address(image.as_ptr() as usize), &Logs::default())
     })
 }
 
@@ -252,21 +225,14 @@ pub extern "C" fn cuModuleUnload(module: Handle) -> CuResult {
     call(|| MODULES.remove(module).map(drop))
 }
 
-pub extern "C" fn cuModuleGetFunction(
-    out: Out<Handle>,
-    module: Handle,
-    name: In<c_char>,
-) -> CuResult {
+pub extern "C" fn cuModuleGetFunction(out: Out<Handle>, module: Handle, name: In<c_char>) -> CuResult {
     call(|| {
         context::current()?;
         let module = MODULES.get(module)?;
         let name = name.text()?;
         match module.kernels.get(&name) {
             Some(function) => out.set(*function),
-            None => Err(Error::new(
-                Code::NOT_FOUND,
-                format!("the module has no kernel {name}"),
-            )),
+            None => Err(Error::new(Code::NOT_FOUND, format!("the module has no kernel {name}"))),
         }
     })
 }
@@ -275,11 +241,7 @@ pub extern "C" fn cuModuleGetFunctionCount(count: Out<u32>, module: Handle) -> C
     call(|| count.set(MODULES.get(module)?.kernels.len() as u32))
 }
 
-pub extern "C" fn cuModuleEnumerateFunctions(
-    functions: Out<Handle>,
-    room: u32,
-    module: Handle,
-) -> CuResult {
+pub extern "C" fn cuModuleEnumerateFunctions(functions: Out<Handle>, room: u32, module: Handle) -> CuResult {
     call(|| {
         let module = MODULES.get(module)?;
         let count = module.kernels_in_order.len().min(room as usize);

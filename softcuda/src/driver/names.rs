@@ -205,8 +205,7 @@ pub(crate) fn functions() -> Vec<(&'static str, usize)> {
 /// The address of one function.
 pub(super) fn address(name: &str) -> Option<usize> {
     let mut all = IMPLEMENTED.iter().chain(UNSUPPORTED);
-    all.find(|(known, _)| *known == name)
-        .map(|(_, address)| address())
+    all.find(|(known, _)| *known == name).map(|(_, address)| address())
 }
 
 #[cfg(test)]

@@ -7,8 +7,7 @@ use super::{
     launch::LaunchConfig,
 };
 use crate::chip::{
-    Chip, MAX_BLOCK_THREADS, REGISTER_UNIT, REGISTERS, SHARED_RESERVED_PER_BLOCK, SHARED_UNIT,
-    SUB_CORES, WARP_SIZE,
+    Chip, MAX_BLOCK_THREADS, REGISTER_UNIT, REGISTERS, SHARED_RESERVED_PER_BLOCK, SHARED_UNIT, SUB_CORES, WARP_SIZE,
 };
 
 /// Blocks of `threads` threads, `registers` registers a thread and `shared_bytes` of shared memory (static and
@@ -32,18 +31,11 @@ pub(super) fn blocks(chip: &Chip, threads: u32, registers: u32, shared_bytes: u3
     let block = (shared_bytes + SHARED_RESERVED_PER_BLOCK).next_multiple_of(SHARED_UNIT);
     let by_shared = chip.shared_per_multiprocessor() / block;
 
-    by_warps
-        .min(by_registers)
-        .min(by_shared)
-        .min(chip.blocks_per_multiprocessor)
+    by_warps.min(by_registers).min(by_shared).min(chip.blocks_per_multiprocessor)
 }
 
 /// The same for a function and its present settings.
-pub(super) fn blocks_per_multiprocessor(
-    function: &Function,
-    threads: u32,
-    dynamic_shared_bytes: u32,
-) -> u32 {
+pub(super) fn blocks_per_multiprocessor(function: &Function, threads: u32, dynamic_shared_bytes: u32) -> u32 {
     if dynamic_shared_bytes > function.max_dynamic_shared() {
         return 0;
     }
@@ -108,8 +100,7 @@ pub extern "C" fn cuOccupancyMaxPotentialBlockSize(
             threads * blocks_per_multiprocessor(&function, threads, dynamic)
         };
         // Whole warps, from the largest block down; only more threads on the multiprocessor beat a larger block.
-        let sizes = std::iter::once(most)
-            .chain((1..=most / WARP_SIZE).rev().map(|warps| warps * WARP_SIZE));
+        let sizes = std::iter::once(most).chain((1..=most / WARP_SIZE).rev().map(|warps| warps * WARP_SIZE));
         let mut best = (0, 0);
         for size in sizes {
             let now = occupied(size);
@@ -133,14 +124,7 @@ pub extern "C" fn cuOccupancyMaxPotentialBlockSizeWithFlags(
     limit: i32,
     _flags: u32,
 ) -> CuResult {
-    cuOccupancyMaxPotentialBlockSize(
-        min_grid,
-        block_size,
-        function,
-        shared_of_block,
-        dynamic_shared_bytes,
-        limit,
-    )
+    cuOccupancyMaxPotentialBlockSize(min_grid, block_size, function, shared_of_block, dynamic_shared_bytes, limit)
 }
 
 pub extern "C" fn cuOccupancyAvailableDynamicSMemPerBlock(
@@ -166,20 +150,13 @@ pub extern "C" fn cuOccupancyAvailableDynamicSMemPerBlock(
 }
 
 /// Clusters of one block: as many as there are blocks on the device at once.
-pub extern "C" fn cuOccupancyMaxActiveClusters(
-    out: Out<i32>,
-    function: Handle,
-    config: In<LaunchConfig>,
-) -> CuResult {
+pub extern "C" fn cuOccupancyMaxActiveClusters(out: Out<i32>, function: Handle, config: In<LaunchConfig>) -> CuResult {
     call(|| {
         let function = function::get(function)?;
         let config = config.get()?;
         config.check_attributes()?;
         // Too large a product is too large a block all the same.
-        let threads = config
-            .block
-            .iter()
-            .fold(1u32, |all, size| all.saturating_mul(*size));
+        let threads = config.block.iter().fold(1u32, |all, size| all.saturating_mul(*size));
         let blocks = blocks_per_multiprocessor(&function, threads, config.dynamic_shared_bytes);
         out.set((blocks * function.context.device.chip.multiprocessors) as i32)
     })
@@ -212,11 +189,7 @@ mod tests {
         // 33 registers are given as 40: 1280 a warp, 12 warps a sub-core.
         assert_eq!(blocks(a100, 128, 33, 0), 12, "registers are given in units");
         assert_eq!(blocks(a100, 128, 32, 80 * 1024), 2, "shared memory");
-        assert_eq!(
-            blocks(a100, 128, 32, 82 * 1024),
-            1,
-            "1 KB a block is reserved"
-        );
+        assert_eq!(blocks(a100, 128, 32, 82 * 1024), 1, "1 KB a block is reserved");
         assert_eq!(blocks(a100, 128, 32, 163 * 1024), 1);
         assert_eq!(blocks(a100, 128, 32, 163 * 1024 + 1), 0);
         assert_eq!(blocks(a100, 1024, 65, 0), 0, "not even one block");

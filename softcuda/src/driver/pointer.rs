@@ -51,11 +51,7 @@ fn find(address: u64) -> Result<Option<Pointee>, Error> {
         let managed = block.kind == Kind::Managed;
         Pointee {
             context: block.context,
-            memory_type: if managed {
-                MEMORY_TYPE_DEVICE
-            } else {
-                MEMORY_TYPE_HOST
-            },
+            memory_type: if managed { MEMORY_TYPE_DEVICE } else { MEMORY_TYPE_HOST },
             device_pointer: address,
             host_pointer: address,
             managed,
@@ -101,11 +97,7 @@ fn write(pointee: &Pointee, attribute: u32, out: Out<u8>) -> Result<(), Error> {
     }
 }
 
-pub extern "C" fn cuPointerGetAttribute(
-    out: Out<u8>,
-    attribute: u32,
-    address: DevicePointer,
-) -> CuResult {
+pub extern "C" fn cuPointerGetAttribute(out: Out<u8>, attribute: u32, address: DevicePointer) -> CuResult {
     call(|| match find(address)? {
         Some(pointee) => write(&pointee, attribute, out),
         None => Err(Code::INVALID_VALUE.into()),
@@ -152,11 +144,7 @@ pub extern "C" fn cuPointerGetAttributes(
 }
 
 /// Every operation is synchronous already, which is what the one attribute that can be set asks for.
-pub extern "C" fn cuPointerSetAttribute(
-    value: In<u32>,
-    attribute: u32,
-    address: DevicePointer,
-) -> CuResult {
+pub extern "C" fn cuPointerSetAttribute(value: In<u32>, attribute: u32, address: DevicePointer) -> CuResult {
     const SYNC_MEMOPS: u32 = 6;
     call(|| {
         value.get()?;

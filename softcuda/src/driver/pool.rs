@@ -71,11 +71,7 @@ pub(super) struct Pools {
 
 impl Pools {
     pub(super) fn new(device: DeviceOrdinal) -> Pools {
-        Pools {
-            device,
-            default: std::sync::OnceLock::new(),
-            current: AtomicUsize::new(0),
-        }
+        Pools { device, default: std::sync::OnceLock::new(), current: AtomicUsize::new(0) }
     }
 
     fn default(&self) -> Handle {
@@ -94,14 +90,7 @@ impl Pools {
 impl Pool {
     fn create(device: DeviceOrdinal, default: bool) -> Handle {
         let handle = new_handle();
-        let pool = Pool {
-            device,
-            default,
-            state: Mutex::new(State {
-                reuse: [1; 3],
-                ..State::default()
-            }),
-        };
+        let pool = Pool { device, default, state: Mutex::new(State { reuse: [1; 3], ..State::default() }) };
         POOLS.insert(handle, Arc::new(pool));
         handle
     }
@@ -128,11 +117,7 @@ pub(super) fn freed(pool: Handle, bytes: u64) {
     }
 }
 
-pub extern "C" fn cuMemAllocAsync(
-    out: Out<DevicePointer>,
-    bytes: usize,
-    on_stream: Handle,
-) -> CuResult {
+pub extern "C" fn cuMemAllocAsync(out: Out<DevicePointer>, bytes: usize, on_stream: Handle) -> CuResult {
     call(|| {
         let context = stream::context_of(on_stream)?;
         let pool = context.device.pools.current();
@@ -218,9 +203,7 @@ pub extern "C" fn cuMemPoolGetAttribute(pool: Handle, attribute: u32, value: Out
         let pool = POOLS.get(pool)?;
         let state = pool.state();
         match attribute {
-            REUSE_FIRST..=REUSE_LAST => value
-                .cast::<i32>()
-                .set(state.reuse[(attribute - REUSE_FIRST) as usize]),
+            REUSE_FIRST..=REUSE_LAST => value.cast::<i32>().set(state.reuse[(attribute - REUSE_FIRST) as usize]),
             RELEASE_THRESHOLD => value.set(state.release_threshold),
             RESERVED_CURRENT | USED_CURRENT => value.set(state.used),
             RESERVED_HIGH | USED_HIGH => value.set(state.used_high),
@@ -247,11 +230,7 @@ pub extern "C" fn cuMemPoolSetAttribute(pool: Handle, attribute: u32, value: In<
     })
 }
 
-pub extern "C" fn cuMemPoolGetAccess(
-    flags: Out<u32>,
-    pool: Handle,
-    location: In<Location>,
-) -> CuResult {
+pub extern "C" fn cuMemPoolGetAccess(flags: Out<u32>, pool: Handle, location: In<Location>) -> CuResult {
     call(|| {
         let pool = POOLS.get(pool)?;
         let asked = location.get()?;

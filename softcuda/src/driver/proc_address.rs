@@ -50,31 +50,15 @@ const NEWER_FORMS: &[(&str, i32)] = &[
 
 /// The newest form of `name` that a program of `version` expects.
 fn find(name: &str, version: i32) -> Option<usize> {
-    let fits = |form: &String| {
-        NEWER_FORMS
-            .iter()
-            .find(|(newer, _)| newer == form)
-            .is_none_or(|(_, since)| version >= *since)
-    };
+    let fits =
+        |form: &String| NEWER_FORMS.iter().find(|(newer, _)| newer == form).is_none_or(|(_, since)| version >= *since);
     let forms = ["_v4", "_v3", "_v2", ""].map(|suffix| format!("{name}{suffix}"));
-    forms
-        .iter()
-        .filter(|form| fits(form))
-        .find_map(|form| names::address(form))
+    forms.iter().filter(|form| fits(form)).find_map(|form| names::address(form))
 }
 
-fn get(
-    name: In<c_char>,
-    out: Out<usize>,
-    version: i32,
-    status: Option<Out<i32>>,
-) -> Result<(), Error> {
+fn get(name: In<c_char>, out: Out<usize>, version: i32, status: Option<Out<i32>>) -> Result<(), Error> {
     let name = name.text()?;
-    let tell = |value| {
-        status
-            .into_iter()
-            .for_each(|status| status.set_if_wanted(value))
-    };
+    let tell = |value| status.into_iter().for_each(|status| status.set_if_wanted(value));
     if let Some(address) = find(&name, version) {
         tell(FOUND);
         return out.set(address);
@@ -84,18 +68,10 @@ fn get(
         Some(_) => VERSION_NOT_SUFFICIENT,
         None => NOT_FOUND,
     });
-    Err(Error::new(
-        Code::NOT_FOUND,
-        format!("the driver has no function {name} for CUDA version {version}"),
-    ))
+    Err(Error::new(Code::NOT_FOUND, format!("the driver has no function {name} for CUDA version {version}")))
 }
 
-pub extern "C" fn cuGetProcAddress(
-    name: In<c_char>,
-    out: Out<usize>,
-    version: i32,
-    _flags: u64,
-) -> CuResult {
+pub extern "C" fn cuGetProcAddress(name: In<c_char>, out: Out<usize>, version: i32, _flags: u64) -> CuResult {
     call(|| get(name, out, version, None))
 }
 
@@ -120,11 +96,7 @@ mod tests {
     #[test]
     fn a_name_stands_for_the_form_that_the_version_expects() {
         let same = |asked, version, form| {
-            assert_eq!(
-                find(asked, version),
-                names::address(form),
-                "{asked} {version}"
-            );
+            assert_eq!(find(asked, version), names::address(form), "{asked} {version}");
             assert!(names::address(form).is_some(), "{form}");
         };
         same("cuMemAlloc", 11_040, "cuMemAlloc_v2");

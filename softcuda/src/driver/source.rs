@@ -54,11 +54,7 @@ pub(super) fn read(image: In<u8>, chip: &Chip) -> Result<Source, Error> {
                 let text = "the image is neither PTX text nor a fatbin nor a cubin";
                 return Err(Error::report(Code::INVALID_IMAGE, text));
             }
-            Ok(Source {
-                ptx,
-                resources: Vec::new(),
-                binary_architecture: None,
-            })
+            Ok(Source { ptx, resources: Vec::new(), binary_architecture: None })
         }
     }
 }
@@ -69,12 +65,7 @@ fn read_fatbin(image: In<u8>, chip: &Chip) -> Result<Source, Error> {
     let entries = fatbin::read(&image.get_all(bytes)?).map_err(damaged)?;
     let number = chip.architecture.number();
 
-    let text = newest(
-        &entries,
-        Kind::Ptx,
-        |architecture| architecture <= number,
-        number,
-    );
+    let text = newest(&entries, Kind::Ptx, |architecture| architecture <= number, number);
     let Some(text) = text else {
         let there_are: Vec<String> = entries.iter().map(describe).collect();
         let what = format!("the fatbin holds {}", there_are.join(", "));
@@ -102,12 +93,7 @@ fn read_fatbin(image: In<u8>, chip: &Chip) -> Result<Source, Error> {
 /// The entry of `kind` for the highest architecture that suits chip `number`.
 ///
 /// What is made for one architecture (`sm_90a`) suits that one alone and is preferred there.
-fn newest(
-    entries: &[Entry],
-    kind: Kind,
-    suits: impl Fn(u32) -> bool,
-    number: u32,
-) -> Option<&Entry> {
+fn newest(entries: &[Entry], kind: Kind, suits: impl Fn(u32) -> bool, number: u32) -> Option<&Entry> {
     entries
         .iter()
         .filter(|entry| entry.kind == kind)
@@ -131,10 +117,7 @@ fn describe(entry: &Entry) -> String {
 fn no_ptx(what: &str, chip: &Chip) -> Error {
     Error::report(
         Code::NO_BINARY_FOR_GPU,
-        format!(
-            "{what}; the software device runs PTX, here for sm_{} or older",
-            chip.architecture.number()
-        ),
+        format!("{what}; the software device runs PTX, here for sm_{} or older", chip.architecture.number()),
     )
 }
 
@@ -144,14 +127,7 @@ mod tests {
     use crate::chip::Architecture;
 
     fn entry(kind: Kind, architecture: u32, suffix: Option<char>) -> Entry {
-        Entry {
-            kind,
-            architecture,
-            suffix,
-            version: (9, 0),
-            flags: 0,
-            payload: Vec::new(),
-        }
+        Entry { kind, architecture, suffix, version: (9, 0), flags: 0, payload: Vec::new() }
     }
 
     #[test]

@@ -72,11 +72,7 @@ pub extern "C" fn cuStreamCreate(out: Out<Handle>, flags: u32) -> CuResult {
     call(|| create(out, flags, LEAST_PRIORITY))
 }
 
-pub extern "C" fn cuStreamCreateWithPriority(
-    out: Out<Handle>,
-    flags: u32,
-    priority: i32,
-) -> CuResult {
+pub extern "C" fn cuStreamCreateWithPriority(out: Out<Handle>, flags: u32, priority: i32) -> CuResult {
     call(|| create(out, flags, priority))
 }
 
@@ -104,11 +100,7 @@ pub extern "C" fn cuStreamGetCtx(stream: Handle, out: Out<Handle>) -> CuResult {
 }
 
 /// No stream here belongs to a green context.
-pub extern "C" fn cuStreamGetCtx_v2(
-    stream: Handle,
-    out: Out<Handle>,
-    green: Out<Handle>,
-) -> CuResult {
+pub extern "C" fn cuStreamGetCtx_v2(stream: Handle, out: Out<Handle>, green: Out<Handle>) -> CuResult {
     call(|| {
         out.set(context_of(stream)?.handle)?;
         green.set_if_wanted(0);
@@ -158,11 +150,7 @@ pub extern "C" fn cuStreamIsCapturing(stream: Handle, status: Out<i32>) -> CuRes
     })
 }
 
-pub extern "C" fn cuStreamGetCaptureInfo(
-    stream: Handle,
-    status: Out<i32>,
-    _id: Out<u64>,
-) -> CuResult {
+pub extern "C" fn cuStreamGetCaptureInfo(stream: Handle, status: Out<i32>, _id: Out<u64>) -> CuResult {
     cuStreamIsCapturing(stream, status)
 }
 

@@ -25,9 +25,7 @@ pub(super) fn new_handle() -> Handle {
 
 impl<T> Table<T> {
     pub(super) const fn new() -> Table<T> {
-        Table {
-            entries: RwLock::new(BTreeMap::new()),
-        }
+        Table { entries: RwLock::new(BTreeMap::new()) }
     }
 
     /// Adds an object under `handle`.
@@ -52,9 +50,8 @@ impl<T> Table<T> {
     /// Takes out every object that `belongs`.
     pub(super) fn remove_all(&self, belongs: impl Fn(&T) -> bool) -> Vec<Arc<T>> {
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        let (removed, kept) = std::mem::take(&mut *entries)
-            .into_iter()
-            .partition::<BTreeMap<_, _>, _>(|(_, object)| belongs(object));
+        let (removed, kept) =
+            std::mem::take(&mut *entries).into_iter().partition::<BTreeMap<_, _>, _>(|(_, object)| belongs(object));
         *entries = kept;
         removed.into_values().collect()
     }

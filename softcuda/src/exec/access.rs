@@ -1,12 +1,10 @@
 //! Loads and stores: a whole warp's addresses checked at once, data moved between memory and register slots.
 
-use super::engine::{Engine, LOCAL_WINDOW, SHARED_WINDOW, Span};
+use super::engine::{Engine, Span};
 use super::registers::{Plain, Simd};
-use super::shape::{KnownShape, Shape};
+use super::shape::Shape;
 use super::traffic::{self, lanes};
-use super::transfer::{
-    Staging, fetch, in_window, load_known, load_words, pack, put, store_known, store_words, unpack,
-};
+use super::transfer::{Staging, fetch, pack, put, unpack};
 use super::value::Lanes;
 use super::warp::Warp;
 use crate::fault::Fault;
@@ -32,7 +30,7 @@ pub(super) struct Place<'a> {
 
 /// Addresses within a space of at most 4 GiB; what does not fit becomes the largest, which no space has.
 #[inline(always)]
-fn narrow_addresses(warp: &Warp, slot: u16, width: AddressWidth, offset: i64) -> Lanes {
+pub(super) fn narrow_addresses(warp: &Warp, slot: u16, width: AddressWidth, offset: i64) -> Lanes {
     let mut addresses = Lanes([0; 32]);
     match width {
         AddressWidth::Narrow => {
@@ -53,13 +51,7 @@ fn narrow_addresses(warp: &Warp, slot: u16, width: AddressWidth, offset: i64) ->
 impl Engine<'_> {
     /// 64-bit addresses.
     #[inline(always)]
-    pub(super) fn addresses(
-        &self,
-        warp: &Warp,
-        slot: u16,
-        width: AddressWidth,
-        offset: i64,
-    ) -> [u64; 32] {
+    pub(super) fn addresses(&self, warp: &Warp, slot: u16, width: AddressWidth, offset: i64) -> [u64; 32] {
         let mut addresses = [0; 32];
         match width {
             AddressWidth::Wide => {
@@ -79,13 +71,7 @@ impl Engine<'_> {
 
     /// Shared addresses.
     #[inline(always)]
-    pub(super) fn shared_addresses(
-        &self,
-        warp: &Warp,
-        slot: u16,
-        width: AddressWidth,
-        offset: i64,
-    ) -> Lanes {
+    pub(super) fn shared_addresses(&self, warp: &Warp, slot: u16, width: AddressWidth, offset: i64) -> Lanes {
         narrow_addresses(warp, slot, width, offset)
     }
 
@@ -108,8 +94,7 @@ impl Engine<'_> {
         let span = self.access_spans[op.aux as usize];
         let mut offsets = Lanes([0; 32]);
         // SAFETY: the caller's promise.
-        let Some(place) =
-            (unsafe { place::<S>(&span, &addresses, mask, access.bytes(), direction, &mut offsets) })
+        let Some(place) = (unsafe { place::<S>(&span, &addresses, mask, access.bytes(), direction, &mut offsets) })
         else {
             return self.move_global_slowly(warp, op, at, mask, &addresses, direction);
         };
@@ -124,20 +109,17 @@ impl Engine<'_> {
     }
 
     #[inline(always)]
-    fn count_global(&mut self, direction: Direction, sectors: u64, mask: u32, bytes: u32) {
+    pub(super) fn count_global(&mut self, direction: Direction, sectors: u64, mask: u32, bytes: u32) {
         let counters = &mut self.counters;
-        let counter = if direction == Direction::Load {
-            &mut counters.global_loads
-        } else {
-            &mut counters.global_stores
-        };
+        let counter =
+            if direction == Direction::Load { &mut counters.global_loads } else { &mut counters.global_stores };
         traffic::count_global(counter, sectors, mask, bytes);
     }
 
     /// Lane by lane: fills the cache, serves lanes of several allocations, finds the lane at fault.
     #[cold]
     #[inline(never)]
-    fn move_global_slowly(
+    pub(super) fn move_global_slowly(
         &mut self,
         warp: &mut Warp,
         op: &Op,
@@ -149,22 +131,11 @@ impl Engine<'_> {
         let kernel = self.kernel;
         let access = &kernel.tables.accesses[op.aux as usize];
         let bytes = access.bytes();
-        let action = if direction == Direction::Load {
-            "global load"
-        } else {
-            "global store"
-        };
+        let action = if direction == Direction::Load { "global load" } else { "global store" };
         let mut spans = [Span::default(); 32];
         for lane in lanes(mask) {
-            spans[lane] = self.find_span(
-                warp,
-                at,
-                lane,
-                addresses[lane],
-                bytes,
-                action,
-                direction == Direction::Store,
-            )?;
+            spans[lane] =
+                self.find_span(warp, at, lane, addresses[lane], bytes, action, direction == Direction::Store)?;
             self.access_spans[op.aux as usize] = spans[lane];
         }
         if direction == Direction::Store {
@@ -184,10 +155,7 @@ impl Engine<'_> {
     }
 
     /// The allocation around one lane's access, or the fault.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one lane's access: who, where, what"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "one lane's access: who, where, what")]
     pub(super) fn find_span(
         &self,
         warp: &Warp,
@@ -202,45 +170,24 @@ impl Engine<'_> {
         let Some(span) = self.lookup(address, u64::from(bytes)) else {
             return Err(self.memory_fault(warp, at, lane, action, address, bytes));
         };
-        if address % u64::from(bytes) != 0 {
+        if !address.is_multiple_of(u64::from(bytes)) {
             return Err(self.misaligned(warp, at, lane, action, address, bytes));
         }
         if writes && span.read_only {
-            return Err(self.memory_fault(
-                warp,
-                at,
-                lane,
-                &format!("{action} to constant memory"),
-                address,
-                bytes,
-            ));
+            return Err(self.memory_fault(warp, at, lane, &format!("{action} to constant memory"), address, bytes));
         }
         Ok(span)
     }
 
     /// A store must not overwrite what a copy in flight still has to read.
     #[inline(always)]
-    pub(super) fn check_sources(
-        &self,
-        warp: &Warp,
-        at: u32,
-        addresses: &[u64; 32],
-        mask: u32,
-        bytes: u32,
-    ) -> Checked {
+    pub(super) fn check_sources(&self, warp: &Warp, at: u32, addresses: &[u64; 32], mask: u32, bytes: u32) -> Checked {
         if self.site.in_flight == 0 {
             return Ok(());
         }
         for lane in lanes(mask) {
             if let Some(op) = self.source_in_flight(addresses[lane], u64::from(bytes)) {
-                return Err(self.overwritten_source(
-                    warp,
-                    at,
-                    lane as u32,
-                    addresses[lane],
-                    bytes,
-                    op,
-                ));
+                return Err(self.overwritten_source(warp, at, lane as u32, addresses[lane], bytes, op));
             }
         }
         Ok(())
@@ -269,7 +216,7 @@ impl Engine<'_> {
     /// # Safety
     /// The host must have the instructions of `S`.
     #[inline(always)]
-    unsafe fn move_shared_at<S: Simd>(
+    pub(super) unsafe fn move_shared_at<S: Simd>(
         &mut self,
         warp: &mut Warp,
         access: &Access,
@@ -283,11 +230,7 @@ impl Engine<'_> {
         // SAFETY: the caller's promise.
         let shape = unsafe { self.shared_shape::<S>(warp, at, &addresses, mask, access.bytes(), action)? };
         let counters = &mut self.counters;
-        let counter = if load {
-            &mut counters.shared_loads
-        } else {
-            &mut counters.shared_stores
-        };
+        let counter = if load { &mut counters.shared_loads } else { &mut counters.shared_stores };
         traffic::count_shared(counter, &shape, mask);
         let host = self.site.shared.pointer() as usize;
         // SAFETY: check_shared has shown that the lanes of `mask` lie inside the block's shared memory.
@@ -321,199 +264,6 @@ impl Engine<'_> {
         }
         Ok(shape)
     }
-
-    /// One 32-bit word a lane between shared memory and a slot: the most frequent access, all lanes active.
-    ///
-    /// # Safety
-    /// The host must have the instructions of `S`.
-    #[inline(always)]
-    pub(super) unsafe fn shared_word<S: Simd, const LOAD: bool>(&mut self, warp: &mut Warp, op: &Op, at: u32) -> Checked {
-        let kernel = self.kernel;
-        let access = &kernel.tables.accesses[op.aux as usize];
-        let known = warp.shapes[op.aux as usize];
-        // Loops and unrolled code address shared memory by registers that seldom change.
-        if known.version == warp.registers.version(op.a)
-            && access.address == AddressWidth::Narrow
-            && (self.site.in_flight == 0 || !self.site.poisoned_word(&known))
-        {
-            let counters = &mut self.counters;
-            let counter = if LOAD { &mut counters.shared_loads } else { &mut counters.shared_stores };
-            counter.requests += 1;
-            counter.ideal_wavefronts += 1;
-            counter.wavefronts += known.wavefronts;
-            let host = self.site.shared.pointer();
-            // SAFETY: the register has not changed since its addresses were found to lie inside shared memory.
-            unsafe {
-                if LOAD {
-                    load_known(warp.registers.word_mut(access.data[0]), host, &known);
-                } else {
-                    store_known(warp.registers.word(access.data[0]), host, &known);
-                }
-            }
-            return Ok(());
-        }
-        let addresses = narrow_addresses(warp, op.a, access.address, access.offset);
-        let action = if LOAD { "shared load" } else { "shared store" };
-        // SAFETY: the caller's promise.
-        let shape = unsafe { self.shared_shape::<S>(warp, at, &addresses, u32::MAX, 4, action)? };
-        let counters = &mut self.counters;
-        let counter = if LOAD { &mut counters.shared_loads } else { &mut counters.shared_stores };
-        let before = counter.wavefronts;
-        traffic::count_shared(counter, &shape, u32::MAX);
-        if shape.regular() {
-            let first = [shape.offsets[0], shape.offsets[16]];
-            let (version, wavefronts) = (warp.registers.version(op.a), counter.wavefronts - before);
-            warp.shapes[op.aux as usize] = KnownShape { version, runs: shape.runs, first, wavefronts };
-        }
-        let host = self.site.shared.pointer() as usize;
-        // SAFETY: shared_shape has shown that all lanes lie inside the block's shared memory.
-        unsafe {
-            if LOAD {
-                load_words::<S>(warp.registers.word_mut(access.data[0]), host, &shape);
-            } else {
-                store_words::<S>(warp.registers.word(access.data[0]), host, &shape);
-            }
-        }
-        Ok(())
-    }
-
-    /// The same for device memory.
-    ///
-    /// # Safety
-    /// The host must have the instructions of `S`.
-    #[inline(always)]
-    pub(super) unsafe fn global_word<S: Simd, const LOAD: bool>(&mut self, warp: &mut Warp, op: &Op, at: u32) -> Checked {
-        let kernel = self.kernel;
-        let access = &kernel.tables.accesses[op.aux as usize];
-        let addresses = self.addresses(warp, op.a, access.address, access.offset);
-        let direction = if LOAD { Direction::Load } else { Direction::Store };
-        let span = self.access_spans[op.aux as usize];
-        let mut offsets = Lanes([0; 32]);
-        // SAFETY: the caller's promise.
-        let place = unsafe { place::<S>(&span, &addresses, u32::MAX, 4, direction, &mut offsets) };
-        let Some(place) = place else {
-            return self.move_global_slowly(warp, op, at, u32::MAX, &addresses, direction);
-        };
-        if !LOAD {
-            self.check_sources(warp, at, &addresses, u32::MAX, 4)?;
-        }
-        let sectors = traffic::sectors(&place.shape, place.low, u32::MAX);
-        self.count_global(direction, sectors, u32::MAX, 4);
-        // SAFETY: `place` has shown that all lanes lie inside a live allocation, writable for a store.
-        unsafe {
-            if LOAD {
-                load_words::<S>(warp.registers.word_mut(access.data[0]), place.host, &place.shape);
-            } else {
-                store_words::<S>(warp.registers.word(access.data[0]), place.host, &place.shape);
-            }
-        }
-        Ok(())
-    }
-
-    /// `ld.local`, `st.local`: each thread has its own window.
-    pub(super) fn move_local(
-        &mut self,
-        warp: &mut Warp,
-        op: &Op,
-        at: u32,
-        mask: u32,
-        direction: Direction,
-    ) -> Checked {
-        let kernel = self.kernel;
-        let access = &kernel.tables.accesses[op.aux as usize];
-        let addresses = narrow_addresses(warp, op.a, access.address, access.offset);
-        self.move_local_at(warp, access, at, mask, addresses, direction)
-    }
-
-    fn move_local_at(
-        &mut self,
-        warp: &mut Warp,
-        access: &Access,
-        at: u32,
-        mask: u32,
-        mut addresses: Lanes,
-        direction: Direction,
-    ) -> Checked {
-        let (bytes, frame) = (access.bytes(), self.kernel.local_bytes);
-        for lane in lanes(mask) {
-            let address = addresses.0[lane];
-            if address > frame || frame - address < bytes {
-                return Err(self.local_fault(warp, at, lane as u32, address, bytes));
-            }
-            if address % bytes != 0 {
-                return Err(self.misaligned(warp, at, lane as u32, "local access", u64::from(address), bytes));
-            }
-            addresses.0[lane] += frame * (32 * warp.index + lane as u32);
-        }
-        let shape = Shape::scattered(&addresses.0, bytes);
-        let host = self.site.local.pointer() as usize;
-        // SAFETY: the loop above has put every lane of `mask` inside its thread's window.
-        unsafe { transfer::<Plain>(warp, access, host, &shape, mask, direction) };
-        Ok(())
-    }
-
-    /// Generic addresses: lanes in the shared and local windows go there, the rest to device memory.
-    ///
-    /// # Safety
-    /// The host must have the instructions of `S`.
-    pub(super) unsafe fn move_generic<S: Simd>(
-        &mut self,
-        warp: &mut Warp,
-        op: &Op,
-        at: u32,
-        mask: u32,
-        direction: Direction,
-    ) -> Checked {
-        let kernel = self.kernel;
-        let access = &kernel.tables.accesses[op.aux as usize];
-        let addresses = self.addresses(warp, op.a, access.address, access.offset);
-        let shared = in_window(&addresses, mask, SHARED_WINDOW);
-        let local = in_window(&addresses, mask, LOCAL_WINDOW);
-        let global = mask & !shared & !local;
-        // A load may write the address register: every part works on the addresses taken above.
-        if global != 0 {
-            self.move_global_slowly(warp, op, at, global, &addresses, direction)?;
-        }
-        if shared != 0 {
-            let within = Lanes(addresses.map(|address| address.wrapping_sub(SHARED_WINDOW) as u32));
-            // SAFETY: the caller's promise.
-            unsafe { self.move_shared_at::<S>(warp, access, at, shared, within, direction)? };
-        }
-        if local != 0 {
-            let within = Lanes(addresses.map(|address| address.wrapping_sub(LOCAL_WINDOW) as u32));
-            self.move_local_at(warp, access, at, local, within, direction)?;
-        }
-        Ok(())
-    }
-
-    /// `ld.param` at an address that is not constant.
-    pub(super) fn load_param(
-        &mut self,
-        warp: &mut Warp,
-        op: &Op,
-        at: u32,
-        mask: u32,
-    ) -> Checked {
-        let kernel = self.kernel;
-        let access = &kernel.tables.accesses[op.aux as usize];
-        let addresses = narrow_addresses(warp, op.a, access.address, access.offset);
-        let shape = Shape::scattered(&addresses.0, access.bytes());
-        let (bytes, size) = (shape.bytes, self.launch.params.len() as u32);
-        for lane in lanes(mask) {
-            let address = shape.offsets[lane];
-            if address > size || size - address < bytes {
-                return Err(self.parameter_fault(warp, at, lane as u32, address, bytes));
-            }
-            if address % bytes != 0 {
-                return Err(self.misaligned(warp, at, lane as u32, "parameter load", u64::from(address), bytes));
-            }
-        }
-        let host = self.launch.params.as_ptr() as usize;
-        // SAFETY: the loop above has shown that the lanes of `mask` lie inside the parameter block, which the driver
-        // aligns to 16 bytes.
-        unsafe { transfer::<Plain>(warp, access, host, &shape, mask, Direction::Load) };
-        Ok(())
-    }
 }
 
 /// Checks an access to device memory against one allocation.
@@ -532,11 +282,7 @@ pub(super) unsafe fn place<'a, S: Simd>(
     // Allocations of 4 GiB and more are looked at through a window that starts at the first active lane's 2 GiB.
     let lane = mask.trailing_zeros() as usize & 31;
     let large = span.end - span.base > u64::from(u32::MAX);
-    let base = if large {
-        (addresses[lane] & !0x7fff_ffff).max(span.base)
-    } else {
-        span.base
-    };
+    let base = if large { (addresses[lane] & !0x7fff_ffff).max(span.base) } else { span.base };
     let size = span.end.wrapping_sub(base).min(u64::from(u32::MAX)) as u32;
     if base >= span.end || direction == Direction::Store && span.read_only {
         return None;
@@ -549,11 +295,7 @@ pub(super) unsafe fn place<'a, S: Simd>(
     if wrong != 0 {
         return None;
     }
-    Some(Place {
-        shape,
-        low: base,
-        host: span.shift.wrapping_add(base as usize),
-    })
+    Some(Place { shape, low: base, host: span.shift.wrapping_add(base as usize) })
 }
 
 /// Moves the data of a checked access.
@@ -561,7 +303,7 @@ pub(super) unsafe fn place<'a, S: Simd>(
 /// # Safety
 /// The lanes of `mask` must lie inside mapped memory, `host` being the address of offset 0, aligned to their size.
 #[inline(always)]
-unsafe fn transfer<S: Simd>(
+pub(super) unsafe fn transfer<S: Simd>(
     warp: &mut Warp,
     access: &Access,
     host: usize,

@@ -17,12 +17,7 @@ pub(crate) struct Active {
 
 /// Writes a 32-bit result: everywhere, or where active.
 #[inline(always)]
-pub(crate) fn write32<const FULL: bool>(
-    registers: &mut Registers,
-    d: u16,
-    result: &[u32; 32],
-    active: &Active,
-) {
+pub(crate) fn write32<const FULL: bool>(registers: &mut Registers, d: u16, result: &[u32; 32], active: &Active) {
     let row = registers.word_mut(d);
     if FULL {
         *row = *result;
@@ -35,12 +30,7 @@ pub(crate) fn write32<const FULL: bool>(
 
 /// Writes a 64-bit result.
 #[inline(always)]
-pub(crate) fn write64<const FULL: bool>(
-    registers: &mut Registers,
-    d: u16,
-    result: &[u64; 32],
-    active: &Active,
-) {
+pub(crate) fn write64<const FULL: bool>(registers: &mut Registers, d: u16, result: &[u64; 32], active: &Active) {
     let row = registers.double_mut(d);
     if FULL {
         *row = *result;
@@ -57,11 +47,7 @@ pub(crate) fn write64<const FULL: bool>(
 /// # Safety
 /// The host must have the instructions of `S`.
 #[inline(always)]
-pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(
-    warp: &mut Warp,
-    op: &Op,
-    active: &Active,
-) -> bool {
+pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warp: &mut Warp, op: &Op, active: &Active) -> bool {
     let registers = &mut warp.registers;
     macro_rules! word1 {
         ($f:expr) => {{
@@ -85,11 +71,7 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(
     }
     macro_rules! word3 {
         ($f:expr) => {{
-            let (a, b, c) = (
-                registers.word(op.a),
-                registers.word(op.b),
-                registers.word(op.c),
-            );
+            let (a, b, c) = (registers.word(op.a), registers.word(op.b), registers.word(op.c));
             let mut result = [0u32; 32];
             for i in 0..32 {
                 result[i] = $f(a[i], b[i], c[i]);
@@ -132,11 +114,7 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(
     }
     macro_rules! float3 {
         ($f:expr) => {{
-            let (a, b, c) = (
-                registers.float(op.a),
-                registers.float(op.b),
-                registers.float(op.c),
-            );
+            let (a, b, c) = (registers.float(op.a), registers.float(op.b), registers.float(op.c));
             let mut result = [0u32; 32];
             for i in 0..32 {
                 let value: f32 = $f(a[i], b[i], c[i]);
@@ -188,11 +166,7 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(
     }
     macro_rules! widen3 {
         ($f:expr) => {{
-            let (a, b, c) = (
-                registers.word(op.a),
-                registers.word(op.b),
-                registers.double(op.c),
-            );
+            let (a, b, c) = (registers.word(op.a), registers.word(op.b), registers.double(op.c));
             let mut result = [0u64; 32];
             for i in 0..32 {
                 result[i] = $f(a[i], b[i], c[i]);
@@ -264,10 +238,7 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(
             widen3!(|a: u32, b: u32, c: u64| (u64::from(a) * u64::from(b)).wrapping_add(c))
         }
         Code::MadWideS32 => {
-            widen3!(
-                |a: u32, b: u32, c: u64| ((i64::from(a as i32) * i64::from(b as i32)) as u64)
-                    .wrapping_add(c)
-            )
+            widen3!(|a: u32, b: u32, c: u64| ((i64::from(a as i32) * i64::from(b as i32)) as u64).wrapping_add(c))
         }
         Code::MinS32 => word2!(|a: u32, b: u32| (a as i32).min(b as i32) as u32),
         Code::MinU32 => word2!(u32::min),
@@ -313,9 +284,7 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(
         Code::PredAnd => predicate2!(|a, b| a & b),
         Code::PredOr => predicate2!(|a, b| a | b),
         Code::PredXor => predicate2!(|a, b| a ^ b),
-        Code::PredConst => {
-            registers.set_predicate(op.d, active.mask, 0u32.wrapping_sub(op.imm as u32))
-        }
+        Code::PredConst => registers.set_predicate(op.d, active.mask, 0u32.wrapping_sub(op.imm as u32)),
         Code::SetpEq32 => compare!(word, |a, b| a == b),
         Code::SetpLtS32 => compare!(word, |a: u32, b: u32| (a as i32) < b as i32),
         Code::SetpLeS32 => compare!(word, |a: u32, b: u32| a as i32 <= b as i32),
@@ -327,7 +296,7 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(
         Code::SetpLtU64 => compare!(double, |a, b| a < b),
         Code::SetpLeU64 => compare!(double, |a, b| a <= b),
         Code::SetpEqF32 => compare!(float, |a, b| a == b),
-        Code::SetpNeF32 => compare!(float, |a: f32, b: f32| a < b || a > b),
+        Code::SetpNeF32 => compare!(float, |a: f32, b: f32| !a.is_nan() && !b.is_nan() && a != b),
         Code::SetpLtF32 => compare!(float, |a, b| a < b),
         Code::SetpLeF32 => compare!(float, |a, b| a <= b),
         Code::SetpNumF32 => compare!(float, |a: f32, b: f32| !a.is_nan() && !b.is_nan()),

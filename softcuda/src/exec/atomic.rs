@@ -16,13 +16,7 @@ impl Engine<'_> {
     ///
     /// # Safety
     /// The host must have the instructions of `S`.
-    pub(crate) unsafe fn atomic<S: Simd>(
-        &mut self,
-        warp: &mut Warp,
-        op: &Op,
-        at: u32,
-        mask: u32,
-    ) -> Checked {
+    pub(crate) unsafe fn atomic<S: Simd>(&mut self, warp: &mut Warp, op: &Op, at: u32, mask: u32) -> Checked {
         let kernel = self.kernel;
         let atomic = &kernel.tables.atomics[op.aux as usize];
         let mut addresses = self.addresses(warp, op.a, atomic.address, atomic.offset);
@@ -57,32 +51,19 @@ impl Engine<'_> {
             sectors.sort_unstable();
             sectors.dedup();
             for lane in lanes(global) {
-                let span =
-                    self.find_span(warp, at, lane, addresses[lane], bytes, "atomic", true)?;
+                let span = self.find_span(warp, at, lane, addresses[lane], bytes, "atomic", true)?;
                 self.atomic_spans[op.aux as usize] = span;
             }
             self.check_sources(warp, at, &addresses, global, bytes)?;
-            traffic::count_global(
-                &mut self.counters.global_atomics,
-                sectors.len() as u64,
-                global,
-                bytes,
-            );
+            traffic::count_global(&mut self.counters.global_atomics, sectors.len() as u64, global, bytes);
         }
         let shared_base = self.site.shared.pointer() as usize;
         let global_base = self.atomic_spans[op.aux as usize].shift;
         for lane in lanes(mask) {
-            let base = if shared >> lane & 1 == 1 {
-                shared_base
-            } else {
-                global_base
-            };
+            let base = if shared >> lane & 1 == 1 { shared_base } else { global_base };
             let host = base.wrapping_add(addresses[lane] as usize);
             if atomic.wide() {
-                let (b, c) = (
-                    warp.registers.double(op.b)[lane],
-                    warp.registers.double(op.c)[lane],
-                );
+                let (b, c) = (warp.registers.double(op.b)[lane], warp.registers.double(op.c)[lane]);
                 // SAFETY: the checks above have shown 8 aligned bytes inside a live, writable allocation or shared memory.
                 let cell = unsafe { AtomicU64::from_ptr(host as *mut u64) };
                 let old = update64(cell, |old| value64(atomic, old, b, c));
@@ -90,10 +71,7 @@ impl Engine<'_> {
                     warp.registers.double_mut(op.d)[lane] = old;
                 }
             } else if bytes == 2 {
-                let (b, c) = (
-                    warp.registers.word(op.b)[lane] as u16,
-                    warp.registers.word(op.c)[lane] as u16,
-                );
+                let (b, c) = (warp.registers.word(op.b)[lane] as u16, warp.registers.word(op.c)[lane] as u16);
                 // SAFETY: as above, 2 bytes.
                 let cell = unsafe { AtomicU16::from_ptr(host as *mut u16) };
                 let old = update16(cell, |old| value16(atomic, old, b, c));
@@ -101,10 +79,7 @@ impl Engine<'_> {
                     warp.registers.word_mut(op.d)[lane] = u32::from(old);
                 }
             } else {
-                let (b, c) = (
-                    warp.registers.word(op.b)[lane],
-                    warp.registers.word(op.c)[lane],
-                );
+                let (b, c) = (warp.registers.word(op.b)[lane], warp.registers.word(op.c)[lane]);
                 // SAFETY: as above, 4 bytes.
                 let cell = unsafe { AtomicU32::from_ptr(host as *mut u32) };
                 let old = update32(cell, |old| value32(atomic, old, b, c));
@@ -158,7 +133,13 @@ fn update64(cell: &AtomicU64, change: impl Fn(u64) -> u64) -> u64 {
 /// The new value of 16 bits: `add` of a half, or `cas`.
 fn value16(atomic: &Atomic, old: u16, b: u16, c: u16) -> u16 {
     match (atomic.kind, atomic.ty) {
-        (AtomicKind::Cas, _) => if old == b { c } else { old },
+        (AtomicKind::Cas, _) => {
+            if old == b {
+                c
+            } else {
+                old
+            }
+        }
         (_, AtomicType::Bf16) => half_arithmetic::add_bf16(old, b),
         _ => half_arithmetic::add_f16(old, b),
     }

@@ -40,6 +40,8 @@ pub(crate) struct Block {
     pub(crate) site: Site,
     warps: Vec<Warp>,
     barriers: Vec<Barrier>,
+    /// Threads that have not ended.
+    alive: u32,
     turns: Vec<u32>,
 }
 
@@ -51,7 +53,8 @@ impl Block {
         let warps: Vec<Warp> = (0..threads.div_ceil(32))
             .map(|index| {
                 let valid = u32::MAX >> (32 - (threads - 32 * index).min(32));
-                let mut warp = Warp::new(index, valid, kernel.slot_count, kernel.predicate_count, kernel.tables.accesses.len());
+                let mut warp =
+                    Warp::new(index, valid, kernel.slot_count, kernel.predicate_count, kernel.tables.accesses.len());
                 engine.fill_presets(&mut warp);
                 warp
             })
@@ -61,6 +64,7 @@ impl Block {
             site: Site::new(kernel, engine.launch),
             warps,
             barriers: vec![Barrier::default(); 16],
+            alive: threads,
             turns,
         }
     }
@@ -76,16 +80,13 @@ impl Block {
             barrier.waiting.clear();
         }
         self.turns.fill(0);
+        self.alive = engine.launch.block.iter().product();
         engine.counters.blocks += 1;
         engine.counters.warps += self.warps.len() as u64;
     }
 
     /// Runs the block until it ends or its turn is over.
-    pub(crate) fn run(
-        &mut self,
-        engine: &mut Engine<'_>,
-        run_warp: RunWarp,
-    ) -> Result<BlockStop, Box<Fault>> {
+    pub(crate) fn run(&mut self, engine: &mut Engine<'_>, run_warp: RunWarp) -> Result<BlockStop, Box<Fault>> {
         for _ in 0..ROUNDS {
             let mut progress = false;
             for index in 0..self.warps.len() {
@@ -104,29 +105,20 @@ impl Block {
     }
 
     /// Runs a warp for one turn; whether it got anywhere.
-    fn run_warp(
-        &mut self,
-        engine: &mut Engine<'_>,
-        run_warp: RunWarp,
-        index: usize,
-    ) -> Result<bool, Box<Fault>> {
+    fn run_warp(&mut self, engine: &mut Engine<'_>, run_warp: RunWarp, index: usize) -> Result<bool, Box<Fault>> {
         engine.fuel = QUANTUM;
         let progress = self.turn(engine, run_warp, index);
         self.warps[index].elapsed += (QUANTUM - engine.fuel).max(0) as u64;
         progress
     }
 
-    fn turn(
-        &mut self,
-        engine: &mut Engine<'_>,
-        run_warp: RunWarp,
-        index: usize,
-    ) -> Result<bool, Box<Fault>> {
+    fn turn(&mut self, engine: &mut Engine<'_>, run_warp: RunWarp, index: usize) -> Result<bool, Box<Fault>> {
         let mut progress = false;
         while !self.warps[index].finished() {
-            let before = engine.fuel;
+            let (before, gone) = (engine.fuel, self.warps[index].exited);
             // SAFETY: the function was selected for this host.
             let stop = unsafe { run_warp(engine, &mut self.warps[index]) }?;
+            self.alive -= (self.warps[index].exited & !gone).count_ones();
             engine.spend(&self.warps[index], before - engine.fuel)?;
             progress |= engine.fuel < before || stop == Stop::Barrier;
             match stop {
@@ -136,7 +128,7 @@ impl Block {
                 Stop::Turn => {
                     self.turns[index] += 1;
                     // A warp whose threads have once waited for one another in vain, as at a lock, may well do so again.
-                    if self.warps[index].sent_ahead || self.turns[index] % TURNS_BEFORE_ROTATION == 0 {
+                    if self.warps[index].sent_ahead || self.turns[index].is_multiple_of(TURNS_BEFORE_ROTATION) {
                         self.warps[index].rotate();
                     }
                     return Ok(true);
@@ -158,9 +150,8 @@ impl Block {
         let barrier = &kernel.tables.barriers[table as usize];
         let at = path.pc - 1;
         let lane = path.mask.trailing_zeros();
-        let fault = |engine: &Engine<'_>, warp: &Warp, what: &str| {
-            engine.fault(FaultKind::LaunchFailed, warp, at, lane, what)
-        };
+        let fault =
+            |engine: &Engine<'_>, warp: &Warp, what: &str| engine.fault(FaultKind::LaunchFailed, warp, at, lane, what);
         let alive = warp.valid & !warp.exited;
         if barrier.aligned && path.mask != alive {
             if warp.sent_ahead {
@@ -177,46 +168,25 @@ impl Block {
         engine.counters.barriers += 1;
         let id = warp.registers.word(barrier.id)[lane as usize];
         if id >= 16 {
-            return Err(fault(
-                engine,
-                warp,
-                &format!("barrier {id}: a block has the barriers 0 to 15"),
-            ));
+            return Err(fault(engine, warp, &format!("barrier {id}: a block has the barriers 0 to 15")));
         }
-        let expected = barrier
-            .count
-            .map(|slot| warp.registers.word(slot)[lane as usize]);
+        let expected = barrier.count.map(|slot| warp.registers.word(slot)[lane as usize]);
         if let Some(count) = expected
             && (count == 0 || count % 32 != 0)
         {
-            return Err(fault(
-                engine,
-                warp,
-                &format!("barrier {id} for {count} threads: not a multiple of 32"),
-            ));
+            return Err(fault(engine, warp, &format!("barrier {id} for {count} threads: not a multiple of 32")));
         }
         let (source, negated) = barrier.source;
         let value = warp.registers.predicate(source) ^ if negated { u32::MAX } else { 0 };
         let state = &mut self.barriers[id as usize];
         if state.arrived == 0 {
-            *state = Barrier {
-                expected,
-                all: true,
-                ..Barrier::default()
-            };
+            *state = Barrier { expected, all: true, ..Barrier::default() };
         } else if state.expected != expected {
-            let what = format!(
-                "barrier {id} met with different thread counts: {:?} and {expected:?}",
-                state.expected
-            );
+            let what = format!("barrier {id} met with different thread counts: {:?} and {expected:?}", state.expected);
             return Err(fault(engine, warp, &what));
         }
         // Barriers count whole warps: the threads of the warp that have ended count too where a number is given.
-        state.arrived += if expected.is_some() && barrier.aligned {
-            32
-        } else {
-            path.mask.count_ones()
-        };
+        state.arrived += if expected.is_some() && barrier.aligned { 32 } else { path.mask.count_ones() };
         state.count += (value & path.mask).count_ones();
         state.all &= value & path.mask == path.mask;
         state.any |= value & path.mask != 0;
@@ -228,22 +198,11 @@ impl Block {
         if let Some(count) = expected
             && state.arrived > count
         {
-            let what = format!(
-                "barrier {id} is for {count} threads, {} have come",
-                state.arrived
-            );
+            let what = format!("barrier {id} is for {count} threads, {} have come", state.arrived);
             return Err(fault(engine, &self.warps[index], &what));
         }
         self.release(engine, id as usize);
         Ok(())
-    }
-
-    /// Threads of the block that have not ended.
-    fn alive(&self) -> u32 {
-        self.warps
-            .iter()
-            .map(|warp| (warp.valid & !warp.exited).count_ones())
-            .sum()
     }
 
     fn release_all(&mut self, engine: &Engine<'_>) -> bool {
@@ -255,7 +214,7 @@ impl Block {
         let needed = match self.barriers[id].expected {
             Some(count) => count,
             None if self.barriers[id].arrived == 0 => return false,
-            None => self.alive(),
+            None => self.alive,
         };
         let state = &mut self.barriers[id];
         if state.arrived == 0 || state.arrived < needed {
@@ -276,42 +235,26 @@ impl Block {
 
     fn finish(&mut self, engine: &Engine<'_>) -> Result<BlockStop, Box<Fault>> {
         // Copies that nobody waited for have had no effect; their destinations are gone with the block.
-        debug_assert!(
-            self.barriers
-                .iter()
-                .all(|barrier| barrier.waiting.is_empty()),
-            "nobody waits at the end"
-        );
+        debug_assert!(self.barriers.iter().all(|barrier| barrier.waiting.is_empty()), "nobody waits at the end");
         let _ = engine;
         Ok(BlockStop::Finished)
     }
 
     /// No warp can go on: names each waiting warp's line.
     fn stuck(&self, engine: &Engine<'_>) -> Box<Fault> {
-        let mut text = String::from(
-            "no progress is possible: every thread of the block that has not ended waits",
-        );
+        let mut text = String::from("no progress is possible: every thread of the block that has not ended waits");
         for warp in self.warps.iter().filter(|warp| !warp.finished()) {
             for path in &warp.paths {
                 let (what, at) = match path.state {
                     PathState::AtBarrier(_) => ("a barrier".to_owned(), path.pc - 1),
-                    PathState::AtWarpOperation(named) => {
-                        (format!("the lanes {named:#010x}"), path.pc)
-                    }
+                    PathState::AtWarpOperation(named) => (format!("the lanes {named:#010x}"), path.pc),
                     _ => continue,
                 };
                 let place = engine.place(at);
-                text += &format!(
-                    "\n  warp {} (lanes {:#010x}) waits for {what} at {place}",
-                    warp.index, path.mask
-                );
+                text += &format!("\n  warp {} (lanes {:#010x}) waits for {what} at {place}", warp.index, path.mask);
             }
         }
-        let first = self
-            .warps
-            .iter()
-            .find(|warp| !warp.finished())
-            .unwrap_or(&self.warps[0]);
+        let first = self.warps.iter().find(|warp| !warp.finished()).unwrap_or(&self.warps[0]);
         let lane = (first.valid & !first.exited).trailing_zeros() % 32;
         engine.fault(FaultKind::LaunchFailed, first, first.last, lane, &text)
     }
@@ -325,12 +268,8 @@ fn deliver(warp: &mut Warp, barrier: &BlockBarrier, mask: u32, state: &Barrier) 
             let row = warp.registers.word_mut(barrier.d);
             super::traffic::lanes(mask).for_each(|lane| row[lane] = state.count);
         }
-        BarrierKind::RedAnd => warp
-            .registers
-            .set_predicate(barrier.d, mask, everywhere(state.all)),
-        BarrierKind::RedOr => warp
-            .registers
-            .set_predicate(barrier.d, mask, everywhere(state.any)),
+        BarrierKind::RedAnd => warp.registers.set_predicate(barrier.d, mask, everywhere(state.all)),
+        BarrierKind::RedOr => warp.registers.set_predicate(barrier.d, mask, everywhere(state.any)),
         BarrierKind::Sync | BarrierKind::Arrive => {}
     }
 }

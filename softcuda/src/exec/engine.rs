@@ -49,10 +49,7 @@ pub(crate) struct AlignedBytes {
 
 impl AlignedBytes {
     pub(crate) fn new(bytes: usize) -> AlignedBytes {
-        AlignedBytes {
-            words: vec![u128::MAX; bytes.div_ceil(16)],
-            bytes,
-        }
+        AlignedBytes { words: vec![u128::MAX; bytes.div_ceil(16)], bytes }
     }
     /// Every byte 0xff: f16, bf16 and f32 NaN, and absurd as an index.
     pub(crate) fn reset(&mut self) {
@@ -126,11 +123,7 @@ impl<'a> Engine<'a> {
             counters: Counters::default(),
             fuel: 0,
             unsettled: 0,
-            tensor: super::Multiply::select(
-                machine.config.level(),
-                machine.architecture,
-                machine.config.tensor,
-            ),
+            tensor: super::Multiply::select(machine.config.level(), machine.architecture, machine.config.tensor),
         }
     }
 
@@ -143,10 +136,7 @@ impl<'a> Engine<'a> {
                 self.counters.add_instructions(
                     name,
                     pipe,
-                    InstructionCount {
-                        warp: warp * count,
-                        thread: thread * count,
-                    },
+                    InstructionCount { warp: warp * count, thread: thread * count },
                 );
             }
         }
@@ -155,20 +145,10 @@ impl<'a> Engine<'a> {
 
     /// The allocation around `[address, address + bytes)`, if it lies inside one.
     pub(crate) fn lookup(&self, address: u64, bytes: u64) -> Option<Span> {
-        let AllocationInfo {
-            base,
-            bytes: size,
-            read_only,
-            ..
-        } = self.machine.memory.find(address)?;
+        let AllocationInfo { base, bytes: size, read_only, .. } = self.machine.memory.find(address)?;
         let end = base + size;
         let shift = (self.machine.memory.host(base) as usize).wrapping_sub(base as usize);
-        (address + bytes <= end).then_some(Span {
-            base,
-            end,
-            shift,
-            read_only,
-        })
+        (address + bytes <= end).then_some(Span { base, end, shift, read_only })
     }
 
     /// %tid of a lane.
@@ -185,22 +165,15 @@ impl<'a> Engine<'a> {
             match preset.value {
                 Preset::Word(value) => *warp.registers.word_mut(slot) = [value; 32],
                 Preset::Double(value) => *warp.registers.double_mut(slot) = [value; 32],
-                Preset::Param32 {
-                    offset,
-                    bytes,
-                    signed,
-                } => {
+                Preset::Param32 { offset, bytes, signed } => {
                     *warp.registers.word_mut(slot) = [self.parameter(offset, bytes, signed); 32];
                 }
                 Preset::Param64 { offset } => {
                     let mut bytes = [0; 8];
-                    bytes
-                        .copy_from_slice(&self.launch.params[offset as usize..offset as usize + 8]);
+                    bytes.copy_from_slice(&self.launch.params[offset as usize..offset as usize + 8]);
                     *warp.registers.double_mut(slot) = [u64::from_le_bytes(bytes); 32];
                 }
-                Preset::Special(special) => {
-                    self.fill_special(warp.index, &mut warp.registers, slot, special)
-                }
+                Preset::Special(special) => self.fill_special(warp.index, &mut warp.registers, slot, special),
             }
         }
     }
@@ -269,9 +242,7 @@ impl Site {
             poison: vec![0; bytes.div_ceil(4)],
             in_flight: 0,
             sources: (u64::MAX, 0),
-            copies: (0..threads.div_ceil(32))
-                .map(|_| AsyncCopies::default())
-                .collect(),
+            copies: (0..threads.div_ceil(32)).map(|_| AsyncCopies::default()).collect(),
             local: AlignedBytes::new(threads * kernel.local_bytes as usize),
         }
     }
@@ -280,11 +251,7 @@ impl Site {
     pub(crate) fn restart(&mut self, number: u64, grid: [u32; 3]) {
         let [x, y, _] = grid.map(u64::from);
         self.number = number;
-        self.block = [
-            (number % x) as u32,
-            (number / x % y) as u32,
-            (number / (x * y)) as u32,
-        ];
+        self.block = [(number % x) as u32, (number / x % y) as u32, (number / (x * y)) as u32];
         self.shared.reset();
         self.local.reset();
         self.sources = (u64::MAX, 0);

@@ -17,13 +17,7 @@ impl Engine<'_> {
     /// # Safety
     /// The host must have the instructions of `S`.
     #[inline(always)]
-    pub(super) unsafe fn issue_copy<S: Simd>(
-        &mut self,
-        warp: &mut Warp,
-        op: &Op,
-        at: u32,
-        mask: u32,
-    ) -> Checked {
+    pub(super) unsafe fn issue_copy<S: Simd>(&mut self, warp: &mut Warp, op: &Op, at: u32, mask: u32) -> Checked {
         let kernel = self.kernel;
         let copy = &kernel.tables.async_copies[op.aux as usize];
         let (slot, width, offset) = copy.destination;
@@ -53,35 +47,18 @@ impl Engine<'_> {
                     let sectors = traffic::sectors(&place.shape, place.low, reading);
                     self.counters.async_copies.sectors += sectors;
                 }
-                _ => self.check_copy_source(
-                    warp,
-                    op,
-                    at,
-                    reading,
-                    &source,
-                    &source_bytes,
-                    copy.bytes,
-                )?,
+                _ => self.check_copy_source(warp, op, at, reading, &source, &source_bytes, copy.bytes)?,
             }
             let counter = &mut self.counters.async_copies;
             counter.requests += 1;
             counter.bytes += if reading == u32::MAX {
-                source_bytes
-                    .iter()
-                    .map(|&count| u64::from(count))
-                    .sum::<u64>()
+                source_bytes.iter().map(|&count| u64::from(count)).sum::<u64>()
             } else {
-                lanes(reading)
-                    .map(|lane| u64::from(source_bytes[lane]))
-                    .sum::<u64>()
+                lanes(reading).map(|lane| u64::from(source_bytes[lane])).sum::<u64>()
             };
             for lane in lanes(reading) {
                 self.site.sources.0 = self.site.sources.0.min(source[lane]);
-                self.site.sources.1 = self
-                    .site
-                    .sources
-                    .1
-                    .max(source[lane] + u64::from(copy.bytes));
+                self.site.sources.1 = self.site.sources.1.max(source[lane] + u64::from(copy.bytes));
             }
         }
         traffic::count_shared(&mut self.counters.async_stores, &shape, mask);
@@ -124,35 +101,15 @@ impl Engine<'_> {
             let (address, count) = (source[lane], source_bytes[lane]);
             if count > bytes {
                 let what = format!("cp.async of {bytes} bytes with a source size of {count}");
-                return Err(self.fault(
-                    FaultKind::IllegalInstruction,
-                    warp,
-                    at,
-                    lane as u32,
-                    &what,
-                ));
+                return Err(self.fault(FaultKind::IllegalInstruction, warp, at, lane as u32, &what));
             }
             if address % u64::from(bytes) != 0 {
-                return Err(self.misaligned(
-                    warp,
-                    at,
-                    lane as u32,
-                    "cp.async read",
-                    address,
-                    bytes,
-                ));
+                return Err(self.misaligned(warp, at, lane as u32, "cp.async read", address, bytes));
             }
             match self.lookup(address, u64::from(count)) {
                 Some(span) => self.copy_spans[op.aux as usize] = span,
                 None => {
-                    return Err(self.memory_fault(
-                        warp,
-                        at,
-                        lane as u32,
-                        "cp.async read",
-                        address,
-                        count,
-                    ));
+                    return Err(self.memory_fault(warp, at, lane as u32, "cp.async read", address, count));
                 }
             }
         }
@@ -169,19 +126,11 @@ impl Engine<'_> {
         if address >= high || address + bytes <= low {
             return None;
         }
-        self.site
-            .copies
-            .iter()
-            .find_map(|copies| copies.source_at(address, bytes))
+        self.site.copies.iter().find_map(|copies| copies.source_at(address, bytes))
     }
 
     /// `cp.async.wait_group`, `wait_all`: completes what the wait covers, for the lanes that wait.
-    pub(super) fn complete_copies(
-        &mut self,
-        warp: &mut Warp,
-        mask: u32,
-        allowed: Option<u32>,
-    ) -> Checked {
+    pub(super) fn complete_copies(&mut self, warp: &mut Warp, mask: u32, allowed: Option<u32>) -> Checked {
         let index = warp.index as usize;
         if self.site.copies[index].pending.is_empty() {
             return Ok(());
@@ -216,29 +165,16 @@ impl Engine<'_> {
             if count > 0 {
                 let address = copy.source[lane];
                 let known = address >= copy.span.base && address + count as u64 <= copy.span.end;
-                let span = if known {
-                    Some(copy.span)
-                } else {
-                    self.lookup(address, count as u64)
-                };
+                let span = if known { Some(copy.span) } else { self.lookup(address, count as u64) };
                 let Some(span) = span else {
-                    return Err(self.memory_fault(
-                        warp,
-                        copy.op,
-                        lane as u32,
-                        "cp.async read",
-                        address,
-                        count as u32,
-                    ));
+                    return Err(self.memory_fault(warp, copy.op, lane as u32, "cp.async read", address, count as u32));
                 };
                 let host = span.shift.wrapping_add(copy.source[lane] as usize) as *const u8;
-                let whole = matches!(count, 4 | 8 | 16) && copy.source[lane] % count as u64 == 0;
+                let whole = matches!(count, 4 | 8 | 16) && copy.source[lane].is_multiple_of(count as u64);
                 let step = if whole { count } else { 1 };
                 for offset in (0..count).step_by(step) {
                     // SAFETY: `lookup` has shown that `count` bytes lie inside a live allocation; `data` has 16.
-                    unsafe {
-                        copy_lane(host.add(offset), data.as_mut_ptr().add(offset), step as u32)
-                    };
+                    unsafe { copy_lane(host.add(offset), data.as_mut_ptr().add(offset), step as u32) };
                 }
             }
             let start = copy.destination[lane] as usize;
@@ -255,30 +191,14 @@ impl Engine<'_> {
     /// # Safety
     /// The host must have the instructions of `S`.
     #[inline(always)]
-    pub(super) unsafe fn load_matrix<S: Simd>(
-        &mut self,
-        warp: &mut Warp,
-        op: &Op,
-        at: u32,
-        mask: u32,
-    ) -> Checked {
+    pub(super) unsafe fn load_matrix<S: Simd>(&mut self, warp: &mut Warp, op: &Op, at: u32, mask: u32) -> Checked {
         let kernel = self.kernel;
         let load = &kernel.tables.matrix_loads[op.aux as usize];
         if mask != u32::MAX {
             let what = format!("ldmatrix by the lanes {mask:#010x} only: all 32 must take part");
-            return Err(self.fault(
-                FaultKind::LaunchFailed,
-                warp,
-                at,
-                mask.trailing_zeros(),
-                &what,
-            ));
+            return Err(self.fault(FaultKind::LaunchFailed, warp, at, mask.trailing_zeros(), &what));
         }
-        let window = if load.generic {
-            SHARED_WINDOW as i64
-        } else {
-            0
-        };
+        let window = if load.generic { SHARED_WINDOW as i64 } else { 0 };
         let addresses = self.shared_addresses(warp, op.a, load.address, load.offset - window);
         let used = u32::MAX >> (32 - 8 * load.data.len());
         // SAFETY: the caller's promise.
@@ -327,8 +247,7 @@ impl Engine<'_> {
 /// Lane t gets elements (2(t % 4), t / 4) and (2(t % 4) + 1, t / 4) of the matrix.
 #[inline(always)]
 fn transpose(matrix: &[[u32; 4]; 8], result: &mut [u32; 32]) {
-    let element =
-        |row: usize, column: usize| matrix[row][column / 2] >> (16 * (column % 2)) & 0xffff;
+    let element = |row: usize, column: usize| matrix[row][column / 2] >> (16 * (column % 2)) & 0xffff;
     for (t, value) in result.iter_mut().enumerate() {
         let (row, column) = (2 * (t % 4), t / 4);
         *value = element(row, column) | element(row + 1, column) << 16;

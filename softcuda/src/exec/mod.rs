@@ -15,16 +15,17 @@ mod registers;
 mod report;
 mod run;
 mod shape;
+mod spaces;
 mod traffic;
 mod transfer;
 pub mod value;
 mod warp;
 mod warp_operation;
+mod word;
 
 use crate::config::TensorMode;
 use crate::{
-    chip::Architecture, config::Config, fault::Fault, memory::GlobalMemory, profile::Counters,
-    program::Kernel,
+    chip::Architecture, config::Config, fault::Fault, memory::GlobalMemory, profile::Counters, program::Kernel,
 };
 use block::{Block, BlockStop};
 use engine::{Engine, Shared};
@@ -83,36 +84,18 @@ impl Multiply {
 ///
 /// # Errors
 /// The fault of the lowest-numbered block that has one.
-pub fn launch(
-    machine: &Machine<'_>,
-    kernel: &Kernel,
-    launch: &Launch<'_>,
-) -> Result<Counters, Box<Fault>> {
-    let blocks = launch
-        .grid
-        .iter()
-        .map(|&count| u64::from(count))
-        .product::<u64>();
-    let shared = Shared {
-        executed: AtomicU64::new(0),
-        faulted: AtomicU64::new(u64::MAX),
-    };
+pub fn launch(machine: &Machine<'_>, kernel: &Kernel, launch: &Launch<'_>) -> Result<Counters, Box<Fault>> {
+    let blocks = launch.grid.iter().map(|&count| u64::from(count)).product::<u64>();
+    let shared = Shared { executed: AtomicU64::new(0), faulted: AtomicU64::new(u64::MAX) };
     let next = AtomicU64::new(0);
     // Blocks that talk to one another run in one order, so that what they say does not depend on the host.
-    let threads = if kernel.communicates {
-        1
-    } else {
-        machine.config.threads.clamp(1, blocks.max(1) as usize)
-    };
+    let threads = if kernel.communicates { 1 } else { machine.config.threads.clamp(1, blocks.max(1) as usize) };
     let results = Mutex::new(Vec::new());
     let work = || {
         let mut worker = Worker::new(Engine::new(machine, kernel, launch, &shared), &next, blocks);
         let fault = worker.run();
         let counters = worker.engine.into_counters();
-        results
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .push((counters, fault));
+        results.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((counters, fault));
     };
     if threads == 1 {
         work();
@@ -123,9 +106,7 @@ pub fn launch(
             }
         });
     }
-    let results = results
-        .into_inner()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut counters = Counters::default();
     let mut first: Option<(u64, Box<Fault>)> = None;
     for (part, fault) in results {
@@ -153,12 +134,7 @@ struct Worker<'a> {
 impl<'a> Worker<'a> {
     fn new(engine: Engine<'a>, next: &'a AtomicU64, blocks: u64) -> Worker<'a> {
         let level = engine.machine.config.level();
-        Worker {
-            engine,
-            next,
-            blocks,
-            run: run::select(level),
-        }
+        Worker { engine, next, blocks, run: run::select(level) }
     }
 
     /// Runs blocks until none is left; the number and fault of the block that failed.
@@ -168,11 +144,7 @@ impl<'a> Worker<'a> {
     fn run(&mut self) -> Option<(u64, Box<Fault>)> {
         let mut running: VecDeque<Block> = VecDeque::new();
         let mut idle: Vec<Block> = Vec::new();
-        let resident = if self.engine.kernel.communicates {
-            self.engine.launch.resident_blocks.max(1)
-        } else {
-            1
-        };
+        let resident = if self.engine.kernel.communicates { self.engine.launch.resident_blocks.max(1) } else { 1 };
         loop {
             if (running.len() as u64) < resident
                 && let Some(number) = self.take()
@@ -197,10 +169,7 @@ impl<'a> Worker<'a> {
                 Ok(BlockStop::Finished) => idle.push(block),
                 Ok(BlockStop::Turn) => running.push_back(block),
                 Err(fault) => {
-                    self.engine
-                        .shared_state
-                        .faulted
-                        .fetch_min(number, Ordering::Relaxed);
+                    self.engine.shared_state.faulted.fetch_min(number, Ordering::Relaxed);
                     return Some((number, fault));
                 }
             }
@@ -210,7 +179,6 @@ impl<'a> Worker<'a> {
     /// The next block to start, in order; blocks behind one that faulted are not started.
     fn take(&self) -> Option<u64> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        (number < self.blocks && number < self.engine.shared_state.faulted.load(Ordering::Relaxed))
-            .then_some(number)
+        (number < self.blocks && number < self.engine.shared_state.faulted.load(Ordering::Relaxed)).then_some(number)
     }
 }

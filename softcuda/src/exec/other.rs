@@ -22,30 +22,36 @@ pub(super) unsafe fn other<S: Simd>(
     active: &Active,
 ) -> Result<(), Box<Fault>> {
     let mask = active.mask;
-    // SAFETY: the caller's promise, for every call below that is generic over S.
+    // SAFETY: the caller's promise.
+    let access = unsafe {
+        match op.code {
+            Code::LdGlobal | Code::LdGlobal32 => Some(engine.move_global::<S>(warp, op, at, mask, Direction::Load)),
+            Code::StGlobal | Code::StGlobal32 => Some(engine.move_global::<S>(warp, op, at, mask, Direction::Store)),
+            Code::LdShared | Code::LdShared32 => Some(engine.move_shared::<S>(warp, op, at, mask, Direction::Load)),
+            Code::StShared | Code::StShared32 => Some(engine.move_shared::<S>(warp, op, at, mask, Direction::Store)),
+            Code::Ldmatrix => Some(engine.load_matrix::<S>(warp, op, at, mask)),
+            Code::CpAsync => Some(engine.issue_copy::<S>(warp, op, at, mask)),
+            Code::LdGeneric => Some(engine.move_generic::<S>(warp, op, at, mask, Direction::Load)),
+            Code::StGeneric => Some(engine.move_generic::<S>(warp, op, at, mask, Direction::Store)),
+            Code::Atom => Some(engine.atomic::<S>(warp, op, at, mask)),
+            _ => None,
+        }
+    };
+    if let Some(done) = access {
+        return done;
+    }
     match op.code {
-        Code::LdGlobal | Code::LdGlobal32 => unsafe { engine.move_global::<S>(warp, op, at, mask, Direction::Load) },
-        Code::StGlobal | Code::StGlobal32 => unsafe { engine.move_global::<S>(warp, op, at, mask, Direction::Store) },
-        Code::LdShared | Code::LdShared32 => unsafe { engine.move_shared::<S>(warp, op, at, mask, Direction::Load) },
-        Code::StShared | Code::StShared32 => unsafe { engine.move_shared::<S>(warp, op, at, mask, Direction::Store) },
-        Code::Ldmatrix => unsafe { engine.load_matrix::<S>(warp, op, at, mask) },
         Code::Movmatrix => engine.move_matrix(warp, op, at, mask),
         Code::Mma => engine.multiply(warp, op, at, mask),
-        Code::CpAsync => unsafe { engine.issue_copy::<S>(warp, op, at, mask) },
         Code::CpAsyncCommit => {
             engine.site.copies[warp.index as usize].commit(mask);
             Ok(())
         }
         Code::CpAsyncWait => engine.complete_copies(warp, mask, Some(op.imm as u32)),
         Code::CpAsyncWaitAll => engine.complete_copies(warp, mask, None),
-        Code::LdGeneric => unsafe { engine.move_generic::<S>(warp, op, at, mask, Direction::Load) },
-        Code::StGeneric => unsafe {
-            engine.move_generic::<S>(warp, op, at, mask, Direction::Store)
-        },
         Code::LdLocal => engine.move_local(warp, op, at, mask, Direction::Load),
         Code::StLocal => engine.move_local(warp, op, at, mask, Direction::Store),
         Code::LdParam => engine.load_param(warp, op, at, mask),
-        Code::Atom => unsafe { engine.atomic::<S>(warp, op, at, mask) },
         Code::Fence | Code::Nop => Ok(()),
         Code::Activemask => {
             let row = warp.registers.word_mut(op.d);
@@ -60,28 +66,20 @@ pub(super) unsafe fn other<S: Simd>(
             Ok(())
         }
         Code::ToShared | Code::FromShared | Code::ToLocal | Code::FromLocal => {
-            let window = if matches!(op.code, Code::ToShared | Code::FromShared) {
-                SHARED_WINDOW
-            } else {
-                LOCAL_WINDOW
-            };
+            let window =
+                if matches!(op.code, Code::ToShared | Code::FromShared) { SHARED_WINDOW } else { LOCAL_WINDOW };
             let away = matches!(op.code, Code::ToShared | Code::ToLocal);
             let addresses = *warp.registers.double(op.a);
             let row = warp.registers.double_mut(op.d);
             for lane in super::traffic::lanes(mask) {
                 let address = addresses[lane];
-                row[lane] = if away {
-                    address.wrapping_sub(window)
-                } else {
-                    address.wrapping_add(window)
-                };
+                row[lane] = if away { address.wrapping_sub(window) } else { address.wrapping_add(window) };
             }
             Ok(())
         }
         Code::IsShared | Code::IsLocal | Code::IsGlobal => {
             let addresses = warp.registers.double(op.a);
-            let inside =
-                |lane: usize, window: u64| addresses[lane].wrapping_sub(window) < WINDOW_BYTES;
+            let inside = |lane: usize, window: u64| addresses[lane].wrapping_sub(window) < WINDOW_BYTES;
             let found = super::traffic::lanes(mask).fold(0, |found, lane| {
                 let holds = match op.code {
                     Code::IsShared => inside(lane, SHARED_WINDOW),
@@ -100,13 +98,7 @@ pub(super) unsafe fn other<S: Simd>(
             }
             // Lowering emits only codes that are executed somewhere; a test runs every code.
             let what = format!("internal error: {:?} has no execution", op.code);
-            Err(engine.fault(
-                FaultKind::IllegalInstruction,
-                warp,
-                at,
-                mask.trailing_zeros(),
-                &what,
-            ))
+            Err(engine.fault(FaultKind::IllegalInstruction, warp, at, mask.trailing_zeros(), &what))
         }
     }
 }
@@ -119,13 +111,7 @@ impl Engine<'_> {
         let mma = &kernel.tables.multiplies[op.aux as usize];
         if mask != u32::MAX {
             let what = format!("mma by the lanes {mask:#010x} only: all 32 must take part");
-            return Err(self.fault(
-                FaultKind::LaunchFailed,
-                warp,
-                at,
-                mask.trailing_zeros(),
-                &what,
-            ));
+            return Err(self.fault(FaultKind::LaunchFailed, warp, at, mask.trailing_zeros(), &what));
         }
         self.counters.tensor_multiply_adds += 16 * 8 * 16;
         let registers = &mut warp.registers;
@@ -142,11 +128,7 @@ impl Engine<'_> {
                 }
             }
             kind => {
-                let function = if kind == MmaKind::F16F32 {
-                    functions.f16_f32
-                } else {
-                    functions.bf16_f32
-                };
+                let function = if kind == MmaKind::F16F32 { functions.f16_f32 } else { functions.bf16_f32 };
                 let c = mma.c.map(|slot| registers.lanes(slot));
                 // SAFETY: as above.
                 let d = unsafe { function(a, b, c) };

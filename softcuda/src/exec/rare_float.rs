@@ -29,11 +29,7 @@ pub(super) fn execute(warp: &mut Warp, op: &Op, active: &Active) -> bool {
     // Operands seen as $from (word, float, double, float64), result written as $write; $f maps three lanes to bits.
     macro_rules! map {
         ($from:ident, $write:ident, $zero:expr, $f:expr) => {{
-            let (a, b, c) = (
-                registers.$from(op.a),
-                registers.$from(op.b),
-                registers.$from(op.c),
-            );
+            let (a, b, c) = (registers.$from(op.a), registers.$from(op.b), registers.$from(op.c));
             let mut result = [$zero; 32];
             for i in 0..32 {
                 result[i] = $f(a[i], b[i], c[i]);
@@ -91,25 +87,17 @@ pub(super) fn execute(warp: &mut Warp, op: &Op, active: &Active) -> bool {
     // Each half of a pair by itself.
     macro_rules! pair2 {
         ($f:expr) => {
-            map!(word, write32, 0u32, |a: u32, b: u32, _: u32| half::both(
-                a, b, $f
-            ))
+            map!(word, write32, 0u32, |a: u32, b: u32, _: u32| half::both(a, b, $f))
         };
     }
     macro_rules! pair3 {
         ($f:expr) => {
-            map!(word, write32, 0u32, |a: u32, b: u32, c: u32| half::both3(
-                a, b, c, $f
-            ))
+            map!(word, write32, 0u32, |a: u32, b: u32, c: u32| half::both3(a, b, c, $f))
         };
     }
     macro_rules! pair1 {
         ($f:expr) => {
-            map!(word, write32, 0u32, |a: u32, _: u32, _: u32| half::both(
-                a,
-                a,
-                |x, _| $f(x)
-            ))
+            map!(word, write32, 0u32, |a: u32, _: u32, _: u32| half::both(a, a, |x, _| $f(x)))
         };
     }
     macro_rules! compare {
@@ -167,7 +155,7 @@ pub(super) fn execute(warp: &mut Warp, op: &Op, active: &Active) -> bool {
         Code::CopysignF64 => f64x2!(|a: f64, b: f64| b.copysign(a)),
         Code::RoundF64 => f64x1!(|a| integer::round_f64(a, r)),
         Code::SetpEqF64 => compare!(|a: f64, b: f64| a == b),
-        Code::SetpNeF64 => compare!(|a: f64, b: f64| a < b || a > b),
+        Code::SetpNeF64 => compare!(|a: f64, b: f64| !a.is_nan() && !b.is_nan() && a != b),
         Code::SetpLtF64 => compare!(|a: f64, b: f64| a < b),
         Code::SetpLeF64 => compare!(|a: f64, b: f64| a <= b),
         Code::SetpNumF64 => compare!(|a: f64, b: f64| !a.is_nan() && !b.is_nan()),
@@ -197,20 +185,10 @@ pub(super) fn execute(warp: &mut Warp, op: &Op, active: &Active) -> bool {
         Code::MaxNanBf16x2 => pair2!(half::max_bf16::<true>),
         Code::Ex2Bf16x2 => pair1!(approx::ex2_bf16),
         Code::TanhBf16x2 => pair1!(approx::tanh_bf16),
-        Code::F32ToF16 => map1!(float, write32, 0u32, |a| u32::from(precision::f32_to_f16(
-            a, r
-        ))),
-        Code::F32ToBf16 => map1!(float, write32, 0u32, |a| u32::from(precision::f32_to_bf16(
-            a, r
-        ))),
-        Code::F16ToF32 => map1!(word, write32, 0u32, |a: u32| precision::cvt_f32_f16(
-            a as u16
-        )
-        .to_bits()),
-        Code::Bf16ToF32 => map1!(word, write32, 0u32, |a: u32| precision::bf16_to_f32(
-            a as u16
-        )
-        .to_bits()),
+        Code::F32ToF16 => map1!(float, write32, 0u32, |a| u32::from(precision::f32_to_f16(a, r))),
+        Code::F32ToBf16 => map1!(float, write32, 0u32, |a| u32::from(precision::f32_to_bf16(a, r))),
+        Code::F16ToF32 => map1!(word, write32, 0u32, |a: u32| precision::cvt_f32_f16(a as u16).to_bits()),
+        Code::Bf16ToF32 => map1!(word, write32, 0u32, |a: u32| precision::bf16_to_f32(a as u16).to_bits()),
         Code::F32ToF16x2 => map!(float, write32, 0u32, |a, b, _| {
             precision::pack(precision::f32_to_f16(b, r), precision::f32_to_f16(a, r))
         }),
@@ -220,9 +198,7 @@ pub(super) fn execute(warp: &mut Warp, op: &Op, active: &Active) -> bool {
         Code::F32ToF64 => map1!(float, write64, 0u64, |a| integer::f32_to_f64(a).to_bits()),
         Code::F64ToF32 => map1!(float64, write32, 0u32, |a| f64_to_f32(a, r).to_bits()),
         // Rounded to odd in f32, the value rounds to f16 as the exact one would.
-        Code::F64ToF16 => map1!(float64, write32, 0u32, |a| u32::from(
-            precision::f32_to_f16(f64_to_odd_f32(a), r)
-        )),
+        Code::F64ToF16 => map1!(float64, write32, 0u32, |a| u32::from(precision::f32_to_f16(f64_to_odd_f32(a), r))),
         Code::F32ToS32 => map1!(float, write32, 0u32, |a| integer::f32_to_i32(a, r) as u32),
         Code::F32ToU32 => map1!(float, write32, 0u32, |a| integer::f32_to_u32(a, r)),
         Code::F32ToS64 => map1!(float, write64, 0u64, |a| integer::f32_to_i64(a, r) as u64),
@@ -231,25 +207,14 @@ pub(super) fn execute(warp: &mut Warp, op: &Op, active: &Active) -> bool {
         Code::F64ToU32 => map1!(float64, write32, 0u32, |a| integer::f64_to_u32(a, r)),
         Code::F64ToS64 => map1!(float64, write64, 0u64, |a| integer::f64_to_i64(a, r) as u64),
         Code::F64ToU64 => map1!(float64, write64, 0u64, |a| integer::f64_to_u64(a, r)),
-        Code::S32ToF32 => map1!(word, write32, 0u32, |a: u32| integer::i32_to_f32(
-            a as i32, r
-        )
-        .to_bits()),
+        Code::S32ToF32 => map1!(word, write32, 0u32, |a: u32| integer::i32_to_f32(a as i32, r).to_bits()),
         Code::U32ToF32 => map1!(word, write32, 0u32, |a| integer::u32_to_f32(a, r).to_bits()),
-        Code::S64ToF32 => map1!(double, write32, 0u32, |a: u64| integer::i64_to_f32(
-            a as i64, r
-        )
-        .to_bits()),
-        Code::U64ToF32 => map1!(double, write32, 0u32, |a| integer::u64_to_f32(a, r)
-            .to_bits()),
+        Code::S64ToF32 => map1!(double, write32, 0u32, |a: u64| integer::i64_to_f32(a as i64, r).to_bits()),
+        Code::U64ToF32 => map1!(double, write32, 0u32, |a| integer::u64_to_f32(a, r).to_bits()),
         Code::S32ToF64 => map1!(word, write64, 0u64, |a: u32| f64::from(a as i32).to_bits()),
         Code::U32ToF64 => map1!(word, write64, 0u64, |a: u32| f64::from(a).to_bits()),
-        Code::S64ToF64 => map1!(double, write64, 0u64, |a: u64| integer::i64_to_f64(
-            a as i64, r
-        )
-        .to_bits()),
-        Code::U64ToF64 => map1!(double, write64, 0u64, |a| integer::u64_to_f64(a, r)
-            .to_bits()),
+        Code::S64ToF64 => map1!(double, write64, 0u64, |a: u64| integer::i64_to_f64(a as i64, r).to_bits()),
+        Code::U64ToF64 => map1!(double, write64, 0u64, |a| integer::u64_to_f64(a, r).to_bits()),
         _ => return false,
     }
     true

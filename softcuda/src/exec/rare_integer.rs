@@ -12,11 +12,7 @@ pub(super) fn execute(warp: &mut Warp, op: &Op, active: &Active) -> bool {
     let registers = &mut warp.registers;
     macro_rules! word {
         ($f:expr) => {{
-            let (a, b, c) = (
-                registers.word(op.a),
-                registers.word(op.b),
-                registers.word(op.c),
-            );
+            let (a, b, c) = (registers.word(op.a), registers.word(op.b), registers.word(op.c));
             let mut result = [0u32; 32];
             for i in 0..32 {
                 result[i] = $f(a[i], b[i], c[i]);
@@ -48,11 +44,7 @@ pub(super) fn execute(warp: &mut Warp, op: &Op, active: &Active) -> bool {
     // A 64-bit value with two 32-bit operands.
     macro_rules! field64 {
         ($f:expr) => {{
-            let (a, b, c) = (
-                registers.double(op.a),
-                registers.word(op.b),
-                registers.word(op.c),
-            );
+            let (a, b, c) = (registers.double(op.a), registers.word(op.b), registers.word(op.c));
             let mut result = [0u64; 32];
             for i in 0..32 {
                 result[i] = $f(a[i], b[i], c[i]);
@@ -78,11 +70,7 @@ pub(super) fn execute(warp: &mut Warp, op: &Op, active: &Active) -> bool {
         }
         Code::Bfi32 => {
             let length = *registers.word(op.aux);
-            let (a, b, c) = (
-                registers.word(op.a),
-                registers.word(op.b),
-                registers.word(op.c),
-            );
+            let (a, b, c) = (registers.word(op.a), registers.word(op.b), registers.word(op.c));
             let mut result = [0u32; 32];
             for i in 0..32 {
                 result[i] = insert(u64::from(a[i]), u64::from(b[i]), c[i], length[i], 32) as u32;
@@ -91,11 +79,7 @@ pub(super) fn execute(warp: &mut Warp, op: &Op, active: &Active) -> bool {
         }
         Code::Bfi64 => {
             let length = *registers.word(op.aux);
-            let (a, b, c) = (
-                registers.double(op.a),
-                registers.double(op.b),
-                registers.word(op.c),
-            );
+            let (a, b, c) = (registers.double(op.a), registers.double(op.b), registers.word(op.c));
             let mut result = [0u64; 32];
             for i in 0..32 {
                 result[i] = insert(a[i], b[i], c[i], length[i], 64);
@@ -108,10 +92,7 @@ pub(super) fn execute(warp: &mut Warp, op: &Op, active: &Active) -> bool {
         }
         Code::BfindShiftU32 => word!(|a: u32, _, _| shift_amount(position(u64::from(a)), 31)),
         Code::BfindShiftS32 => {
-            word!(|a: u32, _, _| shift_amount(
-                position(u64::from(if (a as i32) < 0 { !a } else { a })),
-                31
-            ))
+            word!(|a: u32, _, _| shift_amount(position(u64::from(if (a as i32) < 0 { !a } else { a })), 31))
         }
         Code::BfindU64 => narrow!(position),
         Code::BfindS64 => narrow!(|a: u64| position(if (a as i64) < 0 { !a } else { a })),
@@ -130,28 +111,16 @@ pub(super) fn execute(warp: &mut Warp, op: &Op, active: &Active) -> bool {
         // Division by zero gives all ones on the chip; the remainder is the dividend.
         Code::DivU32 => word!(|a: u32, b: u32, _| a.checked_div(b).unwrap_or(u32::MAX)),
         Code::RemU32 => word!(|a: u32, b: u32, _| a.checked_rem(b).unwrap_or(a)),
-        Code::DivS32 => word!(|a: u32, b: u32, _| if b == 0 {
-            u32::MAX
-        } else {
-            (a as i32).wrapping_div(b as i32) as u32
-        }),
-        Code::RemS32 => word!(|a: u32, b: u32, _| if b == 0 {
-            a
-        } else {
-            (a as i32).wrapping_rem(b as i32) as u32
-        }),
+        Code::DivS32 => {
+            word!(|a: u32, b: u32, _| if b == 0 { u32::MAX } else { (a as i32).wrapping_div(b as i32) as u32 })
+        }
+        Code::RemS32 => word!(|a: u32, b: u32, _| if b == 0 { a } else { (a as i32).wrapping_rem(b as i32) as u32 }),
         Code::DivU64 => double!(|a: u64, b: u64| a.checked_div(b).unwrap_or(u64::MAX)),
         Code::RemU64 => double!(|a: u64, b: u64| a.checked_rem(b).unwrap_or(a)),
-        Code::DivS64 => double!(|a: u64, b: u64| if b == 0 {
-            u64::MAX
-        } else {
-            (a as i64).wrapping_div(b as i64) as u64
-        }),
-        Code::RemS64 => double!(|a: u64, b: u64| if b == 0 {
-            a
-        } else {
-            (a as i64).wrapping_rem(b as i64) as u64
-        }),
+        Code::DivS64 => {
+            double!(|a: u64, b: u64| if b == 0 { u64::MAX } else { (a as i64).wrapping_div(b as i64) as u64 })
+        }
+        Code::RemS64 => double!(|a: u64, b: u64| if b == 0 { a } else { (a as i64).wrapping_rem(b as i64) as u64 }),
         Code::SadU32 => word!(|a: u32, b: u32, c: u32| c.wrapping_add(a.abs_diff(b))),
         Code::SadS32 => {
             word!(|a: u32, b: u32, c: u32| c.wrapping_add((a as i32).abs_diff(b as i32)))
@@ -192,11 +161,7 @@ pub(super) fn execute(warp: &mut Warp, op: &Op, active: &Active) -> bool {
             let (bits, signed_source) = (op.imm as u32, op.aux == 1);
             double!(|a: u64, _| clamp64(a, bits, op.code == Code::ClampS64, signed_source));
         }
-        Code::AddCarry
-        | Code::SubCarry
-        | Code::MadCarryLo
-        | Code::MadCarryHiU
-        | Code::MadCarryHiS => {
+        Code::AddCarry | Code::SubCarry | Code::MadCarryLo | Code::MadCarryHiU | Code::MadCarryHiS => {
             carry32(warp, op, active);
         }
         Code::AddCarry64 | Code::SubCarry64 => carry64(warp, op, active),
@@ -220,11 +185,7 @@ fn extract(value: u64, position: u32, length: u32, width: u32) -> u64 {
         return 0;
     }
     let shifted = value >> position;
-    if length >= 64 {
-        shifted
-    } else {
-        shifted & ((1 << length) - 1)
-    }
+    if length >= 64 { shifted } else { shifted & ((1 << length) - 1) }
 }
 
 /// Signed `bfe`: bits beyond the value, and above the field, are copies of the sign of the field.
@@ -237,11 +198,7 @@ fn extract_signed(value: i64, position: u32, length: u32, width: u32) -> i64 {
     let mut result = 0i64;
     for bit in 0..width {
         let source = position + bit;
-        let value = if bit < length && source < width {
-            value >> source & 1
-        } else {
-            sign
-        };
+        let value = if bit < length && source < width { value >> source & 1 } else { sign };
         result |= value << bit;
     }
     result
@@ -252,29 +209,17 @@ fn insert(field: u64, into: u64, position: u32, length: u32, width: u32) -> u64 
     if position >= width || length == 0 {
         return into;
     }
-    let mask = if length >= 64 {
-        u64::MAX
-    } else {
-        (1 << length) - 1
-    };
+    let mask = if length >= 64 { u64::MAX } else { (1 << length) - 1 };
     into & !(mask << position) | (field & mask) << position
 }
 
 /// Position of the highest set bit; all ones when there is none.
 fn position(value: u64) -> u32 {
-    if value == 0 {
-        u32::MAX
-    } else {
-        63 - value.leading_zeros()
-    }
+    if value == 0 { u32::MAX } else { 63 - value.leading_zeros() }
 }
 
 fn shift_amount(position: u32, top: u32) -> u32 {
-    if position == u32::MAX {
-        position
-    } else {
-        top - position
-    }
+    if position == u32::MAX { position } else { top - position }
 }
 
 /// `prmt`: each selector nibble picks a byte of {b, a}; its top bit replicates that byte's sign.
@@ -309,24 +254,16 @@ fn selector(mode: u16, c: u32) -> u32 {
 
 fn part(value: u32, shift: u32, bits: u32, signed: bool) -> i32 {
     let field = value >> shift << (32 - bits);
-    if signed {
-        field as i32 >> (32 - bits)
-    } else {
-        (field >> (32 - bits)) as i32
-    }
+    if signed { field as i32 >> (32 - bits) } else { (field >> (32 - bits)) as i32 }
 }
 
 fn dot4(a: u32, b: u32, c: u32, signed_a: bool, signed_b: bool) -> u32 {
-    (0..4).fold(c, |sum, i| {
-        sum.wrapping_add((part(a, 8 * i, 8, signed_a) * part(b, 8 * i, 8, signed_b)) as u32)
-    })
+    (0..4).fold(c, |sum, i| sum.wrapping_add((part(a, 8 * i, 8, signed_a) * part(b, 8 * i, 8, signed_b)) as u32))
 }
 
 /// Two 16-bit values of a with the two low bytes of b.
 fn dot2(a: u32, b: u32, c: u32, signed_a: bool, signed_b: bool) -> u32 {
-    (0..2).fold(c, |sum, i| {
-        sum.wrapping_add((part(a, 16 * i, 16, signed_a) * part(b, 8 * i, 8, signed_b)) as u32)
-    })
+    (0..2).fold(c, |sum, i| sum.wrapping_add((part(a, 16 * i, 16, signed_a) * part(b, 8 * i, 8, signed_b)) as u32))
 }
 
 /// `fns`: position of the n-th set bit of `mask` from `base` upwards (n > 0), downwards (n < 0), or at it (n = 0).
@@ -334,11 +271,7 @@ fn find_nth_set(mask: u32, base: u32, offset: u32) -> u32 {
     let (base, offset) = (base as i32, offset as i32);
     let set = |position: i32| mask >> position & 1 == 1;
     if offset == 0 {
-        return if (0..32).contains(&base) && set(base) {
-            base as u32
-        } else {
-            u32::MAX
-        };
+        return if (0..32).contains(&base) && set(base) { base as u32 } else { u32::MAX };
     }
     let (step, mut left) = (offset.signum(), offset.abs());
     let mut at = base;
@@ -355,33 +288,18 @@ fn find_nth_set(mask: u32, base: u32, offset: u32) -> u32 {
 }
 
 fn clamp64(value: u64, bits: u32, signed: bool, signed_source: bool) -> u64 {
-    let value = if signed_source {
-        i128::from(value as i64)
-    } else {
-        i128::from(value)
-    };
-    let (low, high) = if signed {
-        (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1)
-    } else {
-        (0, (1i128 << bits) - 1)
-    };
+    let value = if signed_source { i128::from(value as i64) } else { i128::from(value) };
+    let (low, high) =
+        if signed { (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1) } else { (0, (1i128 << bits) - 1) };
     value.clamp(low, high) as u64
 }
 
 fn carry32(warp: &mut Warp, op: &Op, active: &Active) {
-    let (a, b, c) = (
-        *warp.registers.word(op.a),
-        *warp.registers.word(op.b),
-        *warp.registers.word(op.c),
-    );
+    let (a, b, c) = (*warp.registers.word(op.a), *warp.registers.word(op.b), *warp.registers.word(op.c));
     let mut carry = 0;
     let mut result = [0; 32];
     for lane in lanes(active.mask) {
-        let into = if op.aux & 1 == 1 {
-            u64::from(warp.carry >> lane & 1)
-        } else {
-            0
-        };
+        let into = if op.aux & 1 == 1 { u64::from(warp.carry >> lane & 1) } else { 0 };
         let (x, y) = (u64::from(a[lane]), u64::from(b[lane]));
         let sum = match op.code {
             Code::AddCarry => x + y + into,
@@ -409,11 +327,7 @@ fn carry64(warp: &mut Warp, op: &Op, active: &Active) {
     let mut carry = 0;
     let mut result = [0; 32];
     for lane in lanes(active.mask) {
-        let into = if op.aux & 1 == 1 {
-            warp.carry >> lane & 1
-        } else {
-            0
-        } == 1;
+        let into = if op.aux & 1 == 1 { warp.carry >> lane & 1 } else { 0 } == 1;
         let (first, second, over);
         if op.code == Code::AddCarry64 {
             (first, over) = a[lane].overflowing_add(b[lane]);

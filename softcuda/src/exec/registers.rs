@@ -100,11 +100,7 @@ impl Simd for Plain {
     }
     #[inline(always)]
     unsafe fn bits(lanes: &Lanes) -> u32 {
-        lanes
-            .0
-            .iter()
-            .enumerate()
-            .fold(0, |mask, (i, &lane)| mask | (lane >> 31) << i)
+        lanes.0.iter().enumerate().fold(0, |mask, (i, &lane)| mask | (lane >> 31) << i)
     }
     #[inline(always)]
     unsafe fn expand(mask: u32) -> Lanes {
@@ -154,7 +150,7 @@ impl Simd for Avx2 {
     unsafe fn copy(from: *const u8, to: *mut u8, bytes: usize) {
         // SAFETY: the caller's promise.
         unsafe {
-            if bytes % 32 == 0 {
+            if bytes.is_multiple_of(32) {
                 rows!("vmovdqu ymm0, [{from} + {i}]", "vmovdqu [{to} + {i}], ymm0", 32, from, to, bytes);
             } else {
                 rows!("vmovdqu xmm0, [{from} + {i}]", "vmovdqu [{to} + {i}], xmm0", 16, from, to, bytes);
@@ -167,9 +163,7 @@ impl Simd for Avx2 {
         let mut mask = 0;
         for part in 0..4 {
             // SAFETY: the row has four aligned parts of eight lanes; AVX2 is the caller's promise.
-            let bits = unsafe {
-                _mm256_movemask_ps(_mm256_load_ps(lanes.0.as_ptr().add(8 * part).cast()))
-            };
+            let bits = unsafe { _mm256_movemask_ps(_mm256_load_ps(lanes.0.as_ptr().add(8 * part).cast())) };
             mask |= (bits as u32) << (8 * part);
         }
         mask
@@ -224,7 +218,7 @@ impl Simd for Avx512 {
     unsafe fn copy(from: *const u8, to: *mut u8, bytes: usize) {
         // SAFETY: the caller's promise.
         unsafe {
-            if bytes % 64 == 0 {
+            if bytes.is_multiple_of(64) {
                 rows!("vmovdqu64 zmm0, [{from} + {i}]", "vmovdqu64 [{to} + {i}], zmm0", 64, from, to, bytes);
             } else {
                 rows!("vmovdqu xmm0, [{from} + {i}]", "vmovdqu [{to} + {i}], xmm0", 16, from, to, bytes);
@@ -248,10 +242,7 @@ impl Simd for Avx512 {
         // SAFETY: as above, for the stores.
         unsafe {
             _mm512_store_si512(row.0.as_mut_ptr().cast(), _mm512_movm_epi32(mask as u16));
-            _mm512_store_si512(
-                row.0.as_mut_ptr().add(16).cast(),
-                _mm512_movm_epi32((mask >> 16) as u16),
-            );
+            _mm512_store_si512(row.0.as_mut_ptr().add(16).cast(), _mm512_movm_epi32((mask >> 16) as u16));
         }
         row
     }
@@ -324,20 +315,14 @@ impl Registers {
     /// A 64-bit slot: two rows.
     #[inline(always)]
     pub(crate) fn double(&self, slot: u16) -> &[u64; 32] {
-        debug_assert!(
-            (slot as usize) + 1 < self.rows.len(),
-            "slot within the file"
-        );
+        debug_assert!((slot as usize) + 1 < self.rows.len(), "slot within the file");
         // SAFETY: rows are contiguous and 64-byte aligned; lowering gives 64-bit registers two slots.
         unsafe { &*self.rows.as_ptr().add(slot as usize).cast() }
     }
 
     #[inline(always)]
     pub(crate) fn double_mut(&mut self, slot: u16) -> &mut [u64; 32] {
-        debug_assert!(
-            (slot as usize) + 1 < self.rows.len(),
-            "slot within the file"
-        );
+        debug_assert!((slot as usize) + 1 < self.rows.len(), "slot within the file");
         self.written(slot);
         // SAFETY: as in `double`.
         unsafe { &mut *self.rows.as_mut_ptr().add(slot as usize).cast() }
@@ -353,20 +338,14 @@ impl Registers {
     /// A predicate.
     #[inline(always)]
     pub(crate) fn predicate(&self, index: u16) -> u32 {
-        debug_assert!(
-            (index as usize) < self.predicates.len(),
-            "predicate within the file"
-        );
+        debug_assert!((index as usize) < self.predicates.len(), "predicate within the file");
         // SAFETY: lowering hands out indices below the count that this file was made with.
         unsafe { *self.predicates.get_unchecked(index as usize) }
     }
 
     #[inline(always)]
     pub(crate) fn set_predicate(&mut self, index: u16, mask: u32, value: u32) {
-        debug_assert!(
-            (index as usize) < self.predicates.len(),
-            "predicate within the file"
-        );
+        debug_assert!((index as usize) < self.predicates.len(), "predicate within the file");
         // SAFETY: as in `predicate`.
         let old = unsafe { self.predicates.get_unchecked_mut(index as usize) };
         *old = *old & !mask | value & mask;

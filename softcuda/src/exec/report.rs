@@ -11,37 +11,20 @@ impl Engine<'_> {
     /// A fault at an op, by one lane.
     #[cold]
     #[inline(never)]
-    pub(super) fn fault(
-        &self,
-        kind: FaultKind,
-        warp: &Warp,
-        op: u32,
-        lane: u32,
-        what: &str,
-    ) -> Box<Fault> {
+    pub(super) fn fault(&self, kind: FaultKind, warp: &Warp, op: u32, lane: u32, what: &str) -> Box<Fault> {
         let [x, y, z] = self.thread(warp.index, lane);
         let [bx, by, bz] = self.site.block;
         let place = self.place(op);
         Box::new(Fault {
             kind,
-            text: format!(
-                "{what}\n  by thread ({x}, {y}, {z}) of block ({bx}, {by}, {bz})\n  at {place}"
-            ),
+            text: format!("{what}\n  by thread ({x}, {y}, {z}) of block ({bx}, {by}, {bz})\n  at {place}"),
         })
     }
 
     /// `kernel k, PTX line 12, file.cu:34`.
     pub(super) fn place(&self, op: u32) -> String {
-        let line = self
-            .kernel
-            .lines
-            .get(op as usize)
-            .copied()
-            .unwrap_or(Line::default());
-        let source = self
-            .kernel
-            .source_text(line)
-            .map_or(String::new(), |text| format!(", {text}"));
+        let line = self.kernel.lines.get(op as usize).copied().unwrap_or(Line::default());
+        let source = self.kernel.source_text(line).map_or(String::new(), |text| format!(", {text}"));
         format!("kernel {}, PTX line {}{source}", self.kernel.name, line.ptx)
     }
 
@@ -61,11 +44,7 @@ impl Engine<'_> {
             None => "there are no allocations".to_owned(),
             Some(info) => {
                 let (base, size, end) = (info.base, info.bytes, info.base + info.bytes);
-                let state = if info.freed {
-                    "freed allocation"
-                } else {
-                    "allocation"
-                };
+                let state = if info.freed { "freed allocation" } else { "allocation" };
                 let last = address + u64::from(bytes);
                 let at = if address >= end {
                     format!("{} bytes past the end of", address - end)
@@ -99,34 +78,17 @@ impl Engine<'_> {
 
     #[cold]
     #[inline(never)]
-    pub(super) fn local_fault(
-        &self,
-        warp: &Warp,
-        at: u32,
-        lane: u32,
-        address: u32,
-        bytes: u32,
-    ) -> Box<Fault> {
+    pub(super) fn local_fault(&self, warp: &Warp, at: u32, lane: u32, address: u32, bytes: u32) -> Box<Fault> {
         let frame = self.kernel.local_bytes;
-        let what =
-            format!("local access of {bytes} bytes at {address:#x}: a thread has {frame} bytes");
+        let what = format!("local access of {bytes} bytes at {address:#x}: a thread has {frame} bytes");
         self.fault(FaultKind::IllegalAddress, warp, at, lane, &what)
     }
 
     #[cold]
     #[inline(never)]
-    pub(super) fn parameter_fault(
-        &self,
-        warp: &Warp,
-        at: u32,
-        lane: u32,
-        address: u32,
-        bytes: u32,
-    ) -> Box<Fault> {
+    pub(super) fn parameter_fault(&self, warp: &Warp, at: u32, lane: u32, address: u32, bytes: u32) -> Box<Fault> {
         let size = self.launch.params.len();
-        let what = format!(
-            "load of {bytes} bytes at parameter address {address:#x}: the kernel has {size} bytes"
-        );
+        let what = format!("load of {bytes} bytes at parameter address {address:#x}: the kernel has {size} bytes");
         self.fault(FaultKind::IllegalAddress, warp, at, lane, &what)
     }
 
@@ -141,23 +103,14 @@ impl Engine<'_> {
         address: u64,
         bytes: u32,
     ) -> Box<Fault> {
-        let what = format!(
-            "{action} of {bytes} bytes at {address:#x}, which is not a multiple of {bytes}"
-        );
+        let what = format!("{action} of {bytes} bytes at {address:#x}, which is not a multiple of {bytes}");
         self.fault(FaultKind::MisalignedAddress, warp, at, lane, &what)
     }
 
     /// An access to shared memory that a copy in flight is going to write.
     #[cold]
     #[inline(never)]
-    pub(super) fn early_access(
-        &self,
-        warp: &Warp,
-        at: u32,
-        lane: u32,
-        shape: &Shape<'_>,
-        action: &str,
-    ) -> Box<Fault> {
+    pub(super) fn early_access(&self, warp: &Warp, at: u32, lane: u32, shape: &Shape<'_>, action: &str) -> Box<Fault> {
         let what = format!(
             "{action} of {} bytes at shared address {:#x}, to which a cp.async is in flight: no wait covers it yet",
             shape.bytes, shape.offsets[lane as usize]
@@ -210,8 +163,7 @@ impl Site {
                     continue;
                 }
             }
-            let found =
-                lanes(mask & 0xffff << first).find(|&lane| hit(shape.offsets[lane], shape.bytes));
+            let found = lanes(mask & 0xffff << first).find(|&lane| hit(shape.offsets[lane], shape.bytes));
             if let Some(lane) = found {
                 return Some(lane as u32);
             }

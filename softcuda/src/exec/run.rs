@@ -129,53 +129,28 @@ trait Level: Simd {
     unsafe fn global_word<const LOAD: bool>(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32) -> Checked<()>;
     /// # Safety
     /// The host must have the level's instructions.
-    unsafe fn one(
-        engine: &mut Engine<'_>,
-        warp: &mut Warp,
-        op: &Op,
-        at: u32,
-        active: &Active,
-    ) -> Checked<()>;
+    unsafe fn one(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32, active: &Active) -> Checked<()>;
     /// # Safety
     /// The host must have the level's instructions.
-    unsafe fn other(
-        engine: &mut Engine<'_>,
-        warp: &mut Warp,
-        op: &Op,
-        at: u32,
-        active: &Active,
-    ) -> Checked<()>;
+    unsafe fn other(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32, active: &Active) -> Checked<()>;
 }
 
 level!(plain, Plain);
 #[cfg(target_arch = "x86_64")]
 level!(avx2, Avx2, "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt");
 #[cfg(target_arch = "x86_64")]
-level!(
-    avx512,
-    Avx512,
-    "avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt"
-);
+level!(avx512, Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt");
 
 #[inline(always)]
 unsafe fn run_warp<S: Level>(engine: &mut Engine<'_>, warp: &mut Warp) -> Checked<Stop> {
     loop {
         if !warp.select() {
-            return Ok(if warp.finished() {
-                Stop::Finished
-            } else {
-                Stop::Waiting
-            });
+            return Ok(if warp.finished() { Stop::Finished } else { Stop::Waiting });
         }
         let whole = warp.paths[warp.current].mask == warp.valid;
         // SAFETY: the caller's promise.
-        let leave = unsafe {
-            if whole {
-                run_path::<S, true>(engine, warp)
-            } else {
-                run_path::<S, false>(engine, warp)
-            }
-        };
+        let leave =
+            unsafe { if whole { run_path::<S, true>(engine, warp) } else { run_path::<S, false>(engine, warp) } };
         match leave? {
             Leave::Switch => {}
             Leave::Stop(stop) => return Ok(stop),
@@ -192,36 +167,21 @@ unsafe fn execute_one<S: Level>(
     active: &Active,
 ) -> Checked<()> {
     // SAFETY: the caller's promise.
-    unsafe {
-        if alu::<S, false>(warp, op, active) {
-            Ok(())
-        } else {
-            S::other(engine, warp, op, at, active)
-        }
-    }
+    unsafe { if alu::<S, false>(warp, op, active) { Ok(()) } else { S::other(engine, warp, op, at, active) } }
 }
 
 /// Runs the current path. `WHOLE`: all threads of the warp are on it, so that results need no merging.
 #[inline(always)]
-unsafe fn run_path<S: Level, const WHOLE: bool>(
-    engine: &mut Engine<'_>,
-    warp: &mut Warp,
-) -> Checked<Leave> {
+unsafe fn run_path<S: Level, const WHOLE: bool>(engine: &mut Engine<'_>, warp: &mut Warp) -> Checked<Leave> {
     let kernel = engine.kernel;
     let path = warp.paths[warp.current];
     let mask = path.mask;
     // SAFETY: the caller's promise.
-    let active = Active {
-        mask,
-        lanes: unsafe { S::expand(mask) },
-    };
+    let active = Active { mask, lanes: unsafe { S::expand(mask) } };
     let mut pc = path.pc;
     let mut block = 0usize;
     loop {
-        debug_assert!(
-            (pc as usize) < kernel.ops.len(),
-            "targets lie within the program"
-        );
+        debug_assert!((pc as usize) < kernel.ops.len(), "targets lie within the program");
         // SAFETY: every target is the first op of a block or the final exit, and blocks end with a jump or run into the next.
         let op = unsafe { kernel.ops.get_unchecked(pc as usize) };
         // Most ops are arithmetic: they take one jump.
@@ -249,8 +209,7 @@ unsafe fn run_path<S: Level, const WHOLE: bool>(
             }
             Code::Branch => pc = op.imm as u32,
             Code::BranchIf => {
-                let taken =
-                    (warp.registers.predicate(op.a) ^ 0u32.wrapping_sub(u32::from(op.aux))) & mask;
+                let taken = (warp.registers.predicate(op.a) ^ 0u32.wrapping_sub(u32::from(op.aux))) & mask;
                 if taken == mask {
                     pc = op.imm as u32;
                 } else if taken == 0 {
@@ -258,39 +217,22 @@ unsafe fn run_path<S: Level, const WHOLE: bool>(
                 } else {
                     engine.counters.divergent_branches += 1;
                     warp.last = pc;
-                    warp.diverge(
-                        taken,
-                        op.imm as u32,
-                        pc + 1,
-                        kernel.blocks[block].reconvergence,
-                    );
+                    warp.diverge(taken, op.imm as u32, pc + 1, kernel.blocks[block].reconvergence);
                     return Ok(Leave::Switch);
                 }
             }
             Code::Guard => {
-                let lanes =
-                    (warp.registers.predicate(op.a) ^ 0u32.wrapping_sub(u32::from(op.aux))) & mask;
+                let lanes = (warp.registers.predicate(op.a) ^ 0u32.wrapping_sub(u32::from(op.aux))) & mask;
                 let end = pc + 1 + op.imm as u32;
                 pc += 1;
                 if lanes == 0 {
                     pc = end;
                 } else if lanes != mask {
                     // SAFETY: the caller's promise.
-                    let some = Active {
-                        mask: lanes,
-                        lanes: unsafe { S::expand(lanes) },
-                    };
+                    let some = Active { mask: lanes, lanes: unsafe { S::expand(lanes) } };
                     while pc < end {
                         // SAFETY: a guard covers ops of its own instruction.
-                        unsafe {
-                            S::one(
-                                engine,
-                                warp,
-                                kernel.ops.get_unchecked(pc as usize),
-                                pc,
-                                &some,
-                            )?
-                        };
+                        unsafe { S::one(engine, warp, kernel.ops.get_unchecked(pc as usize), pc, &some)? };
                         pc += 1;
                     }
                 }
@@ -301,8 +243,7 @@ unsafe fn run_path<S: Level, const WHOLE: bool>(
                 return Ok(Leave::Switch);
             }
             Code::ExitIf => {
-                let lanes =
-                    (warp.registers.predicate(op.a) ^ 0u32.wrapping_sub(u32::from(op.aux))) & mask;
+                let lanes = (warp.registers.predicate(op.a) ^ 0u32.wrapping_sub(u32::from(op.aux))) & mask;
                 pc += 1;
                 if lanes != 0 {
                     warp.last = pc;
@@ -333,14 +274,27 @@ unsafe fn run_path<S: Level, const WHOLE: bool>(
                     if op.aux == 0 { "trap" } else { "brx.idx: the index is past the last target" },
                 ));
             }
-            Code::LdShared32 | Code::StShared32 | Code::LdGlobal32 | Code::StGlobal32 if mask == u32::MAX => {
-                // SAFETY: the caller's promise; all lanes are active.
+            Code::LdShared32 if mask == u32::MAX => {
+                if !engine.known_shared_word::<true>(warp, op) {
+                    // SAFETY: the caller's promise; all lanes are active.
+                    unsafe { S::shared_word::<true>(engine, warp, op, pc)? };
+                }
+                pc += 1;
+            }
+            Code::StShared32 if mask == u32::MAX => {
+                if !engine.known_shared_word::<false>(warp, op) {
+                    // SAFETY: as above.
+                    unsafe { S::shared_word::<false>(engine, warp, op, pc)? };
+                }
+                pc += 1;
+            }
+            Code::LdGlobal32 | Code::StGlobal32 if mask == u32::MAX => {
+                // SAFETY: as above.
                 unsafe {
-                    match op.code {
-                        Code::LdShared32 => S::shared_word::<true>(engine, warp, op, pc)?,
-                        Code::StShared32 => S::shared_word::<false>(engine, warp, op, pc)?,
-                        Code::LdGlobal32 => S::global_word::<true>(engine, warp, op, pc)?,
-                        _ => S::global_word::<false>(engine, warp, op, pc)?,
+                    if op.code == Code::LdGlobal32 {
+                        S::global_word::<true>(engine, warp, op, pc)?;
+                    } else {
+                        S::global_word::<false>(engine, warp, op, pc)?;
                     }
                 }
                 pc += 1;
@@ -397,15 +351,7 @@ impl Engine<'_> {
             return Ok(());
         }
         let path = warp.paths[warp.current];
-        let what = format!(
-            "the launch has executed more than {limit} warp instructions (SOFTCUDA_INSTRUCTION_LIMIT)"
-        );
-        Err(self.fault(
-            FaultKind::LaunchTimeout,
-            warp,
-            path.pc,
-            path.mask.trailing_zeros() % 32,
-            &what,
-        ))
+        let what = format!("the launch has executed more than {limit} warp instructions (SOFTCUDA_INSTRUCTION_LIMIT)");
+        Err(self.fault(FaultKind::LaunchTimeout, warp, path.pc, path.mask.trailing_zeros() % 32, &what))
     }
 }

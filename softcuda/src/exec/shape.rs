@@ -65,11 +65,7 @@ impl<'a> Shape<'a> {
     /// First byte and length in bytes of a half that is not scattered.
     #[inline(always)]
     pub(super) fn range(&self, half: usize) -> (u32, u32) {
-        let count = if self.runs[half] == Run::Contiguous {
-            16
-        } else {
-            1
-        };
+        let count = if self.runs[half] == Run::Contiguous { 16 } else { 1 };
         (self.offsets[16 * half], count * self.bytes)
     }
 }

@@ -77,7 +77,9 @@ pub(super) fn count_shared(access: &mut SharedAccess, shape: &Shape<'_>, mask: u
 fn halves_conflict(shape: &Shape<'_>) -> bool {
     // The usual cases first: both halves on the same words, or one after the other.
     let distance = shape.offsets[16].wrapping_sub(shape.offsets[0]);
-    if shape.runs[0] == shape.runs[1] && (distance == 0 || distance == 16 * shape.bytes && shape.offsets[0] % 4 == 0) {
+    if shape.runs[0] == shape.runs[1]
+        && (distance == 0 || distance == 16 * shape.bytes && shape.offsets[0].is_multiple_of(4))
+    {
         return false;
     }
     let words = |half: usize| {
@@ -88,11 +90,7 @@ fn halves_conflict(shape: &Shape<'_>) -> bool {
     // Words first + i and second + j with the same bank: second - first + j - i is a multiple of 32 other than 0.
     let (low, high) = (second - first - (length - 1), second - first + (other - 1));
     let multiple = high.div_euclid(32) * 32;
-    let found = if multiple == 0 {
-        multiple - 32
-    } else {
-        multiple
-    };
+    let found = if multiple == 0 { multiple - 32 } else { multiple };
     found >= low
 }
 
@@ -109,18 +107,12 @@ fn phase(addresses: &[u32; 32], mask: u32, words: u32) -> u64 {
         let first = addresses[lane] / 4;
         (first..first + words).all(|word| owner[(word % 32) as usize] == word)
     });
-    if clean {
-        1
-    } else {
-        conflicts(addresses, mask, words)
-    }
+    if clean { 1 } else { conflicts(addresses, mask, words) }
 }
 
 #[cold]
 fn conflicts(addresses: &[u32; 32], mask: u32, words: u32) -> u64 {
-    let mut all: Vec<u32> = lanes(mask)
-        .flat_map(|lane| addresses[lane] / 4..addresses[lane] / 4 + words)
-        .collect();
+    let mut all: Vec<u32> = lanes(mask).flat_map(|lane| addresses[lane] / 4..addresses[lane] / 4 + words).collect();
     all.sort_unstable();
     all.dedup();
     let mut counts = [0u64; 32];
@@ -133,9 +125,7 @@ fn conflicts(addresses: &[u32; 32], mask: u32, words: u32) -> u64 {
 /// One phase of `ldmatrix`: eight rows of 16 bytes.
 #[inline(always)]
 pub(super) fn count_matrix(access: &mut SharedAccess, rows: &[u32]) {
-    let groups = rows
-        .iter()
-        .fold(0u8, |seen, row| seen | 1 << (row / 16 % 8));
+    let groups = rows.iter().fold(0u8, |seen, row| seen | 1 << (row / 16 % 8));
     access.ideal_wavefronts += 1;
     access.wavefronts += if groups == u8::MAX {
         1

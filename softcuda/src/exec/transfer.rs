@@ -35,14 +35,7 @@ impl Staging {
     unsafe fn element<const N: usize>(&self, index: usize) -> [u8; N] {
         debug_assert!((index + 1) * N <= 1024, "within the staging area");
         // SAFETY: the caller's promise.
-        unsafe {
-            self.0
-                .as_ptr()
-                .cast::<u8>()
-                .add(index * N)
-                .cast::<[u8; N]>()
-                .read()
-        }
+        unsafe { self.0.as_ptr().cast::<u8>().add(index * N).cast::<[u8; N]>().read() }
     }
 }
 
@@ -57,9 +50,7 @@ impl Access {
 /// Lanes whose generic address lies in a window.
 pub(super) fn in_window(addresses: &[u64; 32], mask: u32, window: u64) -> u32 {
     let inside = |lane: &usize| addresses[*lane].wrapping_sub(window) < super::engine::WINDOW_BYTES;
-    lanes(mask)
-        .filter(inside)
-        .fold(0, |found, lane| found | 1 << lane)
+    lanes(mask).filter(inside).fold(0, |found, lane| found | 1 << lane)
 }
 
 /// Copies one lane: 1, 2, 4, 8, 16 or 32 bytes between aligned addresses, guest memory at `from`.
@@ -72,12 +63,8 @@ pub(super) unsafe fn copy_lane(from: *const u8, to: *mut u8, bytes: u32) {
     unsafe {
         match bytes {
             1 => (*to.cast::<AtomicU8>()).store((*from.cast::<AtomicU8>()).load(Relaxed), Relaxed),
-            2 => {
-                (*to.cast::<AtomicU16>()).store((*from.cast::<AtomicU16>()).load(Relaxed), Relaxed)
-            }
-            4 => {
-                (*to.cast::<AtomicU32>()).store((*from.cast::<AtomicU32>()).load(Relaxed), Relaxed)
-            }
+            2 => (*to.cast::<AtomicU16>()).store((*from.cast::<AtomicU16>()).load(Relaxed), Relaxed),
+            4 => (*to.cast::<AtomicU32>()).store((*from.cast::<AtomicU32>()).load(Relaxed), Relaxed),
             _ => {
                 for part in 0..(bytes / 8) as usize {
                     let value = (*from.cast::<AtomicU64>().add(part)).load(Relaxed);
@@ -101,12 +88,10 @@ pub(super) unsafe fn load_words<S: Simd>(row: &mut [u32; 32], origin: usize, sha
         unsafe {
             match shape.runs[half] {
                 Run::Contiguous => S::copy(host(first), row.as_mut_ptr().add(first).cast(), 64),
-                Run::Uniform => {
-                    row[first..first + 16].fill((*host(first).cast::<AtomicU32>()).load(Relaxed))
-                }
+                Run::Uniform => row[first..first + 16].fill((*host(first).cast::<AtomicU32>()).load(Relaxed)),
                 Run::Scattered => {
-                    for lane in first..first + 16 {
-                        row[lane] = (*host(lane).cast::<AtomicU32>()).load(Relaxed);
+                    for (lane, value) in row.iter_mut().enumerate().skip(first).take(16) {
+                        *value = (*host(lane).cast::<AtomicU32>()).load(Relaxed);
                     }
                 }
             }
@@ -129,8 +114,8 @@ pub(super) unsafe fn store_words<S: Simd>(row: &[u32; 32], origin: usize, shape:
                 S::copy(row.as_ptr().add(first).cast(), host(first), 64);
                 continue;
             }
-            for lane in first..first + 16 {
-                (*host(lane).cast::<AtomicU32>()).store(row[lane], Relaxed);
+            for (lane, &value) in row.iter().enumerate().skip(first).take(16) {
+                (*host(lane).cast::<AtomicU32>()).store(value, Relaxed);
             }
         }
     }
@@ -190,11 +175,7 @@ pub(super) unsafe fn fetch<S: Simd>(staging: &mut Staging, origin: usize, shape:
         // SAFETY: the caller's promise; the staging area has 32 bytes a lane.
         unsafe {
             match shape.runs[half] {
-                Run::Contiguous => S::copy(
-                    host(first),
-                    to.add(first * bytes as usize),
-                    16 * bytes as usize,
-                ),
+                Run::Contiguous => S::copy(host(first), to.add(first * bytes as usize), 16 * bytes as usize),
                 Run::Uniform | Run::Scattered => {
                     for lane in lanes(mask & 0xffff << first) {
                         copy_lane(host(lane), to.add(lane * bytes as usize), bytes);
@@ -219,11 +200,7 @@ pub(super) unsafe fn put<S: Simd>(staging: &mut Staging, origin: usize, shape: &
         // SAFETY: the caller's promise.
         unsafe {
             if shape.runs[half] == Run::Contiguous {
-                S::copy(
-                    from.add(first * bytes as usize),
-                    host(first),
-                    16 * bytes as usize,
-                );
+                S::copy(from.add(first * bytes as usize), host(first), 16 * bytes as usize);
                 continue;
             }
             // Lanes that write to one address do so in lane order: the last one wins.
@@ -269,9 +246,7 @@ pub(super) unsafe fn unpack(warp: &mut Warp, access: &Access, staging: &Staging,
                         match (width, sign) {
                             (4, _) => u32::from_le_bytes(staging.element(index)),
                             (2, false) => u32::from(u16::from_le_bytes(staging.element(index))),
-                            (2, true) => {
-                                i32::from(i16::from_le_bytes(staging.element(index))) as u32
-                            }
+                            (2, true) => i32::from(i16::from_le_bytes(staging.element(index))) as u32,
                             (_, false) => u32::from(staging.element::<1>(index)[0]),
                             (_, true) => i32::from(staging.element::<1>(index)[0] as i8) as u32,
                         }
@@ -316,9 +291,7 @@ pub(super) fn pack(warp: &Warp, access: &Access, staging: &mut Staging) {
                 }
                 2 => {
                     for (lane, &value) in row.iter().enumerate() {
-                        to.add((lane * count + e) * 2)
-                            .cast::<u16>()
-                            .write(value as u16);
+                        to.add((lane * count + e) * 2).cast::<u16>().write(value as u16);
                     }
                 }
                 _ => {

@@ -101,14 +101,7 @@ impl Warp {
         self.sent_ahead = false;
         self.current = 0;
         self.paths.clear();
-        self.paths.push(Path {
-            pc,
-            mask,
-            reconverge: NONE,
-            parent: NONE,
-            children: 0,
-            state: PathState::Ready,
-        });
+        self.paths.push(Path { pc, mask, reconverge: NONE, parent: NONE, children: 0, state: PathState::Ready });
     }
 
     /// The current path waits at `pc`, which all threads of the warp must execute together, for those that were sent ahead
@@ -142,11 +135,7 @@ impl Warp {
     }
 
     fn add(&mut self, path: Path) -> usize {
-        match self
-            .paths
-            .iter()
-            .position(|old| old.state == PathState::Free)
-        {
+        match self.paths.iter().position(|old| old.state == PathState::Free) {
             Some(index) => {
                 self.paths[index] = path;
                 index
@@ -183,14 +172,8 @@ impl Warp {
             if pc == reconverge {
                 continue;
             }
-            let child = self.add(Path {
-                pc,
-                mask,
-                reconverge,
-                parent: current as u32,
-                children: 0,
-                state: PathState::Ready,
-            });
+            let child =
+                self.add(Path { pc, mask, reconverge, parent: current as u32, children: 0, state: PathState::Ready });
             self.paths[current].children += 1;
             first.get_or_insert(child);
         }
@@ -263,12 +246,7 @@ impl Warp {
                 self.sent_ahead = true;
                 self.paths[index].mask &= !arrived;
                 if path.pc != path.reconverge {
-                    self.add(Path {
-                        mask: arrived,
-                        children: 0,
-                        state: PathState::Ready,
-                        ..path
-                    });
+                    self.add(Path { mask: arrived, children: 0, state: PathState::Ready, ..path });
                     self.add_child(path.parent);
                 }
             }

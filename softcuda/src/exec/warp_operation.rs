@@ -29,16 +29,9 @@ impl Engine<'_> {
         let named = named_lanes(warp, operation, mask);
         let gone = named & (warp.exited | !warp.valid);
         if gone != 0 {
-            let what = format!(
-                "the member mask {named:#010x} names lanes {gone:#010x}, whose threads do not run any more"
-            );
-            return Err(self.fault(
-                FaultKind::LaunchFailed,
-                warp,
-                pc,
-                mask.trailing_zeros(),
-                &what,
-            ));
+            let what =
+                format!("the member mask {named:#010x} names lanes {gone:#010x}, whose threads do not run any more");
+            return Err(self.fault(FaultKind::LaunchFailed, warp, pc, mask.trailing_zeros(), &what));
         }
         for lane in lanes(mask) {
             if warp.registers.word(operation.mask())[lane] >> lane & 1 == 0 {
@@ -70,22 +63,8 @@ fn named_lanes(warp: &Warp, operation: &WarpOperation, mask: u32) -> u32 {
 fn perform(warp: &mut Warp, operation: &WarpOperation, present: u32) {
     match *operation {
         WarpOperation::Sync { .. } => {}
-        WarpOperation::Shuffle {
-            mode,
-            d,
-            p,
-            a,
-            b,
-            c,
-            ..
-        } => shuffle(warp, mode, (d, p), (a, b, c), present),
-        WarpOperation::Vote {
-            mode,
-            d,
-            source,
-            negated,
-            mask,
-        } => {
+        WarpOperation::Shuffle { mode, d, p, a, b, c, .. } => shuffle(warp, mode, (d, p), (a, b, c), present),
+        WarpOperation::Vote { mode, d, source, negated, mask } => {
             let value = warp.registers.predicate(source) ^ if negated { u32::MAX } else { 0 };
             let members = *warp.registers.word(mask);
             let mut predicate = 0;
@@ -106,19 +85,9 @@ fn perform(warp: &mut Warp, operation: &WarpOperation, present: u32) {
                 warp.registers.set_predicate(d, present, predicate);
             }
         }
-        WarpOperation::Match {
-            all,
-            wide,
-            d,
-            p,
-            a,
-            mask,
-        } => {
-            let values: [u64; 32] = if wide {
-                *warp.registers.double(a)
-            } else {
-                warp.registers.word(a).map(u64::from)
-            };
+        WarpOperation::Match { all, wide, d, p, a, mask } => {
+            let values: [u64; 32] =
+                if wide { *warp.registers.double(a) } else { warp.registers.word(a).map(u64::from) };
             let members = *warp.registers.word(mask);
             let mut predicate = 0;
             for lane in lanes(present) {
@@ -154,18 +123,8 @@ fn perform(warp: &mut Warp, operation: &WarpOperation, present: u32) {
 }
 
 /// The PTX ISA's definition of `shfl`, lane by lane.
-fn shuffle(
-    warp: &mut Warp,
-    mode: ShuffleMode,
-    (d, p): (u16, Option<u16>),
-    (a, b, c): (u16, u16, u16),
-    present: u32,
-) {
-    let (values, amounts, controls) = (
-        *warp.registers.word(a),
-        *warp.registers.word(b),
-        *warp.registers.word(c),
-    );
+fn shuffle(warp: &mut Warp, mode: ShuffleMode, (d, p): (u16, Option<u16>), (a, b, c): (u16, u16, u16), present: u32) {
+    let (values, amounts, controls) = (*warp.registers.word(a), *warp.registers.word(b), *warp.registers.word(c));
     let mut predicate = 0;
     let mut result = [0; 32];
     for lane in 0..32u32 {
@@ -173,10 +132,7 @@ fn shuffle(
         let segment = controls[lane as usize] >> 8 & 31;
         let limit = lane & segment | clamp & !segment;
         let (source, inside) = match mode {
-            ShuffleMode::Up => (
-                lane.wrapping_sub(amount),
-                lane as i32 - amount as i32 >= limit as i32,
-            ),
+            ShuffleMode::Up => (lane.wrapping_sub(amount), lane as i32 - amount as i32 >= limit as i32),
             ShuffleMode::Down => (lane + amount, lane + amount <= limit),
             ShuffleMode::Bfly => (lane ^ amount, lane ^ amount <= limit),
             ShuffleMode::Idx => {
@@ -185,11 +141,7 @@ fn shuffle(
             }
         };
         predicate |= u32::from(inside) << lane;
-        result[lane as usize] = values[if inside {
-            source as usize & 31
-        } else {
-            lane as usize
-        }];
+        result[lane as usize] = values[if inside { source as usize & 31 } else { lane as usize }];
     }
     let row = warp.registers.word_mut(d);
     lanes(present).for_each(|lane| row[lane] = result[lane]);

@@ -81,11 +81,7 @@ impl Allocator {
             return Some(base);
         }
         loop {
-            let fit = self
-                .gaps
-                .iter()
-                .map(|(start, end)| (*start, *end))
-                .find(|(start, end)| end - start >= extent);
+            let fit = self.gaps.iter().map(|(start, end)| (*start, *end)).find(|(start, end)| end - start >= extent);
             if let Some((start, end)) = fit {
                 self.gaps.remove(&start);
                 if start + extent < end {
@@ -140,10 +136,7 @@ impl Allocator {
         if bytes == 0 || overlaps {
             return false;
         }
-        let block = Block {
-            bytes,
-            read_only: false,
-        };
+        let block = Block { bytes, read_only: false };
         self.mapped.insert(address, block);
         true
     }
@@ -153,11 +146,7 @@ impl Allocator {
     }
 
     pub(super) fn find(&self, address: u64) -> Option<AllocationInfo> {
-        let ranges = if address.wrapping_sub(self.base) < self.end - self.base {
-            &self.live
-        } else {
-            &self.mapped
-        };
+        let ranges = if address.wrapping_sub(self.base) < self.end - self.base { &self.live } else { &self.mapped };
         let (base, block) = ranges.range(..=address).next_back()?;
         (address - base < block.bytes).then(|| info(*base, *block, false))
     }
@@ -167,36 +156,24 @@ impl Allocator {
             let below = ranges.range(..=address).next_back();
             let above = ranges.range(address..).next();
             let found = [below, above].into_iter().flatten();
-            found
-                .map(|(base, block)| info(*base, *block, freed))
-                .collect::<Vec<_>>()
+            found.map(|(base, block)| info(*base, *block, freed)).collect::<Vec<_>>()
         };
         let mut candidates = neighbours(&self.live, false);
         candidates.extend(neighbours(&self.freed, true));
         candidates.extend(neighbours(&self.mapped, false));
         // Of several at the same distance the live one, which comes first.
-        candidates
-            .into_iter()
-            .min_by_key(|candidate| distance(candidate, address))
+        candidates.into_iter().min_by_key(|candidate| distance(candidate, address))
     }
 }
 
 /// Bytes between `address` and the allocation; 0 inside it.
 fn distance(allocation: &AllocationInfo, address: u64) -> u64 {
     let last = allocation.base + (allocation.bytes - 1);
-    allocation
-        .base
-        .saturating_sub(address)
-        .max(address.saturating_sub(last))
+    allocation.base.saturating_sub(address).max(address.saturating_sub(last))
 }
 
 fn info(base: u64, block: Block, freed: bool) -> AllocationInfo {
-    AllocationInfo {
-        base,
-        bytes: block.bytes,
-        freed,
-        read_only: block.read_only,
-    }
+    AllocationInfo { base, bytes: block.bytes, freed, read_only: block.read_only }
 }
 
 #[cfg(test)]
@@ -242,11 +219,7 @@ mod tests {
         assert!(c > b, "space that was never used comes first");
         // Neither freed range alone is large enough, nor what was never used.
         assert_eq!(allocator.allocate(32 * 1024, false), Some(a));
-        assert_eq!(
-            allocator.free(a + 512),
-            None,
-            "not the start of an allocation"
-        );
+        assert_eq!(allocator.free(a + 512), None, "not the start of an allocation");
     }
 
     #[test]

@@ -25,9 +25,7 @@ pub struct AllocationInfo {
 impl AllocationInfo {
     /// Whether `bytes` bytes at `address` lie inside.
     pub fn contains(&self, address: u64, bytes: u64) -> bool {
-        address
-            .checked_sub(self.base)
-            .is_some_and(|offset| offset <= self.bytes && bytes <= self.bytes - offset)
+        address.checked_sub(self.base).is_some_and(|offset| offset <= self.bytes && bytes <= self.bytes - offset)
     }
 }
 
@@ -105,10 +103,7 @@ impl GlobalMemory {
     /// Frees the allocation that starts at `base`.
     pub fn free(&self, base: u64) -> Result<AllocationInfo, MemoryError> {
         let mut state = self.write_state();
-        let info = state.free(base).ok_or(MemoryError {
-            address: base,
-            bytes: 0,
-        })?;
+        let info = state.free(base).ok_or(MemoryError { address: base, bytes: 0 })?;
         // Under the lock: nobody may get this memory before it is zero again.
         self.reservation.clear(info.base - self.base, info.bytes);
         drop(state);
@@ -153,9 +148,7 @@ impl GlobalMemory {
     /// the same number for mapped host memory.
     pub fn host(&self, address: u64) -> *mut u8 {
         if self.owns(address) {
-            self.reservation
-                .pointer()
-                .wrapping_add((address - self.base) as usize)
+            self.reservation.pointer().wrapping_add((address - self.base) as usize)
         } else {
             address as *mut u8
         }
@@ -189,10 +182,7 @@ impl GlobalMemory {
 
     /// Fills with `count` copies of a pattern of 1, 2 or 4 bytes.
     pub fn fill(&self, address: u64, pattern: &[u8], count: u64) -> Result<(), MemoryError> {
-        let bytes = count.checked_mul(pattern.len() as u64).ok_or(MemoryError {
-            address,
-            bytes: u64::MAX,
-        })?;
+        let bytes = count.checked_mul(pattern.len() as u64).ok_or(MemoryError { address, bytes: u64::MAX })?;
         let destination = self.span(address, bytes)?;
         if pattern.iter().all(|byte| *byte == 0) && self.owns(address) {
             self.reservation.clear(address - self.base, bytes);
@@ -202,9 +192,7 @@ impl GlobalMemory {
         let bytes = unsafe { std::slice::from_raw_parts_mut(destination, bytes as usize) };
         match pattern {
             [byte] => bytes.fill(*byte),
-            _ => bytes
-                .chunks_exact_mut(pattern.len())
-                .for_each(|chunk| chunk.copy_from_slice(pattern)),
+            _ => bytes.chunks_exact_mut(pattern.len()).for_each(|chunk| chunk.copy_from_slice(pattern)),
         }
         Ok(())
     }

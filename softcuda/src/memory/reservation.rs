@@ -38,10 +38,7 @@ impl Reservation {
                 )
             };
             if pointer != libc::MAP_FAILED {
-                return Ok(Reservation {
-                    pointer: pointer.cast(),
-                    bytes,
-                });
+                return Ok(Reservation { pointer: pointer.cast(), bytes });
             }
             if bytes / 2 < SMALLEST {
                 return Err(io::Error::last_os_error());
@@ -74,10 +71,7 @@ impl Reservation {
             (offset, offset)
         } else {
             let page = page_bytes();
-            (
-                offset.next_multiple_of(page),
-                (offset + length) / page * page,
-            )
+            (offset.next_multiple_of(page), (offset + length) / page * page)
         };
         if whole < whole_end && !self.discard(whole, whole_end - whole) {
             self.zero(offset, length);

@@ -41,10 +41,7 @@ pub fn launches() -> Vec<LaunchReport> {
 
 /// Forgets the reports of all launches.
 pub fn clear_launches() {
-    LAUNCHES
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clear();
+    LAUNCHES.lock().unwrap_or_else(PoisonError::into_inner).clear();
 }
 
 /// Keeps a report, and adds it to the file of `SOFTCUDA_REPORT` if there is one.

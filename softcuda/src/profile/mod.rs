@@ -113,9 +113,7 @@ impl Counters {
 
     /// Warp instructions of one mnemonic.
     pub fn executed(&self, mnemonic: &str) -> u64 {
-        self.instructions
-            .get(mnemonic)
-            .map_or(0, |count| count.warp)
+        self.instructions.get(mnemonic).map_or(0, |count| count.warp)
     }
 
     /// Bytes that move between the caches and the SMs: sectors of loads, stores, asynchronous copies and atomics.
@@ -128,10 +126,7 @@ impl Counters {
 
     /// Bytes that threads asked for, of the same accesses.
     pub fn global_requested_bytes(&self) -> u64 {
-        self.global_loads.bytes
-            + self.global_stores.bytes
-            + self.async_copies.bytes
-            + self.global_atomics.bytes
+        self.global_loads.bytes + self.global_stores.bytes + self.async_copies.bytes + self.global_atomics.bytes
     }
 
     /// Shared-memory wavefronts of all accesses.
@@ -141,29 +136,16 @@ impl Counters {
 
     /// Shared-memory wavefronts that conflict-free accesses would need.
     pub fn shared_ideal_wavefronts(&self) -> u64 {
-        self.shared_kinds()
-            .map(|access| access.ideal_wavefronts)
-            .sum()
+        self.shared_kinds().map(|access| access.ideal_wavefronts).sum()
     }
 
     fn shared_kinds(&self) -> impl Iterator<Item = &SharedAccess> {
-        [
-            &self.shared_loads,
-            &self.shared_stores,
-            &self.matrix_loads,
-            &self.async_stores,
-            &self.shared_atomics,
-        ]
-        .into_iter()
+        [&self.shared_loads, &self.shared_stores, &self.matrix_loads, &self.async_stores, &self.shared_atomics]
+            .into_iter()
     }
 
     /// Counts `count` of a mnemonic and of its pipe.
-    pub(crate) fn add_instructions(
-        &mut self,
-        mnemonic: &'static str,
-        pipe: Pipe,
-        count: InstructionCount,
-    ) {
+    pub(crate) fn add_instructions(&mut self, mnemonic: &'static str, pipe: Pipe, count: InstructionCount) {
         self.instructions.entry(mnemonic).or_default().add(count);
         self.pipes.entry(pipe_name(pipe)).or_default().add(count);
     }

@@ -76,19 +76,10 @@ impl Flow {
 
 /// Whether an instruction can send a thread elsewhere than to the next one.
 fn ends_block(opcode: Opcode) -> bool {
-    matches!(
-        opcode,
-        Opcode::Bra | Opcode::BrxIdx | Opcode::Exit | Opcode::Ret | Opcode::Trap
-    )
+    matches!(opcode, Opcode::Bra | Opcode::BrxIdx | Opcode::Exit | Opcode::Ret | Opcode::Trap)
 }
 
-fn successors(
-    body: &Body,
-    block_at: &[Option<usize>],
-    last: usize,
-    number: usize,
-    exit: usize,
-) -> Vec<usize> {
+fn successors(body: &Body, block_at: &[Option<usize>], last: usize, number: usize, exit: usize) -> Vec<usize> {
     let instruction = &body.instructions[last];
     let mut list = Vec::new();
     match instruction.row.opcode {
@@ -166,11 +157,7 @@ fn post_dominators(blocks: &mut [BasicBlock]) {
                 if immediate[next] == usize::MAX || !counts(node, next) {
                     continue;
                 }
-                best = if best == usize::MAX {
-                    next
-                } else {
-                    common(&immediate, &rank, best, next)
-                };
+                best = if best == usize::MAX { next } else { common(&immediate, &rank, best, next) };
             }
             if best != usize::MAX && immediate[node] != best {
                 immediate[node] = best;
@@ -180,11 +167,7 @@ fn post_dominators(blocks: &mut [BasicBlock]) {
     }
     for (number, block) in blocks.iter_mut().enumerate() {
         // A block from which no path ends (an endless loop) meets nobody before the end.
-        block.reconvergence = if immediate[number] == usize::MAX {
-            exit
-        } else {
-            immediate[number]
-        };
+        block.reconvergence = if immediate[number] == usize::MAX { exit } else { immediate[number] };
     }
 }
 

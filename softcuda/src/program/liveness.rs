@@ -40,9 +40,8 @@ pub(crate) struct Allocation {
 pub(crate) fn destinations(instruction: &Instruction) -> usize {
     use Opcode::*;
     match instruction.row.opcode {
-        Bra | Exit | Ret | Trap | St | Red | CpAsync | CpAsyncCommitGroup | CpAsyncWaitAll
-        | CpAsyncWaitGroup | Fence | Membar | Prefetch | Nanosleep | Call | BrxIdx
-        | BarWarpSync => 0,
+        Bra | Exit | Ret | Trap | St | Red | CpAsync | CpAsyncCommitGroup | CpAsyncWaitAll | CpAsyncWaitGroup
+        | Fence | Membar | Prefetch | Nanosleep | Call | BrxIdx | BarWarpSync => 0,
         // `bar.red` alone writes; it has a type.
         Bar | Barrier => usize::from(!instruction.types.is_empty()),
         _ => usize::from(!instruction.operands.is_empty()),
@@ -182,12 +181,8 @@ pub(crate) fn allocate(body: &Body, flow: &Flow) -> Allocation {
         });
     }
     for (block, (input, output)) in flow.blocks.iter().zip(live_sets(body, flow)) {
-        input
-            .members()
-            .for_each(|register| touch(register, 2 * block.start));
-        output
-            .members()
-            .for_each(|register| touch(register, 2 * block.end));
+        input.members().for_each(|register| touch(register, 2 * block.start));
+        output.members().for_each(|register| touch(register, 2 * block.end));
     }
     assign(body, &interval)
 }
@@ -216,39 +211,18 @@ fn is_plain(instruction: &Instruction) -> bool {
             | Abs
             | Cvta
     ) && instruction.types.first().is_some_and(|ty| {
-        matches!(
-            ty,
-            Type::B32
-                | Type::U32
-                | Type::S32
-                | Type::F32
-                | Type::B64
-                | Type::U64
-                | Type::S64
-                | Type::F64
-        )
-    }) && !instruction
-        .operands
-        .iter()
-        .any(|operand| matches!(operand, Operand::Vector(_) | Operand::Pair(..)))
+        matches!(ty, Type::B32 | Type::U32 | Type::S32 | Type::F32 | Type::B64 | Type::U64 | Type::S64 | Type::F64)
+    }) && !instruction.operands.iter().any(|operand| matches!(operand, Operand::Vector(_) | Operand::Pair(..)))
 }
 
 fn assign(body: &Body, interval: &[Option<(usize, usize)>]) -> Allocation {
-    let mut order: Vec<usize> = (0..interval.len())
-        .filter(|&register| interval[register].is_some())
-        .collect();
+    let mut order: Vec<usize> = (0..interval.len()).filter(|&register| interval[register].is_some()).collect();
     order.sort_by_key(|&register| interval[register].map(|(start, _)| start));
-    let mut allocation = Allocation {
-        slots: vec![0; interval.len()],
-        ..Default::default()
-    };
-    let mut active: [std::collections::BinaryHeap<std::cmp::Reverse<(usize, u32)>>; 3] =
-        Default::default();
+    let mut allocation = Allocation { slots: vec![0; interval.len()], ..Default::default() };
+    let mut active: [std::collections::BinaryHeap<std::cmp::Reverse<(usize, u32)>>; 3] = Default::default();
     let mut free: [std::collections::BTreeSet<u32>; 3] = Default::default();
     for register in order {
-        let (Some((start, end)), Some(kind)) =
-            (interval[register], kind(body.registers[register].ty))
-        else {
+        let (Some((start, end)), Some(kind)) = (interval[register], kind(body.registers[register].ty)) else {
             continue;
         };
         let file = kind as usize;

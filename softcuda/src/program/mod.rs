@@ -190,9 +190,7 @@ impl Layout {
         symbol: Symbol,
     ) -> Option<(Space, u64)> {
         match symbol {
-            Symbol::Param(index) => {
-                Some((Space::Param, u64::from(self.params.get(index as usize)?.0)))
-            }
+            Symbol::Param(index) => Some((Space::Param, u64::from(self.params.get(index as usize)?.0))),
             Symbol::Body(index) => {
                 let variable = body.variables.get(index as usize)?;
                 matches!(variable.space, Space::Shared | Space::Local)

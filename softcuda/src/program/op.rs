@@ -74,15 +74,7 @@ pub struct Op {
 impl Op {
     /// A record with every field but the code zero.
     pub fn new(code: Code) -> Op {
-        Op {
-            code,
-            d: 0,
-            a: 0,
-            b: 0,
-            c: 0,
-            aux: 0,
-            imm: 0,
-        }
+        Op { code, d: 0, a: 0, b: 0, c: 0, aux: 0, imm: 0 }
     }
 }
 
@@ -250,45 +242,16 @@ pub enum ReduxKind {
 
 /// A `.sync` warp operation: the lanes of `mask` take part together. Side table.
 #[derive(Clone, Debug)]
-#[allow(
-    missing_docs,
-    reason = "fields are slots named as PTX names its operands; p and source are predicates"
-)]
+#[allow(missing_docs, reason = "fields are slots named as PTX names its operands; p and source are predicates")]
 pub enum WarpOperation {
     /// `shfl.sync`: d slot, p predicate, a, b, c slots.
-    Shuffle {
-        mode: ShuffleMode,
-        d: u16,
-        p: Option<u16>,
-        a: u16,
-        b: u16,
-        c: u16,
-        mask: u16,
-    },
+    Shuffle { mode: ShuffleMode, d: u16, p: Option<u16>, a: u16, b: u16, c: u16, mask: u16 },
     /// `vote.sync`: d is a predicate, or a slot for ballot.
-    Vote {
-        mode: VoteMode,
-        d: u16,
-        source: u16,
-        negated: bool,
-        mask: u16,
-    },
+    Vote { mode: VoteMode, d: u16, source: u16, negated: bool, mask: u16 },
     /// `match.sync`.
-    Match {
-        all: bool,
-        wide: bool,
-        d: u16,
-        p: Option<u16>,
-        a: u16,
-        mask: u16,
-    },
+    Match { all: bool, wide: bool, d: u16, p: Option<u16>, a: u16, mask: u16 },
     /// `redux.sync`.
-    Redux {
-        kind: ReduxKind,
-        d: u16,
-        a: u16,
-        mask: u16,
-    },
+    Redux { kind: ReduxKind, d: u16, a: u16, mask: u16 },
     /// `bar.warp.sync`.
     Sync { mask: u16 },
 }
@@ -373,11 +336,7 @@ pub enum Preset {
     /// The same 64 bits in every lane (two slots).
     Double(u64),
     /// Bytes of the parameter block: offset and length 1, 2 or 4, and whether sign-extended.
-    Param32 {
-        offset: u32,
-        bytes: u8,
-        signed: bool,
-    },
+    Param32 { offset: u32, bytes: u8, signed: bool },
     /// Eight bytes of the parameter block.
     Param64 { offset: u32 },
     /// A special register with 32 bits.

@@ -187,10 +187,7 @@ pub enum Symbol {
 
 /// Special registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(
-    missing_docs,
-    reason = "the names are PTX's own; the number is the dimension x, y, z"
-)]
+#[allow(missing_docs, reason = "the names are PTX's own; the number is the dimension x, y, z")]
 pub enum Special {
     Tid(u8),
     Ntid(u8),

@@ -40,8 +40,8 @@ impl Token<'_> {
 
 /// Longest first, so that `<<` is not two `<`.
 const MARKS: &[&str] = &[
-    "<<", ">>", "<=", ">=", "==", "!=", "&&", "||", "{", "}", "[", "]", "(", ")", "<", ">", ",",
-    ";", ":", "@", "!", "|", "+", "-", "*", "/", "%", "=", "&", "^", "~", "?",
+    "<<", ">>", "<=", ">=", "==", "!=", "&&", "||", "{", "}", "[", "]", "(", ")", "<", ">", ",", ";", ":", "@", "!",
+    "|", "+", "-", "*", "/", "%", "=", "&", "^", "~", "?",
 ];
 
 /// An error of the lexer: where and what.
@@ -57,12 +57,7 @@ pub(super) struct Lexer<'a> {
 
 impl<'a> Lexer<'a> {
     pub(super) fn new(text: &'a str) -> Lexer<'a> {
-        Lexer {
-            text,
-            at: 0,
-            line: 1,
-            line_start: 0,
-        }
+        Lexer { text, at: 0, line: 1, line_start: 0 }
     }
 
     /// The next token and where it begins.
@@ -76,9 +71,7 @@ impl<'a> Lexer<'a> {
         let token = match first {
             b'0'..=b'9' => self.number().map_err(|message| (position, message))?,
             b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'$' => Token::Name(self.take_name(1)),
-            b'%' if rest.as_bytes().get(1).is_some_and(|b| is_name(*b)) => {
-                Token::Name(self.take_name(1))
-            }
+            b'%' if rest.as_bytes().get(1).is_some_and(|b| is_name(*b)) => Token::Name(self.take_name(1)),
             b'.' => {
                 let length = dotted_length(&rest.as_bytes()[1..]);
                 if length == 0 {
@@ -110,10 +103,7 @@ impl<'a> Lexer<'a> {
     }
 
     fn position(&self) -> Position {
-        Position {
-            line: self.line,
-            column: (self.at - self.line_start + 1) as u32,
-        }
+        Position { line: self.line, column: (self.at - self.line_start + 1) as u32 }
     }
 
     fn skip_blanks(&mut self) -> Result<(), LexicalError> {
@@ -161,27 +151,20 @@ impl<'a> Lexer<'a> {
     fn number(&mut self) -> Result<Token<'a>, String> {
         let rest = &self.text[self.at..];
         let bytes = rest.as_bytes();
-        let mut length = bytes
-            .iter()
-            .position(|b| !is_name(*b))
-            .unwrap_or(bytes.len());
+        let mut length = bytes.iter().position(|b| !is_name(*b)).unwrap_or(bytes.len());
         let is_decimal = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
         if bytes.get(length) == Some(&b'.')
             && bytes.get(length + 1).is_some_and(u8::is_ascii_digit)
             && is_decimal(&rest[..length])
         {
-            length += 1 + rest.as_bytes()[length + 1..]
-                .iter()
-                .position(|b| !is_name(*b))
-                .unwrap_or(rest.len() - length - 1);
+            length +=
+                1 + rest.as_bytes()[length + 1..].iter().position(|b| !is_name(*b)).unwrap_or(rest.len() - length - 1);
         }
         // A signed exponent: `1.5e-7`.
         let ends_in_e = matches!(bytes[length - 1], b'e' | b'E');
         if ends_in_e
             && matches!(bytes.get(length), Some(b'+' | b'-'))
-            && rest[..length - 1]
-                .bytes()
-                .all(|b| b.is_ascii_digit() || b == b'.')
+            && rest[..length - 1].bytes().all(|b| b.is_ascii_digit() || b == b'.')
         {
             let digits = bytes[length + 1..].iter().position(|b| !is_name(*b));
             length += 1 + digits.unwrap_or(bytes.len() - length - 1);
@@ -227,10 +210,7 @@ fn parse_number(text: &str) -> Option<Token<'static>> {
     let decimal_point = text.contains('.');
     let exponent = text.contains(['e', 'E']) && !matches!(prefix, "0x" | "0X");
     if decimal_point || exponent {
-        return text
-            .parse::<f64>()
-            .ok()
-            .map(|value| Token::Float64(value.to_bits()));
+        return text.parse::<f64>().ok().map(|value| Token::Float64(value.to_bits()));
     }
     let (text, unsigned) = match text.strip_suffix('U') {
         Some(text) => (text, true),

@@ -3,20 +3,14 @@
 use std::fmt::Write;
 
 use super::{
-    ast::{
-        Base, Body, Function, Instruction, Module, Operand, RegisterId, SourceLine, Symbol,
-        Variable,
-    },
+    ast::{Base, Body, Function, Instruction, Module, Operand, RegisterId, SourceLine, Symbol, Variable},
     isa::{Opcode, Row, rules::Group},
     types::Class,
 };
 
 /// PTX text whose syntax tree is `module`, but for positions. Comments, debugging sections and hints are gone.
 pub fn print(module: &Module) -> String {
-    let mut printer = Printer {
-        module,
-        text: String::new(),
-    };
+    let mut printer = Printer { module, text: String::new() };
     printer.module();
     printer.text
 }
@@ -37,11 +31,7 @@ impl Printer<'_> {
     fn module(&mut self) {
         let module = self.module;
         let (major, minor) = module.version;
-        emit!(
-            self,
-            ".version {major}.{minor}\n.target sm_{}",
-            module.target
-        );
+        emit!(self, ".version {major}.{minor}\n.target sm_{}", module.target);
         self.text.extend(module.target_suffix);
         self.text.push_str("\n.address_size 64\n\n");
         for (number, path) in &module.files {
@@ -56,8 +46,7 @@ impl Printer<'_> {
         for variable in &module.variables {
             if variable.external {
                 let defined = variable.bytes > 0 && !variable.dynamic;
-                self.text
-                    .push_str(if defined { ".visible " } else { ".extern " });
+                self.text.push_str(if defined { ".visible " } else { ".extern " });
             }
             self.variable(variable, &variable.name);
             self.initialiser(variable);
@@ -75,28 +64,18 @@ impl Printer<'_> {
 
     /// Whether a function is named before its turn: then all are declared first, in order.
     fn needs_declarations(&self) -> bool {
-        let is_function =
-            |(_, symbol, _): &(u64, Symbol, i64)| matches!(symbol, Symbol::Function(_));
-        if self
-            .module
-            .variables
-            .iter()
-            .any(|v| v.relocations.iter().any(is_function))
-        {
+        let is_function = |(_, symbol, _): &(u64, Symbol, i64)| matches!(symbol, Symbol::Function(_));
+        if self.module.variables.iter().any(|v| v.relocations.iter().any(is_function)) {
             return true;
         }
-        self.module
-            .functions
-            .iter()
-            .enumerate()
-            .any(|(index, function)| {
-                let instructions = function.body.iter().flat_map(|body| &body.instructions);
-                let mut operands = instructions.flat_map(|instruction| &instruction.operands);
-                operands.any(|operand| match operand {
-                    Operand::Symbol(Symbol::Function(other), _) => *other as usize > index,
-                    _ => false,
-                })
+        self.module.functions.iter().enumerate().any(|(index, function)| {
+            let instructions = function.body.iter().flat_map(|body| &body.instructions);
+            let mut operands = instructions.flat_map(|instruction| &instruction.operands);
+            operands.any(|operand| match operand {
+                Operand::Symbol(Symbol::Function(other), _) => *other as usize > index,
+                _ => false,
             })
+        })
     }
 
     fn header(&mut self, function: &Function) {
@@ -105,8 +84,7 @@ impl Printer<'_> {
         } else if function.entry {
             self.text.push_str(".visible ");
         }
-        self.text
-            .push_str(if function.entry { ".entry " } else { ".func " });
+        self.text.push_str(if function.entry { ".entry " } else { ".func " });
         if !function.returns.is_empty() {
             self.parameters(&function.returns);
             self.text.push(' ');
@@ -127,8 +105,7 @@ impl Printer<'_> {
     fn parameters(&mut self, list: &[Variable]) {
         self.text.push('(');
         for (index, variable) in list.iter().enumerate() {
-            self.text
-                .push_str(if index == 0 { "\n\t" } else { ",\n\t" });
+            self.text.push_str(if index == 0 { "\n\t" } else { ",\n\t" });
             self.variable(variable, &variable.name);
         }
         self.text.push(')');
@@ -136,14 +113,8 @@ impl Printer<'_> {
 
     /// Space, alignment, type, name and size.
     fn variable(&mut self, variable: &Variable, name: &str) {
-        let (space, align, ty, bytes) =
-            (variable.space, variable.align, variable.ty, variable.bytes);
-        emit!(
-            self,
-            ".{} .align {align} .{} {name}",
-            space.name(),
-            ty.name()
-        );
+        let (space, align, ty, bytes) = (variable.space, variable.align, variable.ty, variable.bytes);
+        emit!(self, ".{} .align {align} .{} {name}", space.name(), ty.name());
         let element = u64::from(ty.bytes());
         if bytes == 0 && (variable.external || variable.dynamic) {
             self.text.push_str("[]");
@@ -164,8 +135,7 @@ impl Printer<'_> {
             if at > 0 {
                 self.text.push_str(", ");
             }
-            let within =
-                |(start, ..): &&(u64, Symbol, i64)| (*start..*start + 8).contains(&(at as u64));
+            let within = |(start, ..): &&(u64, Symbol, i64)| (*start..*start + 8).contains(&(at as u64));
             match variable.relocations.iter().find(within) {
                 Some((start, symbol, addend)) => {
                     let name = self.global_name(*symbol).to_string();
@@ -208,10 +178,7 @@ impl Printer<'_> {
             self.initialiser(variable);
             self.text.push_str(";\n");
         }
-        let lists = body
-            .instructions
-            .iter()
-            .filter(|i| i.row.opcode == Opcode::BrxIdx);
+        let lists = body.instructions.iter().filter(|i| i.row.opcode == Opcode::BrxIdx);
         for (number, instruction) in lists.enumerate() {
             if let [_, Operand::Vector(labels)] = instruction.operands.as_slice() {
                 emit!(self, "$branch_targets_{number}: .branchtargets ");
@@ -246,13 +213,7 @@ impl Printer<'_> {
         }
     }
 
-    fn instruction(
-        &mut self,
-        function: &Function,
-        body: &Body,
-        instruction: &Instruction,
-        list: &mut u32,
-    ) {
+    fn instruction(&mut self, function: &Function, body: &Body, instruction: &Instruction, list: &mut u32) {
         self.text.push('\t');
         if let Some(guard) = &instruction.guard {
             let not = if guard.negated { "!" } else { "" };
@@ -373,11 +334,7 @@ fn register(body: &Body, id: RegisterId) -> &str {
 fn opcode(row: &Row, instruction: &Instruction) -> String {
     let mut text = row.mnemonic.to_string();
     let push_group = |text: &mut String, group: &Group| {
-        for modifier in group
-            .members
-            .iter()
-            .filter(|m| instruction.modifiers.has(**m))
-        {
+        for modifier in group.members.iter().filter(|m| instruction.modifiers.has(**m)) {
             text.push('.');
             text.push_str(modifier.name());
         }

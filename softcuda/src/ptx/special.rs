@@ -29,10 +29,7 @@ impl Special {
     /// Special register spelt `name`, with the component (`x`) that follows it in the text.
     pub fn from_name(name: &str, component: Option<&str>) -> Option<Special> {
         let Some(component) = component else {
-            return SCALARS
-                .iter()
-                .find(|(text, _)| *text == name)
-                .map(|(_, special)| *special);
+            return SCALARS.iter().find(|(text, _)| *text == name).map(|(_, special)| *special);
         };
         let dimension = match component {
             "x" => 0,
@@ -66,10 +63,7 @@ impl Special {
                 return entry.map_or(String::new(), |(text, _)| (*text).to_string());
             }
         };
-        format!(
-            "{vector}.{}",
-            ["x", "y", "z"][usize::from(dimension.min(2))]
-        )
+        format!("{vector}.{}", ["x", "y", "z"][usize::from(dimension.min(2))])
     }
 
     /// Its width in bits.

@@ -50,10 +50,7 @@ pub enum Class {
 impl Type {
     /// Type spelt `name` (without the dot).
     pub fn from_name(name: &str) -> Option<Type> {
-        TYPES
-            .iter()
-            .find(|(_, text, _)| *text == name)
-            .map(|(ty, _, _)| *ty)
+        TYPES.iter().find(|(_, text, _)| *text == name).map(|(ty, _, _)| *ty)
     }
 
     /// Its spelling without the dot.
@@ -87,14 +84,7 @@ impl Type {
     pub fn is_storable(self) -> bool {
         !matches!(
             self,
-            Type::Tf32
-                | Type::E4m3
-                | Type::E5m2
-                | Type::E4m3x2
-                | Type::E5m2x2
-                | Type::U4
-                | Type::S4
-                | Type::B1
+            Type::Tf32 | Type::E4m3 | Type::E5m2 | Type::E4m3x2 | Type::E5m2x2 | Type::U4 | Type::S4 | Type::B1
         )
     }
 }
@@ -126,10 +116,7 @@ impl Space {
 
     /// Whether 32 bits hold an address of this space.
     pub fn has_short_addresses(self) -> bool {
-        matches!(
-            self,
-            Space::Shared | Space::Local | Space::Param | Space::Const
-        )
+        matches!(self, Space::Shared | Space::Local | Space::Param | Space::Const)
     }
 }
 

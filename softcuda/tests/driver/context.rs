@@ -18,33 +18,22 @@ fn devices_report_what_the_chips_are() {
         assert_eq!((major * 10 + minor) as u32, architecture.number());
         assert_eq!(context.total_mem().unwrap() as u64, chip.memory_bytes);
         let attribute = |attribute| context.attribute(attribute).unwrap() as u32;
-        assert_eq!(
-            attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT),
-            chip.multiprocessors
-        );
+        assert_eq!(attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT), chip.multiprocessors);
         assert_eq!(
             attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN),
             chip.shared_per_block_optin
         );
         assert_eq!(attribute(Attribute::CU_DEVICE_ATTRIBUTE_WARP_SIZE), 32);
-        assert_eq!(
-            attribute(Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE),
-            chip.l2_bytes
-        );
+        assert_eq!(attribute(Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE), chip.l2_bytes);
         assert!(context.has_async_alloc());
     }
     let uuids = [0, 1, 2].map(|ordinal| context(ordinal).uuid().unwrap().bytes);
     assert_ne!(uuids[0], uuids[1]);
     assert_ne!(uuids[1], uuids[2]);
-    assert_eq!(
-        CudaContext::new(3).unwrap_err().0,
-        CUresult::CUDA_ERROR_INVALID_DEVICE
-    );
+    assert_eq!(CudaContext::new(3).unwrap_err().0, CUresult::CUDA_ERROR_INVALID_DEVICE);
     let mut version = 0;
     // SAFETY: a valid pointer.
-    unsafe { sys::cuDriverGetVersion(&mut version) }
-        .result()
-        .unwrap();
+    unsafe { sys::cuDriverGetVersion(&mut version) }.result().unwrap();
     assert_eq!(version, 13_000);
 }
 
@@ -59,10 +48,7 @@ fn each_thread_has_its_own_stack_of_contexts() {
         let current = || result::ctx::get_current().unwrap();
         assert_eq!(current(), None);
         // Without a context nothing works.
-        assert_eq!(
-            result::ctx::synchronize().unwrap_err().0,
-            CUresult::CUDA_ERROR_INVALID_CONTEXT
-        );
+        assert_eq!(result::ctx::synchronize().unwrap_err().0, CUresult::CUDA_ERROR_INVALID_CONTEXT);
         first.bind_to_thread().unwrap();
         assert_eq!(current(), Some(first.cu_ctx()));
         let mut popped = std::ptr::null_mut();
@@ -88,25 +74,14 @@ fn a_destroyed_context_takes_its_objects_along() {
         let mut address = 0;
         // SAFETY: valid pointers; handles are used after their end on purpose, which is checked.
         unsafe {
-            sys::cuCtxCreate_v4(&mut created, std::ptr::null_mut(), 0, 0)
-                .result()
-                .unwrap();
+            sys::cuCtxCreate_v4(&mut created, std::ptr::null_mut(), 0, 0).result().unwrap();
             sys::cuStreamCreate(&mut stream, 0).result().unwrap();
             sys::cuMemAlloc_v2(&mut address, 100).result().unwrap();
             sys::cuCtxDestroy_v2(created).result().unwrap();
             assert_eq!(result::ctx::get_current().unwrap(), None);
-            assert_eq!(
-                sys::cuStreamSynchronize(stream),
-                CUresult::CUDA_ERROR_INVALID_HANDLE
-            );
-            assert_eq!(
-                sys::cuMemFree_v2(address),
-                CUresult::CUDA_ERROR_INVALID_VALUE
-            );
-            assert_eq!(
-                sys::cuCtxSetCurrent(created),
-                CUresult::CUDA_ERROR_INVALID_CONTEXT
-            );
+            assert_eq!(sys::cuStreamSynchronize(stream), CUresult::CUDA_ERROR_INVALID_HANDLE);
+            assert_eq!(sys::cuMemFree_v2(address), CUresult::CUDA_ERROR_INVALID_VALUE);
+            assert_eq!(sys::cuCtxSetCurrent(created), CUresult::CUDA_ERROR_INVALID_CONTEXT);
         }
     })
     .join()
@@ -132,12 +107,8 @@ fn streams_and_events_work_with_the_special_handles_too() {
         context.new_stream().unwrap(),
         context.default_stream().fork().unwrap(),
     ];
-    let start = context
-        .new_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT))
-        .unwrap();
-    let end = context
-        .new_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT))
-        .unwrap();
+    let start = context.new_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT)).unwrap();
+    let end = context.new_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT)).unwrap();
     for stream in &streams {
         start.record(stream).unwrap();
         end.record(stream).unwrap();
@@ -154,23 +125,15 @@ fn streams_and_events_work_with_the_special_handles_too() {
     unsafe {
         assert_eq!(sys::cuStreamSynchronize(legacy), CUresult::CUDA_SUCCESS);
         let garbage = 0x1234_5678usize as sys::CUstream;
-        assert_eq!(
-            sys::cuStreamSynchronize(garbage),
-            CUresult::CUDA_ERROR_INVALID_HANDLE
-        );
-        assert_eq!(
-            sys::cuEventDestroy_v2(garbage.cast()),
-            CUresult::CUDA_ERROR_INVALID_HANDLE
-        );
+        assert_eq!(sys::cuStreamSynchronize(garbage), CUresult::CUDA_ERROR_INVALID_HANDLE);
+        assert_eq!(sys::cuEventDestroy_v2(garbage.cast()), CUresult::CUDA_ERROR_INVALID_HANDLE);
     }
 }
 
 #[test]
 fn events_without_times_give_no_elapsed_time() {
     let context = context(0);
-    let timed = context
-        .new_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT))
-        .unwrap();
+    let timed = context.new_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT)).unwrap();
     let untimed = context.new_event(None).unwrap();
     let stream = context.default_stream();
     // Never recorded.
@@ -190,28 +153,17 @@ fn stream_priorities_are_clamped_to_the_range_of_the_context() {
     let mut priority = 0;
     // SAFETY: valid pointers and a live stream.
     unsafe {
-        sys::cuCtxGetStreamPriorityRange(&mut least, &mut greatest)
-            .result()
-            .unwrap();
+        sys::cuCtxGetStreamPriorityRange(&mut least, &mut greatest).result().unwrap();
         assert!(greatest < least);
-        sys::cuStreamCreateWithPriority(&mut stream, 1, greatest - 7)
-            .result()
-            .unwrap();
-        sys::cuStreamGetPriority(stream, &mut priority)
-            .result()
-            .unwrap();
+        sys::cuStreamCreateWithPriority(&mut stream, 1, greatest - 7).result().unwrap();
+        sys::cuStreamGetPriority(stream, &mut priority).result().unwrap();
         assert_eq!(priority, greatest);
         let mut flags = 0;
         sys::cuStreamGetFlags(stream, &mut flags).result().unwrap();
         assert_eq!(flags, 1);
         let mut capturing = sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_ACTIVE;
-        sys::cuStreamIsCapturing(stream, &mut capturing)
-            .result()
-            .unwrap();
-        assert_eq!(
-            capturing,
-            sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE
-        );
+        sys::cuStreamIsCapturing(stream, &mut capturing).result().unwrap();
+        assert_eq!(capturing, sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE);
         sys::cuStreamDestroy_v2(stream).result().unwrap();
     }
 }
@@ -227,9 +179,7 @@ fn host_functions_run_in_the_order_of_the_stream() {
     let mut value = 41;
     // SAFETY: `value` outlives the call, which is synchronized before it is read.
     unsafe {
-        sys::cuLaunchHostFunc(stream.cu_stream(), Some(add_one), (&raw mut value).cast())
-            .result()
-            .unwrap();
+        sys::cuLaunchHostFunc(stream.cu_stream(), Some(add_one), (&raw mut value).cast()).result().unwrap();
     }
     stream.synchronize().unwrap();
     assert_eq!(value, 42);
@@ -239,12 +189,6 @@ fn host_functions_run_in_the_order_of_the_stream() {
 fn error_codes_have_names_and_texts() {
     context(0);
     let error = cudarc::driver::DriverError(CUresult::CUDA_ERROR_INVALID_VALUE);
-    assert_eq!(
-        error.error_name().unwrap().to_str(),
-        Ok("CUDA_ERROR_INVALID_VALUE")
-    );
-    assert_eq!(
-        error.error_string().unwrap().to_str(),
-        Ok("invalid argument")
-    );
+    assert_eq!(error.error_name().unwrap().to_str(), Ok("CUDA_ERROR_INVALID_VALUE"));
+    assert_eq!(error.error_string().unwrap().to_str(), Ok("invalid argument"));
 }

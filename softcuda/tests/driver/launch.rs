@@ -1,26 +1,16 @@
 //! Launching: that kernels run with what they are given, and that launches beyond the limits are refused.
 
 use super::{context, kernels};
-use cudarc::driver::{
-    CudaContext, CudaFunction, CudaStream, DevicePtr, DriverError, LaunchConfig, PushKernelArg, sys,
-};
+use cudarc::driver::{CudaContext, CudaFunction, CudaStream, DevicePtr, DriverError, LaunchConfig, PushKernelArg, sys};
 use std::{ffi::c_void, ptr, sync::Arc};
 use sys::{CUfunction_attribute_enum as Attribute, CUresult};
 
 fn shape(grid: (u32, u32, u32), block: (u32, u32, u32), shared_mem_bytes: u32) -> LaunchConfig {
-    LaunchConfig {
-        grid_dim: grid,
-        block_dim: block,
-        shared_mem_bytes,
-    }
+    LaunchConfig { grid_dim: grid, block_dim: block, shared_mem_bytes }
 }
 
 /// Launches a kernel without parameters.
-fn launch(
-    stream: &Arc<CudaStream>,
-    function: &CudaFunction,
-    config: LaunchConfig,
-) -> Result<(), DriverError> {
+fn launch(stream: &Arc<CudaStream>, function: &CudaFunction, config: LaunchConfig) -> Result<(), DriverError> {
     // SAFETY: the kernel takes no parameters and touches no memory.
     unsafe { stream.launch_builder(function).launch(config) }.map(drop)
 }
@@ -64,19 +54,10 @@ fn multiplied(
     let multiply = kernels(context).load_function("multiply").unwrap();
     let input = stream.clone_htod(&[1.0f32, 2.0, 3.0, 4.0]).unwrap();
     let output = stream.alloc_zeros::<f32>(4).unwrap();
-    let mut values = (
-        output.device_ptr(&stream).0,
-        input.device_ptr(&stream).0,
-        4u32,
-    );
-    let mut pointers: [*mut c_void; 3] = [
-        (&raw mut values.0).cast(),
-        (&raw mut values.1).cast(),
-        (&raw mut values.2).cast(),
-    ];
-    launch(multiply.cu_function(), &mut pointers)
-        .result()
-        .unwrap();
+    let mut values = (output.device_ptr(&stream).0, input.device_ptr(&stream).0, 4u32);
+    let mut pointers: [*mut c_void; 3] =
+        [(&raw mut values.0).cast(), (&raw mut values.1).cast(), (&raw mut values.2).cast()];
+    launch(multiply.cu_function(), &mut pointers).result().unwrap();
     stream.clone_dtoh(&output).unwrap()
 }
 
@@ -99,21 +80,7 @@ fn parameters_may_come_in_one_buffer() {
                 ptr::null_mut(),
             ];
             let list = extra.as_mut_ptr();
-            let launch = || {
-                sys::cuLaunchKernel(
-                    function,
-                    1,
-                    1,
-                    1,
-                    32,
-                    1,
-                    1,
-                    0,
-                    ptr::null_mut(),
-                    ptr::null_mut(),
-                    list,
-                )
-            };
+            let launch = || sys::cuLaunchKernel(function, 1, 1, 1, 32, 1, 1, 0, ptr::null_mut(), ptr::null_mut(), list);
             size.write(16);
             assert_eq!(launch(), CUresult::CUDA_ERROR_INVALID_VALUE, "too short");
             size.write(20);
@@ -151,22 +118,12 @@ fn extended_and_cooperative_launches_run_and_clusters_are_refused() {
             attribute.value.clusterDim.y = 1;
             attribute.value.clusterDim.z = 1;
             assert_eq!(
-                sys::cuLaunchKernelEx(
-                    &config(&mut attribute),
-                    function,
-                    parameters,
-                    ptr::null_mut()
-                ),
+                sys::cuLaunchKernelEx(&config(&mut attribute), function, parameters, ptr::null_mut()),
                 CUresult::CUDA_ERROR_NOT_SUPPORTED
             );
             attribute.id = sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_COOPERATIVE;
             attribute.value.cooperative = 1;
-            sys::cuLaunchKernelEx(
-                &config(&mut attribute),
-                function,
-                parameters,
-                ptr::null_mut(),
-            )
+            sys::cuLaunchKernelEx(&config(&mut attribute), function, parameters, ptr::null_mut())
         }
     });
     assert_eq!(result, [2.0, 4.0, 6.0, 8.0]);
@@ -179,10 +136,7 @@ fn extended_and_cooperative_launches_run_and_clusters_are_refused() {
         unsafe { stream.launch_builder(&required).launch_cooperative(config) }.map(drop)
     };
     launch(108).unwrap();
-    assert_eq!(
-        code(launch(1_000_000)),
-        CUresult::CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE
-    );
+    assert_eq!(code(launch(1_000_000)), CUresult::CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE);
 }
 
 #[test]
@@ -202,15 +156,9 @@ fn launches_beyond_the_limits_are_refused_with_words() {
         ((1, 1, 1), (129, 1, 1), "129 threads"),
         ((1, 1, 1), (64, 1, 17), "1088 threads"),
     ] {
-        assert_eq!(
-            code(launch(&stream, &bounded, shape(grid, block, 0))),
-            invalid
-        );
+        assert_eq!(code(launch(&stream, &bounded, shape(grid, block, 0))), invalid);
         let text = softcuda::last_error_text().unwrap();
-        assert!(
-            text.starts_with("kernel bounded: ") && text.contains(words),
-            "{text}"
-        );
+        assert!(text.starts_with("kernel bounded: ") && text.contains(words), "{text}");
     }
     let required = module.load_function("required").unwrap();
     let wrong = shape((1, 1, 1), (128, 1, 1), 0);
@@ -229,21 +177,13 @@ fn dynamic_shared_memory_is_limited_as_the_function_says() {
         let mut size = stream.alloc_zeros::<u32>(1).unwrap();
         let mut launch = |bytes| {
             // SAFETY: the kernel writes one number to its only parameter.
-            unsafe {
-                stream
-                    .launch_builder(&function)
-                    .arg(&mut size)
-                    .launch(shape((1, 1, 1), (1, 1, 1), bytes))
-            }?;
+            unsafe { stream.launch_builder(&function).arg(&mut size).launch(shape((1, 1, 1), (1, 1, 1), bytes)) }?;
             stream.clone_dtoh(&size)
         };
         let attribute = Attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
         assert_eq!(function.get_attribute(attribute).unwrap(), 48 * 1024);
         assert_eq!(launch(48 * 1024).unwrap(), [48 * 1024]);
-        assert_eq!(
-            code(launch(48 * 1024 + 4)),
-            CUresult::CUDA_ERROR_INVALID_VALUE
-        );
+        assert_eq!(code(launch(48 * 1024 + 4)), CUresult::CUDA_ERROR_INVALID_VALUE);
         assert!(function.set_attribute(attribute, most * 1024 + 1).is_err());
         assert!(function.set_attribute(attribute, -1).is_err());
         function.set_attribute(attribute, most * 1024).unwrap();
@@ -261,13 +201,7 @@ fn kernels_reach_pinned_host_memory() {
     pinned.as_mut_slice().unwrap().fill(0);
     let address = pinned.as_ptr().unwrap() as u64 + 8;
     // SAFETY: the address lies inside the pinned memory.
-    unsafe {
-        stream
-            .launch_builder(&store)
-            .arg(&address)
-            .launch(shape((1, 1, 1), (1, 1, 1), 0))
-    }
-    .unwrap();
+    unsafe { stream.launch_builder(&store).arg(&address).launch(shape((1, 1, 1), (1, 1, 1), 0)) }.unwrap();
     assert_eq!(pinned.as_slice().unwrap(), [0, 0, 1, 0]);
 }
 
@@ -277,21 +211,7 @@ fn handles_that_are_none_are_refused() {
     let function = kernels(&context).load_function("required").unwrap();
     let launch = |function: sys::CUfunction, stream: sys::CUstream| {
         // SAFETY: what is no handle is refused without being followed; the kernel takes no parameters.
-        unsafe {
-            sys::cuLaunchKernel(
-                function,
-                1,
-                1,
-                1,
-                64,
-                2,
-                1,
-                0,
-                stream,
-                ptr::null_mut(),
-                ptr::null_mut(),
-            )
-        }
+        unsafe { sys::cuLaunchKernel(function, 1, 1, 1, 64, 2, 1, 0, stream, ptr::null_mut(), ptr::null_mut()) }
     };
     let invalid = CUresult::CUDA_ERROR_INVALID_HANDLE;
     let real = function.cu_function();
@@ -323,10 +243,7 @@ fn every_launch_is_reported() {
     let required = kernels(&context).load_function("required").unwrap();
     launch(&stream, &required, shape((3, 5, 1), (64, 2, 1), 16)).unwrap();
     let reports = softcuda::launches();
-    let ours = reports
-        .iter()
-        .rfind(|report| report.device == 2 && report.grid == [3, 5, 1])
-        .unwrap();
+    let ours = reports.iter().rfind(|report| report.device == 2 && report.grid == [3, 5, 1]).unwrap();
     assert_eq!(ours.kernel, "required");
     assert_eq!(ours.block, [64, 2, 1]);
     assert_eq!(ours.dynamic_shared_bytes, 16);
@@ -341,37 +258,20 @@ fn occupancy_follows_the_rules_of_the_chip() {
     for (ordinal, blocks) in [(0, 16), (1, 12), (2, 16)] {
         let context = context(ordinal);
         let bounded = kernels(&context).load_function("bounded").unwrap();
-        let active = |threads, shared| {
-            bounded
-                .occupancy_max_active_blocks_per_multiprocessor(threads, shared, None)
-                .unwrap()
-        };
+        let active =
+            |threads, shared| bounded.occupancy_max_active_blocks_per_multiprocessor(threads, shared, None).unwrap();
         assert_eq!(active(128, 0), blocks);
         assert_eq!(active(128, 47 * 1024), [3, 2, 4][ordinal]);
         assert_eq!(active(128, 48 * 1024), 0, "more than the function may use");
-        let (grid, block) = bounded
-            .occupancy_max_potential_block_size(none, 0, 0, None)
-            .unwrap();
+        let (grid, block) = bounded.occupancy_max_potential_block_size(none, 0, 0, None).unwrap();
         let multiprocessors = [108, 128, 132][ordinal];
         assert_eq!((grid, block), (blocks * multiprocessors, 128));
         // A share of shared memory, less 1 KB reserved and 1 KB static.
-        let available = bounded
-            .occupancy_available_dynamic_smem_per_block(2, 128)
-            .unwrap();
+        let available = bounded.occupancy_available_dynamic_smem_per_block(2, 128).unwrap();
         assert_eq!(available, [80, 48, 112][ordinal] * 1024);
         let config = shape((1, 1, 1), (128, 1, 1), 0);
         let stream = context.default_stream();
-        assert_eq!(
-            bounded
-                .occupancy_max_active_clusters(config, &stream)
-                .unwrap(),
-            blocks * multiprocessors
-        );
-        assert_eq!(
-            bounded
-                .occupancy_max_potential_cluster_size(config, &stream)
-                .unwrap(),
-            1
-        );
+        assert_eq!(bounded.occupancy_max_active_clusters(config, &stream).unwrap(), blocks * multiprocessors);
+        assert_eq!(bounded.occupancy_max_potential_cluster_size(config, &stream).unwrap(), 1);
     }
 }

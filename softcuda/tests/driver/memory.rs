@@ -36,13 +36,7 @@ fn zeros_are_zeros_even_where_other_data_were() {
         assert_eq!((host[0], host[count - 1]), (7, 7));
         assert!(host[1..count - 1].iter().all(|byte| *byte == 0));
         let fresh = stream.alloc_zeros::<u8>(count).unwrap();
-        assert!(
-            stream
-                .clone_dtoh(&fresh)
-                .unwrap()
-                .iter()
-                .all(|byte| *byte == 0)
-        );
+        assert!(stream.clone_dtoh(&fresh).unwrap().iter().all(|byte| *byte == 0));
     }
 }
 
@@ -56,9 +50,7 @@ fn five_gigabytes_can_be_had_and_used_at_both_ends() {
     let mut device = stream.alloc_zeros::<u8>(BYTES).unwrap();
     let (free, _) = context.mem_get_info().unwrap();
     assert!(free + BYTES <= total);
-    stream
-        .memcpy_htod(&[1u8, 2, 3], &mut device.slice_mut(BYTES - 3..))
-        .unwrap();
+    stream.memcpy_htod(&[1u8, 2, 3], &mut device.slice_mut(BYTES - 3..)).unwrap();
     let end = stream.clone_dtoh(&device.slice(BYTES - 4..)).unwrap();
     assert_eq!(end, [0, 1, 2, 3]);
 }
@@ -70,19 +62,10 @@ fn more_than_there_is_and_nothing_are_refused() {
     let mut address = 0;
     // SAFETY: a valid pointer.
     unsafe {
-        assert_eq!(
-            sys::cuMemAlloc_v2(&mut address, usize::MAX / 2),
-            CUresult::CUDA_ERROR_OUT_OF_MEMORY
-        );
-        assert_eq!(
-            sys::cuMemAlloc_v2(&mut address, 0),
-            CUresult::CUDA_ERROR_INVALID_VALUE
-        );
+        assert_eq!(sys::cuMemAlloc_v2(&mut address, usize::MAX / 2), CUresult::CUDA_ERROR_OUT_OF_MEMORY);
+        assert_eq!(sys::cuMemAlloc_v2(&mut address, 0), CUresult::CUDA_ERROR_INVALID_VALUE);
         assert_eq!(sys::cuMemFree_v2(0), CUresult::CUDA_SUCCESS);
-        assert_eq!(
-            sys::cuMemFree_v2(0x1000),
-            CUresult::CUDA_ERROR_INVALID_VALUE
-        );
+        assert_eq!(sys::cuMemFree_v2(0x1000), CUresult::CUDA_ERROR_INVALID_VALUE);
     }
 }
 
@@ -95,40 +78,22 @@ fn copies_and_fills_stay_inside_one_allocation() {
     unsafe {
         sys::cuMemAlloc_v2(&mut base, 100).result().unwrap();
         let invalid = CUresult::CUDA_ERROR_INVALID_VALUE;
-        assert_eq!(
-            sys::cuMemcpyDtoH_v2(host.as_mut_ptr().cast(), base, 101),
-            invalid
-        );
-        assert_eq!(
-            sys::cuMemcpyHtoD_v2(base + 50, host.as_ptr().cast(), 51),
-            invalid
-        );
+        assert_eq!(sys::cuMemcpyDtoH_v2(host.as_mut_ptr().cast(), base, 101), invalid);
+        assert_eq!(sys::cuMemcpyHtoD_v2(base + 50, host.as_ptr().cast(), 51), invalid);
         assert_eq!(sys::cuMemsetD8_v2(base, 1, 101), invalid);
         assert_eq!(sys::cuMemsetD8_v2(base - 1, 1, 1), invalid);
         assert_eq!(sys::cuMemsetD32_v2(base + 2, 1, 1), invalid, "misaligned");
         assert_eq!(sys::cuMemcpyDtoD_v2(base, base + 60, 50), invalid);
         // A host address is no device address.
-        assert_eq!(
-            sys::cuMemcpyDtoD_v2(base, host.as_ptr() as u64, 10),
-            invalid
-        );
-        assert_eq!(
-            sys::cuMemcpyDtoH_v2(host.as_mut_ptr().cast(), base, 100),
-            CUresult::CUDA_SUCCESS
-        );
+        assert_eq!(sys::cuMemcpyDtoD_v2(base, host.as_ptr() as u64, 10), invalid);
+        assert_eq!(sys::cuMemcpyDtoH_v2(host.as_mut_ptr().cast(), base, 100), CUresult::CUDA_SUCCESS);
         let text = {
-            sys::cuMemcpyDtoH_v2(host.as_mut_ptr().cast(), base, 101)
-                .result()
-                .unwrap_err();
+            sys::cuMemcpyDtoH_v2(host.as_mut_ptr().cast(), base, 101).result().unwrap_err();
             softcuda::last_error_text().unwrap()
         };
         assert!(text.contains(&format!("{base:#x}, 100 bytes")), "{text}");
         sys::cuMemFree_v2(base).result().unwrap();
-        assert_eq!(
-            sys::cuMemcpyDtoH_v2(host.as_mut_ptr().cast(), base, 1),
-            invalid,
-            "freed"
-        );
+        assert_eq!(sys::cuMemcpyDtoH_v2(host.as_mut_ptr().cast(), base, 1), invalid, "freed");
         assert_eq!(sys::cuMemFree_v2(base), invalid, "freed twice");
     }
 }
@@ -144,12 +109,8 @@ fn memsets_fill_elements_and_pitched_rows() {
         sys::cuMemAlloc_v2(&mut base, 32).result().unwrap();
         sys::cuMemsetD32_v2(base, 0x0403_0201, 8).result().unwrap();
         sys::cuMemsetD16_v2(base + 4, 0x0605, 2).result().unwrap();
-        sys::cuMemsetD2D8_v2(base + 16, 8, 9, 2, 2)
-            .result()
-            .unwrap();
-        sys::cuMemcpyDtoH_v2(host.as_mut_ptr().cast(), base, 32)
-            .result()
-            .unwrap();
+        sys::cuMemsetD2D8_v2(base + 16, 8, 9, 2, 2).result().unwrap();
+        sys::cuMemcpyDtoH_v2(host.as_mut_ptr().cast(), base, 32).result().unwrap();
         sys::cuMemFree_v2(base).result().unwrap();
     }
     let mut expected = [1, 2, 3, 4].repeat(8);
@@ -190,9 +151,7 @@ fn two_dimensional_copies_move_a_rectangle() {
     let (mut base, mut pitch) = (0, 0);
     // SAFETY: all addresses lie inside the allocation and the vectors.
     unsafe {
-        sys::cuMemAllocPitch_v2(&mut base, &mut pitch, 8, 6, 4)
-            .result()
-            .unwrap();
+        sys::cuMemAllocPitch_v2(&mut base, &mut pitch, 8, 6, 4).result().unwrap();
         assert_eq!(pitch % 512, 0);
         let copy = sys::CUDA_MEMCPY2D {
             srcMemoryType: sys::CUmemorytype::CU_MEMORYTYPE_HOST,
@@ -229,24 +188,12 @@ fn two_dimensional_copies_move_a_rectangle() {
 fn copies_between_devices_work_in_both_directions() {
     let first = context(0);
     let second = context(1);
-    let there = first
-        .default_stream()
-        .clone_htod(&[1.0f64, 2.0, 3.0])
-        .unwrap();
+    let there = first.default_stream().clone_htod(&[1.0f64, 2.0, 3.0]).unwrap();
     let mut here = second.default_stream().alloc_zeros::<f64>(3).unwrap();
-    second
-        .default_stream()
-        .memcpy_dtod(&there, &mut here)
-        .unwrap();
-    assert_eq!(
-        second.default_stream().clone_dtoh(&here).unwrap(),
-        [1.0, 2.0, 3.0]
-    );
+    second.default_stream().memcpy_dtod(&there, &mut here).unwrap();
+    assert_eq!(second.default_stream().clone_dtoh(&here).unwrap(), [1.0, 2.0, 3.0]);
     let back = first.default_stream().clone_dtod(&there).unwrap();
-    assert_eq!(
-        first.default_stream().clone_dtoh(&back).unwrap(),
-        [1.0, 2.0, 3.0]
-    );
+    assert_eq!(first.default_stream().clone_dtoh(&back).unwrap(), [1.0, 2.0, 3.0]);
 }
 
 #[test]

@@ -54,9 +54,7 @@ fn get_proc_address_returns_the_form_that_the_version_expects() {
         let mut address = ptr::null_mut();
         let mut status = sys::CUdriverProcAddressQueryResult::CU_GET_PROC_ADDRESS_SUCCESS;
         // SAFETY: all pointers are valid for the call.
-        let result = unsafe {
-            sys::cuGetProcAddress_v2(name.as_ptr(), &mut address, version, 0, &mut status)
-        };
+        let result = unsafe { sys::cuGetProcAddress_v2(name.as_ptr(), &mut address, version, 0, &mut status) };
         (result, address, status)
     };
     // SAFETY: a lookup in a library that stays loaded.
@@ -64,14 +62,8 @@ fn get_proc_address_returns_the_form_that_the_version_expects() {
     let (result, address, _) = get("cuMemAlloc", 13_000);
     assert_eq!((result, address), (sys::CUresult::CUDA_SUCCESS, alloc));
     let (result, address, status) = get("cuNoSuchFunction", 13_000);
-    assert_eq!(
-        (result, address),
-        (sys::CUresult::CUDA_SUCCESS, ptr::null_mut())
-    );
-    assert_eq!(
-        status,
-        sys::CUdriverProcAddressQueryResult::CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND
-    );
+    assert_eq!((result, address), (sys::CUresult::CUDA_SUCCESS, ptr::null_mut()));
+    assert_eq!(status, sys::CUdriverProcAddressQueryResult::CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND);
 }
 
 #[test]

@@ -40,7 +40,5 @@ fn finished(test: &str) -> String {
 
 fn text(output: &Output) -> String {
     let streams = [&output.stdout, &output.stderr];
-    streams
-        .map(|stream| String::from_utf8_lossy(stream).into_owned())
-        .concat()
+    streams.map(|stream| String::from_utf8_lossy(stream).into_owned()).concat()
 }

@@ -36,7 +36,8 @@ fn every_launch_is_added_to_the_report_file() {
         let function = context.load_module(Ptx::from_src(KERNEL)).unwrap().load_function("fill").unwrap();
         let mut out = stream.alloc_zeros::<u32>(64).unwrap();
         for launch in 1..=3u32 {
-            let config = LaunchConfig { grid_dim: (launch, 1, 1), block_dim: (64, 1, 1), shared_mem_bytes: 16 * launch };
+            let config =
+                LaunchConfig { grid_dim: (launch, 1, 1), block_dim: (64, 1, 1), shared_mem_bytes: 16 * launch };
             // SAFETY: the kernel writes 64 words, which `out` has.
             unsafe { stream.launch_builder(&function).arg(&mut out).launch(config) }.unwrap();
             stream.synchronize().unwrap();
@@ -54,9 +55,15 @@ fn every_launch_is_added_to_the_report_file() {
             assert_eq!(counters["blocks"], launch);
             assert_eq!(counters["inst_executed"], 2 * 5 * launch);
             assert_eq!(counters["thread_inst_executed"], 64 * 5 * launch);
-            assert_eq!(counters["instructions"]["st"], serde_json::json!({ "warp": 2 * launch, "thread": 64 * launch }));
+            assert_eq!(
+                counters["instructions"]["st"],
+                serde_json::json!({ "warp": 2 * launch, "thread": 64 * launch })
+            );
             assert_eq!(counters["pipes"]["lsu"]["warp"], 2 * 2 * launch);
-            assert_eq!(counters["global_stores"], serde_json::json!({ "requests": 2 * launch, "sectors": 8 * launch, "bytes": 256 * launch }));
+            assert_eq!(
+                counters["global_stores"],
+                serde_json::json!({ "requests": 2 * launch, "sectors": 8 * launch, "bytes": 256 * launch })
+            );
             let logged = softcuda::launches();
             assert_eq!(logged.len(), launch as usize);
             assert_eq!(logged[launch as usize - 1].counters.global_stores.sectors, u64::from(8 * launch));

@@ -47,7 +47,10 @@ fn groups_complete_in_their_order() {
     let two = format!("{COPY} {COMMIT}\n{second} {COMMIT}\n");
     assert_eq!(words(&format!("{two} cp.async.wait_group 1; {READ}")), numbers(), "the older group is complete");
     let text = fault(&format!("{two} cp.async.wait_group 1; ld.shared.u32 %r3, [%r2+128];"), [32, 1, 1]).text;
-    assert!(text.starts_with("shared load of 4 bytes at shared address 0x80, to which a cp.async is in flight"), "{text}");
+    assert!(
+        text.starts_with("shared load of 4 bytes at shared address 0x80, to which a cp.async is in flight"),
+        "{text}"
+    );
     let text = fault(&format!("{two} cp.async.wait_group 2; {READ}"), [32, 1, 1]).text;
     assert!(text.starts_with("shared load of 4 bytes at shared address 0x0, to which"), "{text}");
     // An empty group counts.
@@ -88,18 +91,24 @@ fn overwriting_the_destination_or_the_source_in_flight_is_a_fault() {
         "shared store of 4 bytes at shared address 0x0, to which a cp.async is in flight: no wait covers it yet\n  by thread (0, 0, 0) of block (0, 0, 0)\n  at kernel k, PTX line 13"
     );
     let twice = text("cp.async.ca.shared.global [%r2], [%d2], 4;");
-    assert!(twice.starts_with("cp.async write of 4 bytes at shared address 0x0, to which a cp.async is in flight"), "{twice}");
+    assert!(
+        twice.starts_with("cp.async write of 4 bytes at shared address 0x0, to which a cp.async is in flight"),
+        "{twice}"
+    );
     let atomic = text("atom.shared.add.u32 %r4, [%r2], 1;");
     assert!(atomic.starts_with("shared atomic of 4 bytes at shared address 0x0, to which"), "{atomic}");
     let source = text("st.global.u32 [%d2], %r0;");
     assert!(
-        source.starts_with("global store of 4 bytes at 0x") && source.contains(" overwrites the source of a cp.async in flight\n  issued at kernel k, PTX line 12\n"),
+        source.starts_with("global store of 4 bytes at 0x")
+            && source.contains(" overwrites the source of a cp.async in flight\n  issued at kernel k, PTX line 12\n"),
         "{source}"
     );
     let atomic = text("red.global.add.u32 [%d2], 1;");
     assert!(atomic.contains("overwrites the source of a cp.async in flight"), "{atomic}");
     // Beside the source and after the wait both are fine.
-    let fine = format!("{COPY} st.global.u32 [%d2+128], %r0; cp.async.wait_all; {READ} st.global.u32 [%d2], 7; st.shared.u32 [%r2], 7;");
+    let fine = format!(
+        "{COPY} st.global.u32 [%d2+128], %r0; cp.async.wait_all; {READ} st.global.u32 [%d2], 7; st.shared.u32 [%r2], 7;"
+    );
     assert_eq!(words(&fine), numbers());
 }
 
@@ -123,30 +132,52 @@ fn bytes_past_the_source_size_are_zero() {
     assert!(text.starts_with("cp.async of 16 bytes with a source size of 17\n"), "{text}");
     // With a size of zero the source is not touched, wherever it points.
     let nowhere = body.replace("rem.u32 %r6, %r0, 17;", "mov.u32 %r6, 0; mov.u64 %d2, 64;");
-    let nowhere = nowhere.replace("st.global.v4.u32 [%d2], {%r10", "mad.wide.u32 %d2, %r0, 16, %d0; st.global.v4.u32 [%d2], {%r10");
+    let nowhere = nowhere
+        .replace("st.global.v4.u32 [%d2], {%r10", "mad.wide.u32 %d2, %r0, 16, %d0; st.global.v4.u32 [%d2], {%r10");
     let (words, _) = run(&nowhere, 1024, 1, [32, 1, 1]).unwrap_or_else(|fault| panic!("{}", fault.text));
     assert_eq!(words[..128], [0; 128]);
 }
 
 fn words_of_ignored() -> Vec<u32> {
-    words(&format!("setp.lt.u32 %p1, %r0, 8; {} cp.async.wait_all; {READ}", COPY.replace("[%d2], 4;", "[%d2], 4, %p1;")))
+    words(&format!(
+        "setp.lt.u32 %p1, %r0, 8; {} cp.async.wait_all; {READ}",
+        COPY.replace("[%d2], 4;", "[%d2], 4, %p1;")
+    ))
 }
 
 #[test]
 fn sources_outside_allocations_and_misaligned_copies_are_faults() {
     let copy = |address: &str, shared: &str, bytes: u32| {
         let cache = if bytes == 16 { "cg" } else { "ca" };
-        fault(&format!("mov.u32 %r1, tile; mad.lo.u32 %r2, %r0, 16, %r1; mad.wide.u32 %d2, %r0, 16, %d0; cp.async.{cache}.shared.global [{shared}], [{address}], {bytes};"), [32, 1, 1])
+        fault(
+            &format!(
+                "mov.u32 %r1, tile; mad.lo.u32 %r2, %r0, 16, %r1; mad.wide.u32 %d2, %r0, 16, %d0; cp.async.{cache}.shared.global [{shared}], [{address}], {bytes};"
+            ),
+            [32, 1, 1],
+        )
     };
     let odd = copy("%d2+8", "%r2", 16);
     assert_eq!(odd.kind, FaultKind::MisalignedAddress, "{}", odd.text);
     let past = copy("%d2+3840", "%r2", 16);
     assert_eq!(past.kind, FaultKind::IllegalAddress);
-    assert!(past.text.contains("cp.async read of 16 bytes at device address") && past.text.contains("0 bytes past the end of the allocation"), "{}", past.text);
+    assert!(
+        past.text.contains("cp.async read of 16 bytes at device address")
+            && past.text.contains("0 bytes past the end of the allocation"),
+        "{}",
+        past.text
+    );
     assert!(past.text.contains("by thread (16, 0, 0)"), "{}", past.text);
     let misaligned = copy("%d2", "%r2+4", 8);
     assert_eq!(misaligned.kind, FaultKind::MisalignedAddress);
-    assert!(misaligned.text.starts_with("cp.async write of 8 bytes at 0x4, which is not a multiple of 8"), "{}", misaligned.text);
+    assert!(
+        misaligned.text.starts_with("cp.async write of 8 bytes at 0x4, which is not a multiple of 8"),
+        "{}",
+        misaligned.text
+    );
     let outside = copy("%d2", "%r2+8192", 4);
-    assert!(outside.text.starts_with("cp.async write of 4 bytes at shared address 0x2000: the block has 8192 bytes"), "{}", outside.text);
+    assert!(
+        outside.text.starts_with("cp.async write of 4 bytes at shared address 0x2000: the block has 8192 bytes"),
+        "{}",
+        outside.text
+    );
 }

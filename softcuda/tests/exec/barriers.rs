@@ -86,8 +86,16 @@ fn lanes_that_wait_for_lanes_that_never_come_are_named() {
     let body = "setp.lt.u32 %p1, %r0, 4;\n@%p1 bra FEW;\nbar.warp.sync 0xffffffff;\nbra END;\nFEW:\nvote.sync.ballot.b32 %r1, 1, -1;\nEND:";
     let fault = fault(body, [32, 1, 1]);
     assert!(fault.text.starts_with("no progress is possible"), "{}", fault.text);
-    assert!(fault.text.contains("warp 0 (lanes 0xfffffff0) waits for the lanes 0xffffffff at kernel k, PTX line 13"), "{}", fault.text);
-    assert!(fault.text.contains("warp 0 (lanes 0x0000000f) waits for the lanes 0xffffffff at kernel k, PTX line 16"), "{}", fault.text);
+    assert!(
+        fault.text.contains("warp 0 (lanes 0xfffffff0) waits for the lanes 0xffffffff at kernel k, PTX line 13"),
+        "{}",
+        fault.text
+    );
+    assert!(
+        fault.text.contains("warp 0 (lanes 0x0000000f) waits for the lanes 0xffffffff at kernel k, PTX line 16"),
+        "{}",
+        fault.text
+    );
 }
 
 #[test]
@@ -95,5 +103,8 @@ fn barrier_numbers_and_counts_are_checked() {
     let first = |body: &str| fault(body, [64, 1, 1]).text.lines().next().unwrap_or("").to_owned();
     assert_eq!(first("bar.sync 16;"), "barrier 16: a block has the barriers 0 to 15");
     assert_eq!(first("bar.sync 3, 48;"), "barrier 3 for 48 threads: not a multiple of 32");
-    assert_eq!(first("setp.lt.u32 %p1, %r0, 32; @%p1 bra A; bar.sync 1, 64; bra E; A: bar.sync 1, 96; E:"), "barrier 1 met with different thread counts: Some(96) and Some(64)");
+    assert_eq!(
+        first("setp.lt.u32 %p1, %r0, 32; @%p1 bra A; bar.sync 1, 64; bra E; A: bar.sync 1, 96; E:"),
+        "barrier 1 met with different thread counts: Some(96) and Some(64)"
+    );
 }

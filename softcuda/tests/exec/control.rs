@@ -87,7 +87,11 @@ fn a_switch_goes_to_each_of_its_labels() {
     }
     let fault = run(&body.replace("and.b32 %r1, %r0, 3", "and.b32 %r1, %r0, 7"), 64, 1, [32, 1, 1]).unwrap_err();
     assert_eq!(fault.kind, FaultKind::LaunchFailed);
-    assert!(fault.text.starts_with("brx.idx: the index is past the last target\n  by thread (4, 0, 0)"), "{}", fault.text);
+    assert!(
+        fault.text.starts_with("brx.idx: the index is past the last target\n  by thread (4, 0, 0)"),
+        "{}",
+        fault.text
+    );
 }
 
 #[test]
@@ -189,7 +193,10 @@ fn a_member_mask_must_name_the_lanes_that_come_and_no_ended_ones() {
     let without = text("vote.sync.ballot.b32 %r1, 1, 0xfffffffe;");
     assert!(without.starts_with("the member mask does not name the lane that executes it\n  by thread (0, 0, 0) of block (0, 0, 0)\n  at kernel k, PTX line 11"), "{without}");
     let gone = text("setp.eq.u32 %p1, %r0, 3; @%p1 exit; vote.sync.ballot.b32 %r1, 1, -1;");
-    assert!(gone.starts_with("the member mask 0xffffffff names lanes 0x00000008, whose threads do not run any more"), "{gone}");
+    assert!(
+        gone.starts_with("the member mask 0xffffffff names lanes 0x00000008, whose threads do not run any more"),
+        "{gone}"
+    );
 }
 
 /// Each thread takes a lock, steps a counter without an atomic, and gives the lock back.
@@ -202,7 +209,9 @@ fn a_spin_lock_between_threads_of_one_warp_ends() {
     // The lock starts as 0xdddddddd: it is never free.
     let fault = run_with(body, 2, 1, [64, 1, 1], |bench| bench.config.instruction_limit = 1_000_000).unwrap_err();
     assert_eq!(fault.kind, FaultKind::LaunchTimeout, "{}", fault.text);
-    let freed = format!("setp.eq.u32 %p8, %r0, 0; @%p8 st.volatile.global.u32 [%d0+4], 0; @%p8 atom.global.exch.b32 %r5, [%d0], 0; bar.sync 0;\n{body}");
+    let freed = format!(
+        "setp.eq.u32 %p8, %r0, 0; @%p8 st.volatile.global.u32 [%d0+4], 0; @%p8 atom.global.exch.b32 %r5, [%d0], 0; bar.sync 0;\n{body}"
+    );
     assert_eq!(output(&freed, 2, 1, [64, 1, 1]), [0, 64]);
 }
 

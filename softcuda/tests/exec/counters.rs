@@ -1,7 +1,7 @@
 //! Counters of kernels small enough to count by hand.
 
-use crate::text::{counters, run, text};
 use crate::support::Bench;
+use crate::text::{counters, run, text};
 use softcuda::profile::{Counters, GlobalAccess, SharedAccess};
 
 /// Instructions of every kernel of these tests besides its body: three of the prologue and `ret`.
@@ -89,7 +89,9 @@ fn lanes_that_are_off_do_not_count() {
     let none = counters("setp.lt.u32 %p1, %r0, 0;\n@%p1 ld.global.u32 %r1, [%d1];");
     assert_eq!(none.global_loads, GlobalAccess::default());
     assert_eq!(none.executed("ld"), 2, "a guarded instruction is issued all the same");
-    let part = counters("mov.u32 %r1, tile; mad.lo.u32 %r1, %r0, 128, %r1; setp.lt.u32 %p1, %r0, 3; @%p1 ld.shared.u32 %r2, [%r1];");
+    let part = counters(
+        "mov.u32 %r1, tile; mad.lo.u32 %r1, %r0, 128, %r1; setp.lt.u32 %p1, %r0, 3; @%p1 ld.shared.u32 %r2, [%r1];",
+    );
     assert_eq!(part.shared_loads, shared(1, 3, 1));
 }
 
@@ -103,24 +105,40 @@ fn wavefronts_of_shared_words_by_degree_of_conflict() {
         assert_eq!(of.shared_stores, shared(1, degree, 1), "stride {degree}");
         assert_eq!((of.shared_wavefronts(), of.shared_ideal_wavefronts()), (2 * degree, 2));
     }
-    let load = |address: &str| counters(&format!("mov.u32 %r1, tile; {address} ld.shared.u32 %r2, [%r1];")).shared_loads;
+    let load =
+        |address: &str| counters(&format!("mov.u32 %r1, tile; {address} ld.shared.u32 %r2, [%r1];")).shared_loads;
     assert_eq!(load(""), shared(1, 1, 1), "one word for all is a broadcast");
     assert_eq!(load("mad.lo.u32 %r1, %r0, 132, %r1;"), shared(1, 1, 1), "a row of 33 words has no conflict");
     assert_eq!(load("shr.u32 %r3, %r0, 4; mad.lo.u32 %r1, %r3, 128, %r1;"), shared(1, 2, 1), "two words of one bank");
-    assert_eq!(load("and.b32 %r3, %r0, 15; mad.lo.u32 %r1, %r3, 4, %r1;"), shared(1, 1, 1), "halves that read the same");
-    assert_eq!(load("and.b32 %r3, %r0, 15; shr.u32 %r4, %r0, 4; mad.lo.u32 %r3, %r4, 32, %r3; mad.lo.u32 %r1, %r3, 4, %r1;"), shared(1, 2, 1), "halves 32 words apart");
+    assert_eq!(
+        load("and.b32 %r3, %r0, 15; mad.lo.u32 %r1, %r3, 4, %r1;"),
+        shared(1, 1, 1),
+        "halves that read the same"
+    );
+    assert_eq!(
+        load("and.b32 %r3, %r0, 15; shr.u32 %r4, %r0, 4; mad.lo.u32 %r3, %r4, 32, %r3; mad.lo.u32 %r1, %r3, 4, %r1;"),
+        shared(1, 2, 1),
+        "halves 32 words apart"
+    );
     let bytes = counters("mov.u32 %r1, tile; add.u32 %r1, %r1, %r0; ld.shared.u8 %r2, [%r1];").shared_loads;
     assert_eq!(bytes, shared(1, 1, 1), "four lanes share a word");
 }
 
 #[test]
 fn wavefronts_of_wide_shared_accesses_by_phase() {
-    let load = |stride: u32, vector: &str| counters(&format!("mov.u32 %r1, tile; mad.lo.u32 %r1, %r0, {stride}, %r1; ld.shared.{vector}, [%r1];")).shared_loads;
+    let load = |stride: u32, vector: &str| {
+        counters(&format!("mov.u32 %r1, tile; mad.lo.u32 %r1, %r0, {stride}, %r1; ld.shared.{vector}, [%r1];"))
+            .shared_loads
+    };
     assert_eq!(load(8, "b64 %d2"), shared(1, 2, 2));
     assert_eq!(load(16, "b64 %d2"), shared(1, 4, 2), "each half conflicts two ways");
     assert_eq!(load(16, "v4.b32 {%r2, %r3, %r4, %r5}"), shared(1, 4, 4));
     assert_eq!(load(32, "v4.b32 {%r2, %r3, %r4, %r5}"), shared(1, 8, 4));
-    assert_eq!(load(128, "v4.b32 {%r2, %r3, %r4, %r5}"), shared(1, 32, 4), "eight lanes of a phase meet in one group of banks");
+    assert_eq!(
+        load(128, "v4.b32 {%r2, %r3, %r4, %r5}"),
+        shared(1, 32, 4),
+        "eight lanes of a phase meet in one group of banks"
+    );
     assert_eq!(load(144, "v4.b32 {%r2, %r3, %r4, %r5}"), shared(1, 4, 4), "rows of 36 words have no conflict");
 }
 
@@ -128,7 +146,10 @@ fn wavefronts_of_wide_shared_accesses_by_phase() {
 fn matrix_loads_with_and_without_a_swizzle() {
     // Rows of 128 bytes: unswizzled, the eight rows of a matrix lie in the same four banks.
     let load = |address: &str, count: &str, registers: &str| {
-        counters(&format!("mov.u32 %r1, tile; {address} ldmatrix.sync.aligned.m8n8.{count}.shared.b16 {{{registers}}}, [%r1];")).matrix_loads
+        counters(&format!(
+            "mov.u32 %r1, tile; {address} ldmatrix.sync.aligned.m8n8.{count}.shared.b16 {{{registers}}}, [%r1];"
+        ))
+        .matrix_loads
     };
     let row = "mad.lo.u32 %r1, %r0, 128, %r1;";
     assert_eq!(load(row, "x4", "%r2, %r3, %r4, %r5"), shared(1, 32, 4));
@@ -140,26 +161,36 @@ fn matrix_loads_with_and_without_a_swizzle() {
 
 #[test]
 fn asynchronous_copies_count_their_source_and_their_destination() {
-    let of = counters("mov.u32 %r1, tile; mad.lo.u32 %r1, %r0, 16, %r1; mad.wide.u32 %d2, %r0, 16, %d0; cp.async.cg.shared.global [%r1], [%d2], 16; cp.async.wait_all;");
+    let of = counters(
+        "mov.u32 %r1, tile; mad.lo.u32 %r1, %r0, 16, %r1; mad.wide.u32 %d2, %r0, 16, %d0; cp.async.cg.shared.global [%r1], [%d2], 16; cp.async.wait_all;",
+    );
     assert_eq!(of.async_copies, global(1, 16, 512));
     assert_eq!(of.async_stores, shared(1, 4, 4));
     assert_eq!(of.global_loads, GlobalAccess::default());
-    let filled = counters("mov.u32 %r1, tile; mad.lo.u32 %r1, %r0, 16, %r1; mad.wide.u32 %d2, %r0, 16, %d0; setp.lt.u32 %p1, %r0, 16; selp.u32 %r2, 16, 0, %p1; cp.async.cg.shared.global [%r1], [%d2], 16, %r2; cp.async.wait_all;");
+    let filled = counters(
+        "mov.u32 %r1, tile; mad.lo.u32 %r1, %r0, 16, %r1; mad.wide.u32 %d2, %r0, 16, %d0; setp.lt.u32 %p1, %r0, 16; selp.u32 %r2, 16, 0, %p1; cp.async.cg.shared.global [%r1], [%d2], 16, %r2; cp.async.wait_all;",
+    );
     assert_eq!(filled.async_copies, global(1, 8, 256), "bytes that are not read are not counted");
     assert_eq!(filled.async_stores, shared(1, 4, 4), "but zeros are written");
-    let conflicting = counters("mov.u32 %r1, tile; mad.lo.u32 %r1, %r0, 128, %r1; mad.wide.u32 %d2, %r0, 4, %d0; cp.async.ca.shared.global [%r1], [%d2], 4; cp.async.wait_all;");
+    let conflicting = counters(
+        "mov.u32 %r1, tile; mad.lo.u32 %r1, %r0, 128, %r1; mad.wide.u32 %d2, %r0, 4, %d0; cp.async.ca.shared.global [%r1], [%d2], 4; cp.async.wait_all;",
+    );
     assert_eq!((conflicting.async_copies, conflicting.async_stores), (global(1, 4, 128), shared(1, 32, 1)));
 }
 
 #[test]
 fn multiply_adds_barriers_and_atomics() {
     let mma = "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%f1, %f2, %f3, %f4}, {%r4, %r4, %r4, %r4}, {%r4, %r4}, {%f1, %f1, %f1, %f1};";
-    let (_, of) = run(&format!("mov.u32 %r4, 0; mov.f32 %f1, 0f00000000; {mma} {mma} {mma} bar.sync 0;"), 64, 2, [96, 1, 1]).unwrap_or_else(|fault| panic!("{}", fault.text));
+    let (_, of) =
+        run(&format!("mov.u32 %r4, 0; mov.f32 %f1, 0f00000000; {mma} {mma} {mma} bar.sync 0;"), 64, 2, [96, 1, 1])
+            .unwrap_or_else(|fault| panic!("{}", fault.text));
     assert_eq!(of.tensor_multiply_adds, 6 * 3 * 16 * 8 * 16);
     assert_eq!(of.executed("mma"), 18);
     assert_eq!(of.pipes["tensor"].thread, 18 * 32);
     assert_eq!(of.barriers, 6);
-    let of = counters("red.global.add.u32 [%d0], 1; red.global.add.u32 [%d1], 1; mov.u32 %r1, tile; red.shared.add.u32 [%r1], 1;");
+    let of = counters(
+        "red.global.add.u32 [%d0], 1; red.global.add.u32 [%d1], 1; mov.u32 %r1, tile; red.shared.add.u32 [%r1], 1;",
+    );
     assert_eq!(of.global_atomics, global(2, 5, 256));
     assert_eq!(of.shared_atomics, shared(1, 32, 1), "lanes that meet are served one after the other");
 }
@@ -172,7 +203,9 @@ fn counters_of_many_blocks_add_up() {
         let mut bench = Bench::new(&text(body));
         bench.config.threads = threads;
         let out = bench.upload(&vec![0u32; 64 * 32]);
-        bench.launch("k", [64, 1, 1], [32, 1, 1], 0, &[&out.to_le_bytes()]).unwrap_or_else(|fault| panic!("{}", fault.text))
+        bench
+            .launch("k", [64, 1, 1], [32, 1, 1], 0, &[&out.to_le_bytes()])
+            .unwrap_or_else(|fault| panic!("{}", fault.text))
     };
     let one = of(1);
     assert_eq!((one.global_loads, one.global_stores), (global(64, 256, 8192), global(48, 192, 6144)));

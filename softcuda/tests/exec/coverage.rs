@@ -250,7 +250,10 @@ fn every_form_of_every_row_loads_and_executes() {
                 (Ok(program), false) => program,
                 (Err(error), true) => {
                     refused += 1;
-                    assert!(error.to_string().starts_with("k: PTX line ") && error.message.contains(row.mnemonic), "{error}");
+                    assert!(
+                        error.to_string().starts_with("k: PTX line ") && error.message.contains(row.mnemonic),
+                        "{error}"
+                    );
                     continue;
                 }
                 (Ok(_), true) => {
@@ -265,7 +268,13 @@ fn every_form_of_every_row_loads_and_executes() {
             // 0x3f80_0000_0000_0000-like patterns are fine for whatever reads them.
             memory.write(buffer, &[0x3f; 4096]).expect("inside the allocation");
             let params = [buffer.to_le_bytes(), 0u64.to_le_bytes()].concat();
-            let launch = Launch { grid: [1; 3], block: [32, 1, 1], dynamic_shared_bytes: 0, params: &params, resident_blocks: 1 };
+            let launch = Launch {
+                grid: [1; 3],
+                block: [32, 1, 1],
+                dynamic_shared_bytes: 0,
+                params: &params,
+                resident_blocks: 1,
+            };
             match exec::launch(&machine, &program.kernels[0], &launch) {
                 Err(fault) if row.opcode == Opcode::Trap => {
                     assert_eq!(fault.kind, FaultKind::LaunchFailed);

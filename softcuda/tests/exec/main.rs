@@ -22,25 +22,12 @@ fn a_tiled_matmul_equals_the_definition() {
     let bench = Bench::new(MATMUL);
     let a: Vec<f32> = (0..m * k).map(|i| (i * 7 % 13) as f32 - 6.0).collect();
     let b: Vec<f32> = (0..k * n).map(|i| (i * 5 % 11) as f32 - 5.0).collect();
-    let (da, db, dc) = (
-        bench.upload(&a),
-        bench.upload(&b),
-        bench.upload(&vec![f32::NAN; m * n]),
-    );
+    let (da, db, dc) = (bench.upload(&a), bench.upload(&b), bench.upload(&vec![f32::NAN; m * n]));
     let sizes = [m as u32, n as u32, k as u32];
-    let params: Vec<&[u8]> = [&da, &db, &dc]
-        .into_iter()
-        .map(bytemuck::bytes_of)
-        .chain(sizes.iter().map(bytemuck::bytes_of))
-        .collect();
+    let params: Vec<&[u8]> =
+        [&da, &db, &dc].into_iter().map(bytemuck::bytes_of).chain(sizes.iter().map(bytemuck::bytes_of)).collect();
     bench
-        .launch(
-            "matmul16",
-            [n as u32 / 16, m as u32 / 16, 1],
-            [16, 16, 1],
-            0,
-            &params,
-        )
+        .launch("matmul16", [n as u32 / 16, m as u32 / 16, 1], [16, 16, 1], 0, &params)
         .unwrap_or_else(|fault| panic!("{}", fault.text));
     let c: Vec<f32> = bench.download(dc, m * n);
     for i in 0..m {

@@ -56,7 +56,13 @@ fn prmt(a: u64, b: u64, control: u64) -> u64 {
     (0..4).fold(0, |result, i| {
         let pick = control >> (4 * i);
         let byte = pool >> (8 * (pick & 7)) & 0xff;
-        let byte = if pick & 8 == 0 { byte } else if byte & 0x80 == 0 { 0 } else { 0xff };
+        let byte = if pick & 8 == 0 {
+            byte
+        } else if byte & 0x80 == 0 {
+            0
+        } else {
+            0xff
+        };
         result | byte << (8 * i)
     })
 }
@@ -282,10 +288,64 @@ const FLOATS: &[Case] = &[
 /// Values that find mistakes, and random ones.
 fn inputs(count: usize, float: bool, bits: u32) -> Vec<u64> {
     let integers = [
-        0, 1, 2, 3, 5, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 255, 256, 0x7fff, 0x8000, 0xffff, 0x7fff_ffff,
-        0x8000_0000, 0xffff_fffe, 0xffff_ffff, 0x1_0000_0000, i64::MAX as u64, 1 << 63, u64::MAX - 1, u64::MAX,
+        0,
+        1,
+        2,
+        3,
+        5,
+        7,
+        8,
+        15,
+        16,
+        17,
+        31,
+        32,
+        33,
+        63,
+        64,
+        65,
+        127,
+        128,
+        255,
+        256,
+        0x7fff,
+        0x8000,
+        0xffff,
+        0x7fff_ffff,
+        0x8000_0000,
+        0xffff_fffe,
+        0xffff_ffff,
+        0x1_0000_0000,
+        i64::MAX as u64,
+        1 << 63,
+        u64::MAX - 1,
+        u64::MAX,
     ];
-    let floats = [0.0, -0.0, 1.0, -1.0, 0.5, 1.5, 2.5, -2.5, 65504.0, 65520.0, 3e38, -3e38, 1e-40, -1e-45, 6e-8, 1e300, 1e-310, 2147483648.0, -2147483648.5, 9.3e18, f64::INFINITY, f64::NEG_INFINITY, f64::NAN];
+    let floats = [
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        0.5,
+        1.5,
+        2.5,
+        -2.5,
+        65504.0,
+        65520.0,
+        3e38,
+        -3e38,
+        1e-40,
+        -1e-45,
+        6e-8,
+        1e300,
+        1e-310,
+        2147483648.0,
+        -2147483648.5,
+        9.3e18,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        f64::NAN,
+    ];
     let mut state = 0x1234_5678_9abc_def1u64;
     let mut next = move || {
         state ^= state << 13;
@@ -297,7 +357,11 @@ fn inputs(count: usize, float: bool, bits: u32) -> Vec<u64> {
         .map(|_| {
             let (choice, random) = (next(), next());
             if !float {
-                return if choice % 2 == 0 { integers[(random % integers.len() as u64) as usize] } else { random >> (choice >> 8 & 63) };
+                return if choice % 2 == 0 {
+                    integers[(random % integers.len() as u64) as usize]
+                } else {
+                    random >> (choice >> 8 & 63)
+                };
             }
             let edge = floats[(random >> 32) as usize % floats.len()];
             let small = (random as i32 as f64) / 2f64.powi((choice >> 8) as i32 & 31);
@@ -323,7 +387,9 @@ fn agrees(code: &str, bits: u32, got: u64, wanted: u64) -> bool {
     let nan16 = |bits: u64| f16::from_bits(bits as u16).is_nan();
     let nan_b = |bits: u64| bf16::from_bits(bits as u16).is_nan();
     let halves = |nan: &dyn Fn(u64) -> bool| {
-        [0, 16].iter().all(|&shift| got >> shift & 0xffff == wanted >> shift & 0xffff || nan(got >> shift) && nan(wanted >> shift))
+        [0, 16].iter().all(|&shift| {
+            got >> shift & 0xffff == wanted >> shift & 0xffff || nan(got >> shift) && nan(wanted >> shift)
+        })
     };
     match (ty, bits) {
         ("f32", 32) => f(got).is_nan() && f(wanted).is_nan(),
@@ -346,15 +412,19 @@ fn check(code: &str, widths: [u32; 4], float: bool, reference: &dyn Fn(u64, u64,
     };
     let names: Vec<String> = (0..4).map(|i| register(widths[i as usize], 20 + i)).collect();
     let fill = |code: &str, d: &str| {
-        code.replace("{{", "{").replace("}}", "}").replace("{d}", d).replace("{a}", &names[1]).replace("{b}", &names[2]).replace("{c}", &names[3])
+        code.replace("{{", "{")
+            .replace("}}", "}")
+            .replace("{d}", d)
+            .replace("{a}", &names[1])
+            .replace("{b}", &names[2])
+            .replace("{c}", &names[3])
     };
     let guarded_d = register(widths[0], 40 % 31);
     let guarded_d = if widths[0] == 64 { "%d9".to_owned() } else { guarded_d };
     let simple = code.matches(';').count() == 1;
     let guarded = if simple { format!("@%p9 {}", fill(code, &guarded_d)) } else { String::new() };
-    let loads: String = (1..4)
-        .map(|i| format!("ld.global.b{} {}, [%d2+{}];\n", widths[i], names[i], 8 * (i - 1)))
-        .collect();
+    let loads: String =
+        (1..4).map(|i| format!("ld.global.b{} {}, [%d2+{}];\n", widths[i], names[i], 8 * (i - 1))).collect();
     let bits = widths[0];
     let text = format!(
         ".version 8.0\n.target sm_90\n.address_size 64\n.visible .entry k(.param .u64 in, .param .u64 out)\n{{\n\
@@ -370,9 +440,8 @@ fn check(code: &str, widths: [u32; 4], float: bool, reference: &dyn Fn(u64, u64,
         names[0],
     );
     let values: Vec<Vec<u64>> = (1..4).map(|i| inputs(2 * THREADS * 3, float, widths[i])).collect();
-    let input: Vec<u64> = (0..THREADS)
-        .flat_map(|t| [values[0][t], values[1][t + THREADS], values[2][t + 2 * THREADS]])
-        .collect();
+    let input: Vec<u64> =
+        (0..THREADS).flat_map(|t| [values[0][t], values[1][t + THREADS], values[2][t + 2 * THREADS]]).collect();
     let bench = Bench::new(&text);
     let source = bench.upload(&input);
     let out = bench.upload(&vec![0u64; 2 * THREADS]);
@@ -384,10 +453,17 @@ fn check(code: &str, widths: [u32; 4], float: bool, reference: &dyn Fn(u64, u64,
     for t in 0..THREADS {
         let [a, b, c] = [0, 1, 2].map(|i| cut(input[3 * t + i], widths[i + 1]));
         let wanted = cut(reference(a, b, c), bits);
-        assert!(agrees(code, bits, results[2 * t], wanted), "{code}\na {a:#x} b {b:#x} c {c:#x}: {:#x}, expected {wanted:#x}", results[2 * t]);
+        assert!(
+            agrees(code, bits, results[2 * t], wanted),
+            "{code}\na {a:#x} b {b:#x} c {c:#x}: {:#x}, expected {wanted:#x}",
+            results[2 * t]
+        );
         let other = results[2 * t + 1];
         if simple && t & 5 != 0 {
-            assert!(agrees(code, bits, other, wanted), "guarded {code}\na {a:#x} b {b:#x} c {c:#x}: {other:#x}, expected {wanted:#x}");
+            assert!(
+                agrees(code, bits, other, wanted),
+                "guarded {code}\na {a:#x} b {b:#x} c {c:#x}: {other:#x}, expected {wanted:#x}"
+            );
         } else {
             assert_eq!(other, cut(UNTOUCHED, bits), "{code}: a lane that is off was written");
         }
@@ -414,7 +490,12 @@ fn all_comparisons_of_floats_treat_nan_as_defined() {
         let body: String = COMPARISONS
             .iter()
             .enumerate()
-            .map(|(i, (name, _))| format!("setp.{name}.{ty} %p1, {{a}}, {{b}}; selp.b32 %r50, {}, 0, %p1; or.b32 %r51, %r51, %r50;", 1 << i))
+            .map(|(i, (name, _))| {
+                format!(
+                    "setp.{name}.{ty} %p1, {{a}}, {{b}}; selp.b32 %r50, {}, 0, %p1; or.b32 %r51, %r51, %r50;",
+                    1 << i
+                )
+            })
             .collect();
         let code = format!("mov.u32 %r51, 0; {body} mov.b32 {{d}}, %r51;");
         let value = |x: u64| match ty {

@@ -4,9 +4,6 @@ use crate::support::Bench;
 use softcuda::fault::Fault;
 use softcuda::profile::Counters;
 
-
-
-
 /// A kernel `k(out)` around `body`. `%r0` is %tid.x, `%d0` the output, `%d1` the thread's own word of it; `tile` is shared
 /// memory of 8,192 bytes; `%r`, `%d`, `%h`, `%f` and `%p` are registers of 32, 64 and 16 bits, f32 and predicates.
 pub(crate) fn text(body: &str) -> String {

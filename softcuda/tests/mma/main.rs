@@ -8,9 +8,7 @@ mod vectors;
 
 use fragments::{Matrices, d_f16, d_f32};
 use oracle::{BF16, F16, F32, Format};
-use softcuda::exec::mma::{
-    Arithmetic, HostLevel, OperandType, Shape, TensorModel, select_f16, select_f32,
-};
+use softcuda::exec::mma::{Arithmetic, HostLevel, OperandType, Shape, TensorModel, select_f16, select_f32};
 
 /// A small generator of random bits (splitmix64).
 pub(crate) struct Random(pub u64);
@@ -46,15 +44,7 @@ enum Fill {
     Huge,
 }
 
-const FILLS: [Fill; 7] = [
-    Fill::Any,
-    Fill::Narrow,
-    Fill::Finite,
-    Fill::Full,
-    Fill::Sparse,
-    Fill::Tiny,
-    Fill::Huge,
-];
+const FILLS: [Fill; 7] = [Fill::Any, Fill::Narrow, Fill::Finite, Fill::Full, Fill::Sparse, Fill::Tiny, Fill::Huge];
 
 fn value(random: &mut Random, format: Format, fill: Fill) -> u32 {
     let width = format.fraction + format.exponent_bits;
@@ -64,9 +54,7 @@ fn value(random: &mut Random, format: Format, fill: Fill) -> u32 {
     let bits = random.bits() as u32;
     let sign = (bits & 1) << width;
     let fraction = (random.bits() as u32) & mask;
-    let field = |random: &mut Random, low: u32, high: u32| {
-        low + random.below(u64::from(high - low + 1)) as u32
-    };
+    let field = |random: &mut Random, low: u32, high: u32| low + random.below(u64::from(high - low + 1)) as u32;
     match fill {
         Fill::Any => bits & (u32::MAX >> (31 - width)),
         Fill::Narrow => sign | field(random, one - 3, one + 3) << format.fraction | fraction,
@@ -87,11 +75,7 @@ fn value(random: &mut Random, format: Format, fill: Fill) -> u32 {
 
 fn matrices(random: &mut Random, input: Format, output: Format) -> Matrices {
     let fills = [0; 3].map(|_| FILLS[random.below(FILLS.len() as u64) as usize]);
-    let mut m = Matrices {
-        a: [[0; 16]; 16],
-        b: [[0; 8]; 16],
-        c: [[0; 8]; 16],
-    };
+    let mut m = Matrices { a: [[0; 16]; 16], b: [[0; 8]; 16], c: [[0; 8]; 16] };
     for row in &mut m.a {
         row.fill_with(|| value(random, input, fills[0]) as u16);
     }
@@ -105,9 +89,7 @@ fn matrices(random: &mut Random, input: Format, output: Format) -> Matrices {
 }
 
 fn levels() -> impl Iterator<Item = HostLevel> {
-    HostLevel::ALL
-        .into_iter()
-        .filter(|&level| level <= HostLevel::detect())
+    HostLevel::ALL.into_iter().filter(|&level| level <= HostLevel::detect())
 }
 
 /// One mma of `level` on matrices.
@@ -139,11 +121,9 @@ fn run(
 fn exact_mma_equals_the_definition_on_every_level() {
     for (operands, input) in [(OperandType::F16, F16), (OperandType::Bf16, BF16)] {
         for (half, output) in [(false, F32), (true, F16)] {
-            for (model, block, bits) in [
-                (TensorModel::Sm80, 8, 24),
-                (TensorModel::Sm89, 8, 24),
-                (TensorModel::Sm90, 16, 25),
-            ] {
+            for (model, block, bits) in
+                [(TensorModel::Sm80, 8, 24), (TensorModel::Sm89, 8, 24), (TensorModel::Sm90, 16, 25)]
+            {
                 for (shape, k) in [(Shape::K16, 16), (Shape::K8, 8)] {
                     let mut random = Random(7);
                     for case in 0..1500 {
@@ -151,14 +131,12 @@ fn exact_mma_equals_the_definition_on_every_level() {
                         let wanted: [[u32; 8]; 16] = std::array::from_fn(|row| {
                             std::array::from_fn(|column| {
                                 let a: Vec<u32> = m.a[row][..k].iter().map(|&a| a.into()).collect();
-                                let b: Vec<u32> =
-                                    m.b[..k].iter().map(|b| b[column].into()).collect();
+                                let b: Vec<u32> = m.b[..k].iter().map(|b| b[column].into()).collect();
                                 oracle::dot(input, output, block, bits, &a, &b, m.c[row][column])
                             })
                         });
                         for level in levels() {
-                            let got =
-                                run(level, shape, operands, Arithmetic::Exact(model), half, &m);
+                            let got = run(level, shape, operands, Arithmetic::Exact(model), half, &m);
                             assert_eq!(
                                 got, wanted,
                                 "{operands:?} half {half} {model:?} {shape:?} {level:?} case {case}"
@@ -186,11 +164,8 @@ fn fast_mma_is_a_chain_of_fused_multiply_adds_on_every_level() {
                     let wanted: [[u32; 8]; 16] = std::array::from_fn(|row| {
                         std::array::from_fn(|column| {
                             let c = m.c[row][column];
-                            let mut sum = if half {
-                                half::f16::from_bits(c as u16).to_f32()
-                            } else {
-                                f32::from_bits(c)
-                            };
+                            let mut sum =
+                                if half { half::f16::from_bits(c as u16).to_f32() } else { f32::from_bits(c) };
                             for (place, b) in m.b[..k].iter().enumerate() {
                                 sum = float(m.a[row][place]).mul_add(float(b[column]), sum);
                             }
@@ -204,10 +179,7 @@ fn fast_mma_is_a_chain_of_fused_multiply_adds_on_every_level() {
                     });
                     for level in levels() {
                         let got = run(level, shape, operands, Arithmetic::Fast, half, &m);
-                        assert_eq!(
-                            got, wanted,
-                            "{operands:?} half {half} {shape:?} {level:?} case {case}"
-                        );
+                        assert_eq!(got, wanted, "{operands:?} half {half} {shape:?} {level:?} case {case}");
                     }
                 }
             }

@@ -39,21 +39,11 @@ fn read() -> (Vec<Set>, Vec<u8>) {
         let path = path.with_extension(extension);
         std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     };
-    let list: serde_json::Value =
-        serde_json::from_slice(&open("json")).expect("the .json file is JSON");
+    let list: serde_json::Value = serde_json::from_slice(&open("json")).expect("the .json file is JSON");
     let sets = list.as_array().expect("the .json file is a list of sets");
     let sets = sets.iter().map(|set| {
-        let text = |key| {
-            set[key]
-                .as_str()
-                .unwrap_or_else(|| panic!("no text `{key}` in {set}"))
-                .to_owned()
-        };
-        let number = |key| {
-            set[key]
-                .as_u64()
-                .unwrap_or_else(|| panic!("no number `{key}` in {set}")) as usize
-        };
+        let text = |key| set[key].as_str().unwrap_or_else(|| panic!("no text `{key}` in {set}")).to_owned();
+        let number = |key| set[key].as_u64().unwrap_or_else(|| panic!("no number `{key}` in {set}")) as usize;
         Set {
             name: format!(
                 "{} {} {}->{} {}",
@@ -214,10 +204,8 @@ fn tensor_core_vectors() {
             entry.1 += set.vectors;
             continue;
         };
-        let records: Vec<f32> = records
-            .chunks_exact(4)
-            .map(|bytes| f32::from_le_bytes(bytes.try_into().expect("four bytes")))
-            .collect();
+        let records: Vec<f32> =
+            records.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().expect("four bytes"))).collect();
         let records: Vec<&[f32]> = records.chunks_exact(floats).collect();
         let zero = || Matrices { a: [[0; 16]; 16], b: [[0; 8]; 16], c: [[0; 8]; 16] };
         let mut matrices: Vec<Matrices> = (0..records.len().div_ceil(TOGETHER)).map(|_| zero()).collect();
@@ -246,8 +234,6 @@ fn tensor_core_vectors() {
         println!("not run (not built): {form}: {sets} sets, {records} records");
     }
     let skipped: usize = not_run.values().map(|entry| entry.0).sum();
-    println!(
-        "tensor_core_vectors: {checked} records of {checked_sets} sets checked, {skipped} sets not run"
-    );
+    println!("tensor_core_vectors: {checked} records of {checked_sets} sets checked, {skipped} sets not run");
     assert!(checked > 0, "nothing was checked");
 }

@@ -5,10 +5,7 @@ use softcuda::exec::value::{half_precision::*, integer::*, rounding::Rounding};
 fn f32_narrows_in_every_direction() {
     for x in dense_f32() {
         for rounding in ROUNDINGS {
-            for (format, got) in [
-                (F16, f32_to_f16(x, rounding)),
-                (BF16, f32_to_bf16(x, rounding)),
-            ] {
+            for (format, got) in [(F16, f32_to_f16(x, rounding)), (BF16, f32_to_bf16(x, rounding))] {
                 let wanted = if x.is_nan() {
                     format.nan()
                 } else if x.is_infinite() {
@@ -16,12 +13,7 @@ fn f32_narrows_in_every_direction() {
                 } else {
                     format.round(F32.decode(x.to_bits().into()), rounding)
                 };
-                assert_eq!(
-                    u64::from(got),
-                    wanted,
-                    "{x:e} {rounding:?} to {} fraction bits",
-                    format.fraction
-                );
+                assert_eq!(u64::from(got), wanted, "{x:e} {rounding:?} to {} fraction bits", format.fraction);
             }
         }
         assert_eq!(f32_to_f16(x, Rounding::Nearest), f32_to_f16_rn(x));
@@ -42,10 +34,7 @@ fn every_16_bit_value_widens_exactly_and_comes_back() {
             assert_eq!(f32_to_f16_rn(cvt_f32_f16(bits)), bits);
         }
         assert_eq!(bf16_to_f32(bits).to_bits(), u32::from(bits) << 16);
-        assert_eq!(
-            f32_to_bf16_rn(bf16_to_f32(bits)),
-            if bf16.is_nan() { NAN_16 } else { bits }
-        );
+        assert_eq!(f32_to_bf16_rn(bf16_to_f32(bits)), if bf16.is_nan() { NAN_16 } else { bits });
     }
 }
 
@@ -55,54 +44,27 @@ fn modifiers_of_16_bit_results() {
         let value = half::f16::from_bits(bits);
         let negative = bits >> 15 == 1;
         assert_eq!(relu(bits), if negative { 0 } else { bits });
-        let finite = if value.is_infinite() {
-            half::f16::MAX.to_bits() | bits & 0x8000
-        } else {
-            bits
-        };
+        let finite = if value.is_infinite() { half::f16::MAX.to_bits() | bits & 0x8000 } else { bits };
         assert_eq!(saturate_finite(bits, F16_INFINITY), finite);
-        let saturated = if value.is_nan() || negative {
-            0.0
-        } else {
-            value.to_f32().min(1.0)
-        };
+        let saturated = if value.is_nan() || negative { 0.0 } else { value.to_f32().min(1.0) };
         assert_eq!(saturate_f16(bits), half::f16::from_f32(saturated).to_bits());
         let value = half::bf16::from_bits(bits);
-        let saturated = if value.is_nan() || negative {
-            0.0
-        } else {
-            value.to_f32().min(1.0)
-        };
-        assert_eq!(
-            saturate_bf16(bits),
-            half::bf16::from_f32(saturated).to_bits()
-        );
+        let saturated = if value.is_nan() || negative { 0.0 } else { value.to_f32().min(1.0) };
+        assert_eq!(saturate_bf16(bits), half::bf16::from_f32(saturated).to_bits());
         let subnormal = bits & 0x7fff < 0x0400;
-        assert_eq!(
-            flush_f16(bits),
-            if subnormal { bits & 0x8000 } else { bits }
-        );
+        assert_eq!(flush_f16(bits), if subnormal { bits & 0x8000 } else { bits });
     }
     assert_eq!(saturate_finite(BF16_INFINITY, BF16_INFINITY), 0x7f7f);
-    assert_eq!(
-        f32_to_f16x2_rn(1.0, 2.0),
-        0x3c00_4000,
-        "the first source goes to the high half"
-    );
+    assert_eq!(f32_to_f16x2_rn(1.0, 2.0), 0x3c00_4000, "the first source goes to the high half");
     assert_eq!(f32_to_bf16x2_rn(1.0, 2.0), 0x3f80_4000);
-    assert_eq!(
-        (low(0x1234_5678), high(0x1234_5678), pack(0x5678, 0x1234)),
-        (0x5678, 0x1234, 0x1234_5678)
-    );
+    assert_eq!((low(0x1234_5678), high(0x1234_5678), pack(0x5678, 0x1234)), (0x5678, 0x1234, 0x1234_5678));
 }
 
 /// The integer nearest in a direction, unbounded.
 fn integral(x: f64, rounding: Rounding) -> f64 {
     let floor = x.floor();
     match rounding {
-        Rounding::Nearest if x - floor > 0.5 || x - floor == 0.5 && floor % 2.0 != 0.0 => {
-            floor + 1.0
-        }
+        Rounding::Nearest if x - floor > 0.5 || x - floor == 0.5 && floor % 2.0 != 0.0 => floor + 1.0,
         Rounding::Up if floor != x => floor + 1.0,
         Rounding::Zero if x < 0.0 && floor != x => floor + 1.0,
         _ => floor,
@@ -154,15 +116,9 @@ fn floats_to_integers_saturate_and_nan_is_as_documented() {
                 assert_eq!(rounded.to_bits(), 0x7fff_ffff);
             } else {
                 assert_eq!(f64::from(rounded), whole, "{x:e} {rounding:?}");
-                assert_eq!(
-                    rounded.is_sign_negative(),
-                    x.is_sign_negative() || whole < 0.0
-                );
+                assert_eq!(rounded.is_sign_negative(), x.is_sign_negative() || whole < 0.0);
             }
-            assert_eq!(
-                round_f64(x.into(), rounding) as f32,
-                if x.is_nan() { continue } else { rounded }
-            );
+            assert_eq!(round_f64(x.into(), rounding) as f32, if x.is_nan() { continue } else { rounded });
         }
     }
 }
@@ -183,43 +139,19 @@ fn integers_to_floats_in_every_direction() {
         0x7fff_ffff,
         0x8000_0001,
     ];
-    for bits in limits
-        .into_iter()
-        .chain((0..300_000).map(move |_| random.bits() >> (random.bits() % 64)))
-    {
+    for bits in limits.into_iter().chain((0..300_000).map(move |_| random.bits() >> (random.bits() % 64))) {
         for rounding in ROUNDINGS {
-            let exact = |value: i128| Exact {
-                negative: value < 0,
-                magnitude: value.unsigned_abs(),
-                unit: 0,
-                sticky: false,
-            };
+            let exact =
+                |value: i128| Exact { negative: value < 0, magnitude: value.unsigned_abs(), unit: 0, sticky: false };
             let f32_of = |value: i128| F32.round(exact(value), rounding) as u32;
             let f64_of = |value: i128| F64.round(exact(value), rounding);
-            assert_eq!(
-                i32_to_f32(bits as i32, rounding).to_bits(),
-                f32_of((bits as i32).into())
-            );
-            assert_eq!(
-                u32_to_f32(bits as u32, rounding).to_bits(),
-                f32_of((bits as u32).into())
-            );
-            assert_eq!(
-                i64_to_f32(bits as i64, rounding).to_bits(),
-                f32_of((bits as i64).into())
-            );
+            assert_eq!(i32_to_f32(bits as i32, rounding).to_bits(), f32_of((bits as i32).into()));
+            assert_eq!(u32_to_f32(bits as u32, rounding).to_bits(), f32_of((bits as u32).into()));
+            assert_eq!(i64_to_f32(bits as i64, rounding).to_bits(), f32_of((bits as i64).into()));
             assert_eq!(u64_to_f32(bits, rounding).to_bits(), f32_of(bits.into()));
-            assert_eq!(
-                i64_to_f64(bits as i64, rounding).to_bits(),
-                f64_of((bits as i64).into())
-            );
+            assert_eq!(i64_to_f64(bits as i64, rounding).to_bits(), f64_of((bits as i64).into()));
             assert_eq!(u64_to_f64(bits, rounding).to_bits(), f64_of(bits.into()));
-            for value in [
-                i128::from(bits as i64),
-                i128::from(bits),
-                i128::from(bits as i16),
-                i128::from(bits as u16),
-            ] {
+            for value in [i128::from(bits as i64), i128::from(bits), i128::from(bits as i16), i128::from(bits as u16)] {
                 let odd = integer_to_odd_f32(value);
                 assert_eq!(
                     u64::from(f32_to_f16(odd, rounding)),

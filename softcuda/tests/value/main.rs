@@ -55,7 +55,5 @@ pub(crate) const LIMITS: [f32; 16] = [
 
 /// f32 bits that hit every exponent, sign and upper fraction with the lower fractions that decide rounding to f16 and bf16.
 pub(crate) fn dense_f32() -> impl Iterator<Item = f32> {
-    (0..1u32 << 20).flat_map(|upper| {
-        [0, 1, 0x7ff, 0x800, 0xfff].map(|lower| f32::from_bits(upper << 12 | lower))
-    })
+    (0..1u32 << 20).flat_map(|upper| [0, 1, 0x7ff, 0x800, 0xfff].map(|lower| f32::from_bits(upper << 12 | lower)))
 }

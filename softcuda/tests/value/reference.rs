@@ -9,29 +9,12 @@ pub(crate) struct Format {
     pub(crate) exponent_bits: u32,
 }
 
-pub(crate) const F16: Format = Format {
-    fraction: 10,
-    exponent_bits: 5,
-};
-pub(crate) const BF16: Format = Format {
-    fraction: 7,
-    exponent_bits: 8,
-};
-pub(crate) const F32: Format = Format {
-    fraction: 23,
-    exponent_bits: 8,
-};
-pub(crate) const F64: Format = Format {
-    fraction: 52,
-    exponent_bits: 11,
-};
+pub(crate) const F16: Format = Format { fraction: 10, exponent_bits: 5 };
+pub(crate) const BF16: Format = Format { fraction: 7, exponent_bits: 8 };
+pub(crate) const F32: Format = Format { fraction: 23, exponent_bits: 8 };
+pub(crate) const F64: Format = Format { fraction: 52, exponent_bits: 11 };
 
-pub(crate) const ROUNDINGS: [Rounding; 4] = [
-    Rounding::Nearest,
-    Rounding::Zero,
-    Rounding::Down,
-    Rounding::Up,
-];
+pub(crate) const ROUNDINGS: [Rounding; 4] = [Rounding::Nearest, Rounding::Zero, Rounding::Down, Rounding::Up];
 
 /// An exact finite value.
 #[derive(Clone, Copy, Debug)]
@@ -83,12 +66,7 @@ impl Format {
 
     /// Rounds; an exact zero gets its sign from `negative`.
     pub(crate) fn round(self, value: Exact, rounding: Rounding) -> u64 {
-        let Exact {
-            negative,
-            mut magnitude,
-            mut unit,
-            sticky,
-        } = value;
+        let Exact { negative, mut magnitude, mut unit, sticky } = value;
         let sign = u64::from(negative) << (self.width() - 1);
         if magnitude == 0 && !sticky {
             return sign;
@@ -104,11 +82,7 @@ impl Format {
         let drop = exponent - self.fraction as i32 - unit;
         let (mut kept, rest, half) = match drop {
             ..=0 => (magnitude << -drop, 0, 1),
-            1..=127 => (
-                magnitude >> drop,
-                magnitude & ((1 << drop) - 1),
-                1 << (drop - 1),
-            ),
+            1..=127 => (magnitude >> drop, magnitude & ((1 << drop) - 1), 1 << (drop - 1)),
             _ => (0, 1, 2),
         };
         let up = match rounding {
@@ -148,17 +122,8 @@ pub(crate) fn product(a: Exact, b: Exact) -> Exact {
 pub(crate) fn sum(a: Exact, b: Exact, rounding: Rounding) -> Exact {
     assert!(!a.sticky && !b.sticky);
     if a.magnitude == 0 && b.magnitude == 0 {
-        let negative = if a.negative == b.negative {
-            a.negative
-        } else {
-            rounding == Rounding::Down
-        };
-        return Exact {
-            negative,
-            magnitude: 0,
-            unit: 0,
-            sticky: false,
-        };
+        let negative = if a.negative == b.negative { a.negative } else { rounding == Rounding::Down };
+        return Exact { negative, magnitude: 0, unit: 0, sticky: false };
     }
     if a.magnitude == 0 || b.magnitude == 0 {
         return if a.magnitude == 0 { b } else { a };
@@ -168,11 +133,7 @@ pub(crate) fn sum(a: Exact, b: Exact, rounding: Rounding) -> Exact {
     // A unit 70 bits below the larger operand's last: below it, only that something is there matters.
     let unit = small.unit.min(large.unit).max(large.unit - 70);
     let signed = |x: Exact| {
-        if x.negative {
-            -(x.magnitude as i128)
-        } else {
-            x.magnitude as i128
-        }
+        if x.negative { -(x.magnitude as i128) } else { x.magnitude as i128 }
     };
     let aligned = |x: Exact| {
         if x.unit >= unit {
@@ -182,11 +143,7 @@ pub(crate) fn sum(a: Exact, b: Exact, rounding: Rounding) -> Exact {
             let lost = x.magnitude & ((1u128 << shift) - 1) != 0;
             let kept = (x.magnitude >> shift) << 1 | u128::from(lost);
             // Twice the unit's resolution, the last bit sticky.
-            if x.negative {
-                -(kept as i128)
-            } else {
-                kept as i128
-            }
+            if x.negative { -(kept as i128) } else { kept as i128 }
         }
     };
     let total = if small.unit >= unit {
@@ -195,19 +152,9 @@ pub(crate) fn sum(a: Exact, b: Exact, rounding: Rounding) -> Exact {
         (aligned(large) << 1) + aligned(small)
     };
     if total == 0 {
-        return Exact {
-            negative: rounding == Rounding::Down,
-            magnitude: 0,
-            unit: 0,
-            sticky: false,
-        };
+        return Exact { negative: rounding == Rounding::Down, magnitude: 0, unit: 0, sticky: false };
     }
-    Exact {
-        negative: total < 0,
-        magnitude: total.unsigned_abs(),
-        unit: unit - 1,
-        sticky: false,
-    }
+    Exact { negative: total < 0, magnitude: total.unsigned_abs(), unit: unit - 1, sticky: false }
 }
 
 /// The quotient by a nonzero value of at most 60 bits.
@@ -227,10 +174,5 @@ pub(crate) fn square_root(a: Exact) -> Exact {
     let shift = 70 + (a.unit & 1);
     let radicand = a.magnitude << shift;
     let root = radicand.isqrt();
-    Exact {
-        negative: a.negative,
-        magnitude: root,
-        unit: (a.unit - shift) / 2,
-        sticky: root * root != radicand,
-    }
+    Exact { negative: a.negative, magnitude: root, unit: (a.unit - shift) / 2, sticky: root * root != radicand }
 }

@@ -27,29 +27,17 @@ pub fn block_step(step: Step, a: &[f32], b: &[f32], c: f32) -> f32 {
         return class as f32;
     }
     let accumulator_least = if step.half_result { -14 } else { -126 };
-    let exponents = a
-        .iter()
-        .zip(b)
-        .filter(|&(&a, &b)| a != 0.0 && b != 0.0)
-        .map(|(&a, &b)| {
-            exponent(a).max(step.operand_least_exponent)
-                + exponent(b).max(step.operand_least_exponent)
+    let exponents =
+        a.iter().zip(b).filter(|&(&a, &b)| a != 0.0 && b != 0.0).map(|(&a, &b)| {
+            exponent(a).max(step.operand_least_exponent) + exponent(b).max(step.operand_least_exponent)
         });
     let of_c = (c != 0.0).then(|| exponent(c).max(accumulator_least));
-    let largest = exponents
-        .chain(of_c)
-        .max()
-        .unwrap_or(step.floor)
-        .max(step.floor);
+    let largest = exponents.chain(of_c).max().unwrap_or(step.floor).max(step.floor);
     let unit = largest - step.fraction_bits as i32;
     // Exact: a product has at most 22 bits, and |exponent| stays far below f64's. `as` truncates toward zero.
     let terms = products().chain([f64::from(c)]);
     let sum: i64 = terms.map(|term| (term * power_of_two(-unit)) as i64).sum();
-    if step.half_result {
-        round_to_f16(sum, unit)
-    } else {
-        truncate_to_f32(sum, unit)
-    }
+    if step.half_result { round_to_f16(sum, unit) } else { truncate_to_f32(sum, unit) }
 }
 
 /// NaN and infinities as they are, 0 for the finite.
@@ -73,11 +61,7 @@ fn truncate_to_f32(sum: i64, unit: i32) -> f32 {
     let magnitude = sum.unsigned_abs();
     let bits = 64 - magnitude.leading_zeros() as i32;
     let dropped = (bits - 24).max(-149 - unit).max(0);
-    let kept = if dropped < 64 {
-        magnitude >> dropped
-    } else {
-        0
-    };
+    let kept = if dropped < 64 { magnitude >> dropped } else { 0 };
     // At most 24 bits at or above 2^-149: exact in f32 unless it overflows.
     let value = (kept as f64 * power_of_two(unit + dropped)) as f32;
     if sum < 0 { -value } else { value }

@@ -107,18 +107,11 @@ fn block<S: Isa, T: Operand, M: Model, const HALF: bool>(
         largest[parity] = isa.max_of_halves(largest[parity]);
         let of_c = accumulator_exponent::<S, HALF>(isa, c[parity]);
         let exponent = isa.max(largest[parity], of_c);
-        let floor = if HALF {
-            (127 + M::FLOOR_F16) as u32
-        } else {
-            LOWEST
-        };
+        let floor = if HALF { (127 + M::FLOOR_F16) as u32 } else { LOWEST };
         let exponent_in_range = isa.max(exponent, isa.splat(floor));
         // Unsigned: exponents below the lowest are far above the highest. With f16 results the floor is the format's own.
         let checked = if HALF { exponent_in_range } else { exponent };
-        awkward[parity] = isa.mask_above(
-            isa.sub(checked, isa.splat(LOWEST)),
-            isa.splat(HIGHEST - LOWEST),
-        );
+        awkward[parity] = isa.mask_above(isa.sub(checked, isa.splat(LOWEST)), isa.splat(HIGHEST - LOWEST));
         let bits = isa.shift_left::<23>(exponent_in_range);
         // 2^(F - E) and, to come back, 2^(E - F).
         scale[parity] = isa.sub(isa.add(isa.splat(254 << 23), fraction), bits);
@@ -155,10 +148,8 @@ fn block<S: Isa, T: Operand, M: Model, const HALF: bool>(
         }
         if awkward[parity] != 0 {
             // Lanes in which every term is zero are right already.
-            let no_product = isa.mask_above(
-                isa.sub(largest[parity], isa.splat(NO_PRODUCT as u32)),
-                isa.splat(i32::MAX as u32),
-            );
+            let no_product =
+                isa.mask_above(isa.sub(largest[parity], isa.splat(NO_PRODUCT as u32)), isa.splat(i32::MAX as u32));
             let zero_c = !isa.mask_above(isa.shift_left::<1>(c[parity]), isa.splat(0));
             let lanes = awkward[parity] & !(no_product & zero_c);
             let mut in_c = [0; 16];
@@ -177,16 +168,7 @@ fn block<S: Isa, T: Operand, M: Model, const HALF: bool>(
                 operand_least_exponent: T::LEAST_EXPONENT,
                 half_result: HALF,
             };
-            one_by_one(
-                step,
-                lanes,
-                &rows,
-                b,
-                (first, end),
-                parity,
-                &in_c,
-                &mut in_d,
-            );
+            one_by_one(step, lanes, &rows, b, (first, end), parity, &in_c, &mut in_d);
             d[parity] = isa.load(&in_d);
         }
     }
@@ -223,10 +205,7 @@ fn round_to_f16<S: Isa>(isa: S, value: S::Vector) -> S::Vector {
 /// Computes the lanes of the mask. `rows` is A by (k-step, half).
 #[cold]
 #[inline(never)]
-#[allow(
-    clippy::too_many_arguments,
-    reason = "the block's whole context, once, off the hot path"
-)]
+#[allow(clippy::too_many_arguments, reason = "the block's whole context, once, off the hot path")]
 fn one_by_one(
     step: Step,
     mut lanes: u32,

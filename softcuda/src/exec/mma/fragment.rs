@@ -64,12 +64,7 @@ fn exponents<S: Isa, T: Operand>(isa: S, pairs: S::Vector, bias: i16) -> S::Vect
     let field = T::exponent_field(isa, magnitude);
     let exponent = isa.add16(isa.max16(field, splat(1)), splat(bias));
     let exponent = isa.add16_where_equal(exponent, splat(ZERO_EXPONENT), magnitude, splat(0));
-    isa.add16_where_equal(
-        exponent,
-        splat(SPECIAL_EXPONENT),
-        field,
-        splat(T::SPECIAL as i16),
-    )
+    isa.add16_where_equal(exponent, splat(SPECIAL_EXPONENT), field, splat(T::SPECIAL as i16))
 }
 
 /// Decodes A, exponents too if `EXPONENTS`. Their sums with B's carry f32's bias.
@@ -81,10 +76,7 @@ pub(super) fn decode_a<S: Isa, T: Operand, const EXPONENTS: bool, const A: usize
     // A field is the exponent plus (1 - least exponent); the sum of two is to carry 127.
     let bias = (127 - 2 * (1 - T::LEAST_EXPONENT)) as i16;
     let zero = isa.splat(0);
-    let mut table = ATable {
-        values: [[[zero; 2]; 4]; 2],
-        exponents: [[zero; 4]; 2],
-    };
+    let mut table = ATable { values: [[[zero; 2]; 4]; 2], exponents: [[zero; 4]; 2] };
     for (register, lanes) in registers.into_iter().enumerate() {
         for (half, pairs) in split(isa, lanes).into_iter().enumerate() {
             let group = register % 2 * 2 + half;
@@ -103,10 +95,7 @@ pub(super) fn decode_b<S: Isa, T: Operand, const EXPONENTS: bool, const B: usize
     isa: S,
     registers: [&Lanes; B],
 ) -> BTable {
-    let mut table = BTable {
-        values: [[[[[0; 4]; 2]; 4]; 2]; 2],
-        exponents: [[[[0; 4]; 2]; 4]; 2],
-    };
+    let mut table = BTable { values: [[[[[0; 4]; 2]; 4]; 2]; 2], exponents: [[[[0; 4]; 2]; 4]; 2] };
     for (step, lanes) in registers.into_iter().enumerate() {
         let transposed = isa.transpose_b(split(isa, lanes));
         for (part, pairs) in transposed.into_iter().enumerate() {

@@ -3,10 +3,7 @@
 //! The bodies ([`exact`], [`fast`]) are generic over the host's instruction set and always inlined; [`select`] gives one
 //! compiled function for a form, to be looked up once.
 
-#![allow(
-    clippy::needless_range_loop,
-    reason = "places, halves and parities index several tables at once"
-)]
+#![allow(clippy::needless_range_loop, reason = "places, halves and parities index several tables at once")]
 
 pub mod element;
 pub mod exact;
@@ -16,6 +13,4 @@ pub mod isa;
 pub mod model;
 pub mod select;
 
-pub use select::{
-    Arithmetic, HostLevel, MmaF16, MmaF32, OperandType, Shape, TensorModel, select_f16, select_f32,
-};
+pub use select::{Arithmetic, HostLevel, MmaF16, MmaF32, OperandType, Shape, TensorModel, select_f16, select_f32};

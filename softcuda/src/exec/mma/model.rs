@@ -92,10 +92,7 @@ impl Operand for Bf16 {
     }
     #[inline(always)]
     fn widen<S: Isa>(isa: S, pairs: S::Vector) -> [S::Vector; 2] {
-        [
-            isa.shift_left::<16>(pairs),
-            isa.and(pairs, isa.splat(0xffff_0000)),
-        ]
+        [isa.shift_left::<16>(pairs), isa.and(pairs, isa.splat(0xffff_0000))]
     }
     #[inline(always)]
     fn exponent_field<S: Isa>(isa: S, magnitudes: S::Vector) -> S::Vector {

@@ -211,12 +211,7 @@ macro_rules! accumulators {
         }
 
         /// The function for a form, compiled for `level`; on other processors than x86-64 there is only [`HostLevel::Plain`].
-        pub fn $select(
-            level: HostLevel,
-            shape: Shape,
-            operands: OperandType,
-            arithmetic: Arithmetic,
-        ) -> $type {
+        pub fn $select(level: HostLevel, shape: Shape, operands: OperandType, arithmetic: Arithmetic) -> $type {
             fn by_level<T: Operand, R: Rule, const K16: bool>(level: HostLevel) -> $type {
                 match level {
                     #[cfg(target_arch = "x86_64")]
@@ -226,11 +221,7 @@ macro_rules! accumulators {
                     _ => $plain::<T, R, K16>,
                 }
             }
-            fn by_operands<R: Rule>(
-                level: HostLevel,
-                shape: Shape,
-                operands: OperandType,
-            ) -> $type {
+            fn by_operands<R: Rule>(level: HostLevel, shape: Shape, operands: OperandType) -> $type {
                 match (shape, operands) {
                     (Shape::K8, OperandType::F16) => by_level::<F16, R, false>(level),
                     (Shape::K8, OperandType::Bf16) => by_level::<Bf16, R, false>(level),
@@ -242,30 +233,12 @@ macro_rules! accumulators {
                 Arithmetic::Exact(TensorModel::Sm80 | TensorModel::Sm89) => {
                     by_operands::<ExactRule<Ampere>>(level, shape, operands)
                 }
-                Arithmetic::Exact(TensorModel::Sm90) => {
-                    by_operands::<ExactRule<Hopper>>(level, shape, operands)
-                }
+                Arithmetic::Exact(TensorModel::Sm90) => by_operands::<ExactRule<Hopper>>(level, shape, operands),
                 Arithmetic::Fast => by_operands::<FastRule>(level, shape, operands),
             }
         }
     };
 }
 
-accumulators!(
-    select_f32,
-    MmaF32,
-    f32_accumulators,
-    4,
-    plain_f32,
-    avx2_f32,
-    avx512_f32
-);
-accumulators!(
-    select_f16,
-    MmaF16,
-    f16_accumulators,
-    2,
-    plain_f16,
-    avx2_f16,
-    avx512_f16
-);
+accumulators!(select_f32, MmaF32, f32_accumulators, 4, plain_f32, avx2_f32, avx512_f32);
+accumulators!(select_f16, MmaF16, f16_accumulators, 2, plain_f16, avx2_f16, avx512_f16);

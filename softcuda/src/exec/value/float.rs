@@ -2,9 +2,7 @@
 //!
 //! `.ftz` is [`flush`] of operands and result; `.sat` is [`saturate`] of the result.
 
-use super::rounding::{
-    Rounding, add_to_odd, canonical, canonical_f64, f64_to_f32, multiply_add_to_odd,
-};
+use super::rounding::{Rounding, add_to_odd, canonical, canonical_f64, f64_to_f32, multiply_add_to_odd};
 
 /// `.ftz`: a subnormal becomes zero of its sign.
 #[inline(always)]
@@ -43,22 +41,14 @@ pub fn mul(a: f32, b: f32) -> f32 {
 /// `fma.rn.f32`. Both forms return the same bits: `HARDWARE` is for functions compiled with the `fma` target feature.
 #[inline(always)]
 pub fn fma<const HARDWARE: bool>(a: f32, b: f32, c: f32) -> f32 {
-    if HARDWARE {
-        canonical(a.mul_add(b, c))
-    } else {
-        f64_to_f32(multiply_add_to_odd(a, b, c), Rounding::Nearest)
-    }
+    if HARDWARE { canonical(a.mul_add(b, c)) } else { f64_to_f32(multiply_add_to_odd(a, b, c), Rounding::Nearest) }
 }
 
 /// Sign of an exact zero sum of `a` and `b` rounded down: negative unless both are +0.
 #[inline(always)]
 fn zero_sum(sum: f64, a: f64, b: f64, rounding: Rounding) -> f64 {
     let both_positive = a.is_sign_positive() && b.is_sign_positive();
-    if rounding == Rounding::Down && sum == 0.0 && !both_positive {
-        -0.0
-    } else {
-        sum
-    }
+    if rounding == Rounding::Down && sum == 0.0 && !both_positive { -0.0 } else { sum }
 }
 
 /// `add.rX.f32`.
@@ -149,18 +139,12 @@ pub fn add_f64(a: f64, b: f64, rounding: Rounding) -> f64 {
 /// `fma.rn.f64`; `HARDWARE` as in [`fma`].
 #[inline(always)]
 pub fn fma_f64<const HARDWARE: bool>(a: f64, b: f64, c: f64) -> f64 {
-    canonical_f64(if HARDWARE {
-        a.mul_add(b, c)
-    } else {
-        libm::fma(a, b, c)
-    })
+    canonical_f64(if HARDWARE { a.mul_add(b, c) } else { libm::fma(a, b, c) })
 }
 
 /// Moves a nearest result to the neighbour that the direction asks for.
 #[inline(always)]
 fn directed(nearest: f64, above: bool, below: bool, rounding: Rounding) -> f64 {
     let correction = rounding.correction(nearest.is_sign_negative(), above, below);
-    canonical_f64(f64::from_bits(
-        nearest.to_bits().wrapping_add_signed(correction.into()),
-    ))
+    canonical_f64(f64::from_bits(nearest.to_bits().wrapping_add_signed(correction.into())))
 }

@@ -3,16 +3,12 @@
 //! Sums and f16 products are formed in f32, whose 24 bits are more than twice theirs plus two, so that rounding twice is
 //! rounding once. Fused results, and bf16 products (they may be subnormal in f32), go through f64 and sticky f32.
 
-#![allow(
-    clippy::needless_range_loop,
-    reason = "loops over lanes read several registers"
-)]
+#![allow(clippy::needless_range_loop, reason = "loops over lanes read several registers")]
 
 use super::{
     Lanes,
     half_precision::{
-        BF16_INFINITY, F16_INFINITY, NAN_16, bf16_to_f32, f16_to_f32, f32_to_bf16_rn,
-        f32_to_f16_rn, high, low, pack,
+        BF16_INFINITY, F16_INFINITY, NAN_16, bf16_to_f32, f16_to_f32, f32_to_bf16_rn, f32_to_f16_rn, high, low, pack,
     },
     rounding::{f64_to_odd_f32, f64_to_odd_normal_f32, multiply_add_to_odd},
 };
@@ -26,10 +22,7 @@ pub fn both(a: u32, b: u32, operation: impl Fn(u16, u16) -> u16) -> u32 {
 /// Applies a 16-bit operation to both halves of three registers.
 #[inline(always)]
 pub fn both3(a: u32, b: u32, c: u32, operation: impl Fn(u16, u16, u16) -> u16) -> u32 {
-    pack(
-        operation(low(a), low(b), low(c)),
-        operation(high(a), high(b), high(c)),
-    )
+    pack(operation(low(a), low(b), low(c)), operation(high(a), high(b), high(c)))
 }
 
 /// `add.f16`.

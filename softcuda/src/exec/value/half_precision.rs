@@ -23,11 +23,7 @@ pub fn f16_to_f32(value: u16) -> f32 {
     let special = shifted | 0x7f80_0000 | quiet;
     // Subnormals are fewer than 2^10 times 2^-24: an exact product.
     let subnormal = (magnitude as i32 as f32 * f32::from_bits(103 << 23)).to_bits();
-    let finite = if magnitude < 0x0400 {
-        subnormal
-    } else {
-        normal
-    };
+    let finite = if magnitude < 0x0400 { subnormal } else { normal };
     let bits = if magnitude >= 0x7c00 { special } else { finite };
     f32::from_bits(sign | bits)
 }
@@ -56,22 +52,10 @@ pub fn f32_to_f16_rn(value: f32) -> u16 {
     // Subnormal results: 1/2 has ulp 2^-24, so the sum's last bits are the multiple of it, rounded to nearest even.
     let small = f32::from_bits(magnitude.min(113 << 23));
     let subnormal = (small + 0.5).to_bits() - 0.5_f32.to_bits();
-    let finite = if magnitude < 113 << 23 {
-        subnormal
-    } else {
-        normal
-    };
-    let result = if magnitude >= 0x477f_f000 {
-        0x7c00
-    } else {
-        finite
-    };
+    let finite = if magnitude < 113 << 23 { subnormal } else { normal };
+    let result = if magnitude >= 0x477f_f000 { 0x7c00 } else { finite };
     let is_nan = magnitude > 0x7f80_0000;
-    (if is_nan {
-        u32::from(NAN_16)
-    } else {
-        sign | result
-    }) as u16
+    (if is_nan { u32::from(NAN_16) } else { sign | result }) as u16
 }
 
 /// `cvt.rn.bf16.f32`.
@@ -131,21 +115,13 @@ pub fn saturate_bf16(value: u16) -> u16 {
 #[inline(always)]
 fn clamp_to_one(value: u16, infinity: u16, one: u16) -> u16 {
     let is_nan = value & 0x7fff > infinity;
-    if value & 0x8000 != 0 || is_nan {
-        0
-    } else {
-        value.min(one)
-    }
+    if value & 0x8000 != 0 || is_nan { 0 } else { value.min(one) }
 }
 
 /// `.ftz` on f16 bits: subnormals become zeros of their sign.
 #[inline(always)]
 pub fn flush_f16(value: u16) -> u16 {
-    if value & 0x7c00 == 0 {
-        value & 0x8000
-    } else {
-        value
-    }
+    if value & 0x7c00 == 0 { value & 0x8000 } else { value }
 }
 
 /// Two 16-bit values as a register: `cvt.rn.f16x2.f32 d, a, b` puts `a` in the high half.

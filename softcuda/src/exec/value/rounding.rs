@@ -20,11 +20,7 @@ impl Rounding {
     /// How far the bits of a nearest result must move in magnitude, given whether it lies `above` or `below` the exact value.
     #[inline(always)]
     pub(super) fn correction(self, negative: bool, above: bool, below: bool) -> i32 {
-        let (too_large, too_small) = if negative {
-            (below, above)
-        } else {
-            (above, below)
-        };
+        let (too_large, too_small) = if negative { (below, above) } else { (above, below) };
         let (outward, inward) = match self {
             Self::Nearest => (false, false),
             Self::Zero => (false, too_large),
@@ -63,9 +59,7 @@ pub fn f64_to_f32(value: f64, rounding: Rounding) -> f32 {
     let nearest = value as f32;
     let back = f64::from(nearest);
     let correction = rounding.correction(value.is_sign_negative(), back > value, back < value);
-    canonical(f32::from_bits(
-        nearest.to_bits().wrapping_add_signed(correction),
-    ))
+    canonical(f32::from_bits(nearest.to_bits().wrapping_add_signed(correction)))
 }
 
 /// f64 to f32 with a sticky last bit; finite values stay finite or become infinite as in rounding to nearest.
@@ -99,7 +93,7 @@ pub fn add_to_odd(a: f64, b: f64) -> f64 {
     let bits = sum.to_bits();
     let outward = (lost > 0.0) == (sum > 0.0);
     let step = if outward { 1 } else { u64::MAX };
-    let wanted = (lost > 0.0 || lost < 0.0) && bits & 1 == 0;
+    let wanted = lost != 0.0 && bits & 1 == 0;
     f64::from_bits(bits.wrapping_add(if wanted { step } else { 0 }))
 }
 

@@ -7,10 +7,8 @@ use crate::ptx::isa::{Modifier, Opcode};
 
 /// Whether an instruction may change where a thread goes on, or when.
 pub(crate) fn is_control(instruction: &Instruction) -> bool {
-    matches!(
-        instruction.row.opcode,
-        Opcode::Bra | Opcode::BrxIdx | Opcode::Exit | Opcode::Ret | Opcode::Trap
-    ) || waits(instruction)
+    matches!(instruction.row.opcode, Opcode::Bra | Opcode::BrxIdx | Opcode::Exit | Opcode::Ret | Opcode::Trap)
+        || waits(instruction)
 }
 
 /// Whether a guard on this instruction must become a branch around it: it may suspend the warp, so the threads that take
@@ -18,9 +16,7 @@ pub(crate) fn is_control(instruction: &Instruction) -> bool {
 pub(crate) fn waits(instruction: &Instruction) -> bool {
     match instruction.row.opcode {
         Opcode::Bar | Opcode::Barrier | Opcode::BarWarpSync => true,
-        Opcode::Shfl | Opcode::Vote | Opcode::Match | Opcode::Redux => {
-            has(instruction, Modifier::Sync)
-        }
+        Opcode::Shfl | Opcode::Vote | Opcode::Match | Opcode::Redux => has(instruction, Modifier::Sync),
         _ => false,
     }
 }
@@ -36,8 +32,7 @@ impl Builder<'_> {
                 let Operand::Label(label) = operand(instruction, 0)? else {
                     return Err("the target must be a label".to_owned());
                 };
-                let target = self.flow.block_at[self.body.labels[label.0 as usize].target]
-                    .unwrap_or(self.flow.exit());
+                let target = self.flow.block_at[self.body.labels[label.0 as usize].target].unwrap_or(self.flow.exit());
                 self.branch(guard, target);
                 Ok(())
             }
@@ -45,11 +40,7 @@ impl Builder<'_> {
             Opcode::Exit | Opcode::Ret => {
                 match guard {
                     None => self.push(Op::new(Code::Exit)),
-                    Some((a, negated)) => self.push(Op {
-                        a,
-                        aux: u16::from(negated),
-                        ..Op::new(Code::ExitIf)
-                    }),
+                    Some((a, negated)) => self.push(Op { a, aux: u16::from(negated), ..Op::new(Code::ExitIf) }),
                 }
                 Ok(())
             }
@@ -78,16 +69,8 @@ impl Builder<'_> {
         self.branches.push(self.ops.len());
         let imm = target as i32;
         match guard {
-            None => self.push(Op {
-                imm,
-                ..Op::new(Code::Branch)
-            }),
-            Some((a, negated)) => self.push(Op {
-                a,
-                aux: u16::from(negated),
-                imm,
-                ..Op::new(Code::BranchIf)
-            }),
+            None => self.push(Op { imm, ..Op::new(Code::Branch) }),
+            Some((a, negated)) => self.push(Op { a, aux: u16::from(negated), imm, ..Op::new(Code::BranchIf) }),
         }
     }
 
@@ -106,8 +89,7 @@ impl Builder<'_> {
             let Operand::Label(label) = label else {
                 return Err("the targets must be labels".to_owned());
             };
-            let target = self.flow.block_at[self.body.labels[label.0 as usize].target]
-                .unwrap_or(self.flow.exit());
+            let target = self.flow.block_at[self.body.labels[label.0 as usize].target].unwrap_or(self.flow.exit());
             let number = self.word(number as u32);
             self.emit(Code::SetpEq32, matches, index, number, 0);
             self.branch(Some((matches, false)), target);
@@ -149,36 +131,21 @@ impl Builder<'_> {
             }
             _ => (0, false),
         };
-        let id = self.source32(
-            operands.first().ok_or("the barrier number is missing")?,
-            Type::U32,
-        )?;
+        let id = self.source32(operands.first().ok_or("the barrier number is missing")?, Type::U32)?;
         let count = match operands.get(1) {
             Some(count) => Some(self.source32(count, Type::U32)?),
             None => None,
         };
         let d = match (kind, destination) {
-            (BarrierKind::RedPopc, Some(destination)) => {
-                self.destination(destination, Type::U32)?
-            }
+            (BarrierKind::RedPopc, Some(destination)) => self.destination(destination, Type::U32)?,
             (_, Some(destination)) => self.predicate(destination)?.0,
             (_, None) => 0,
         };
         // `bar` is `barrier` with `.aligned`.
         let aligned = instruction.row.opcode == Opcode::Bar || has(instruction, Modifier::Aligned);
         let index = self.tables.barriers.len() as u16;
-        self.tables.barriers.push(BlockBarrier {
-            kind,
-            aligned,
-            id,
-            count,
-            d,
-            source,
-        });
-        self.push(Op {
-            aux: index,
-            ..Op::new(Code::Barrier)
-        });
+        self.tables.barriers.push(BlockBarrier { kind, aligned, id, count, d, source });
+        self.push(Op { aux: index, ..Op::new(Code::Barrier) });
         Ok(())
     }
 }

@@ -7,10 +7,7 @@ use crate::ptx::ast::{Instruction, Operand, Type};
 use crate::ptx::isa::Modifier;
 
 fn is_float(ty: Type) -> bool {
-    matches!(
-        ty,
-        Type::F16 | Type::Bf16 | Type::F32 | Type::F64 | Type::Tf32
-    )
+    matches!(ty, Type::F16 | Type::Bf16 | Type::F32 | Type::F64 | Type::Tf32)
 }
 
 impl Builder<'_> {
@@ -38,11 +35,7 @@ impl Builder<'_> {
         let a = self.source32(operand(instruction, 1)?, Type::F32)?;
         let b = self.source32(operand(instruction, 2)?, Type::F32)?;
         let d = self.destination(operand(instruction, 0)?, to)?;
-        let code = if to == Type::F16x2 {
-            Code::F32ToF16x2
-        } else {
-            Code::F32ToBf16x2
-        };
+        let code = if to == Type::F16x2 { Code::F32ToF16x2 } else { Code::F32ToBf16x2 };
         self.emit_aux(code, d, a, b, rounding(instruction));
         if has(instruction, Modifier::Relu) {
             self.clamp_negative(d, to);
@@ -71,32 +64,12 @@ impl Builder<'_> {
             // Through 64 bits every source is exact, then clamped to the destination's range.
             if bits(from) < 64 {
                 let wide = self.scratch64();
-                self.emit(
-                    if signed(from) {
-                        Code::Sext32To64
-                    } else {
-                        Code::Zext32To64
-                    },
-                    wide,
-                    value,
-                    0,
-                    0,
-                );
+                self.emit(if signed(from) { Code::Sext32To64 } else { Code::Zext32To64 }, wide, value, 0, 0);
                 value = wide;
             }
             let clamped = self.scratch64();
-            let code = if signed(to) {
-                Code::ClampS64
-            } else {
-                Code::ClampU64
-            };
-            self.push(Op {
-                d: clamped,
-                a: value,
-                aux: u16::from(signed(from)),
-                imm: bits(to) as i32,
-                ..Op::new(code)
-            });
+            let code = if signed(to) { Code::ClampS64 } else { Code::ClampU64 };
+            self.push(Op { d: clamped, a: value, aux: u16::from(signed(from)), imm: bits(to) as i32, ..Op::new(code) });
             value = clamped;
         }
         let from_wide = bits(from) == 64 || saturate;
@@ -142,17 +115,7 @@ impl Builder<'_> {
         let mut value = self.source32(source, from)?;
         if matches!(from, Type::F16 | Type::Bf16) {
             let wide = self.scratch32();
-            self.emit(
-                if from == Type::F16 {
-                    Code::F16ToF32
-                } else {
-                    Code::Bf16ToF32
-                },
-                wide,
-                value,
-                0,
-                0,
-            );
+            self.emit(if from == Type::F16 { Code::F16ToF32 } else { Code::Bf16ToF32 }, wide, value, 0, 0);
             value = wide;
         } else if has(instruction, Modifier::Ftz) {
             let flushed = self.scratch32();
@@ -185,17 +148,8 @@ impl Builder<'_> {
         let result = self.scratch32();
         self.emit_aux(code, result, value, 0, aux);
         if bits(to) < 32 {
-            let code = if signed(to) {
-                Code::ClampS
-            } else {
-                Code::ClampU
-            };
-            self.push(Op {
-                d: result,
-                a: result,
-                imm: bits(to) as i32,
-                ..Op::new(code)
-            });
+            let code = if signed(to) { Code::ClampS } else { Code::ClampU };
+            self.push(Op { d: result, a: result, imm: bits(to) as i32, ..Op::new(code) });
         }
         self.store_narrow(destination, to, result)
     }
@@ -265,13 +219,7 @@ impl Builder<'_> {
                     rounded = self.scratch32();
                     self.emit_aux(Code::RoundF32, rounded, value, 0, aux);
                 }
-                self.emit_aux(
-                    Code::F32ToF16,
-                    d,
-                    rounded,
-                    0,
-                    if integral { 0 } else { aux },
-                );
+                self.emit_aux(Code::F32ToF16, d, rounded, 0, if integral { 0 } else { aux });
             }
             (true, Type::F16) => self.emit_aux(Code::F64ToF16, d, value, 0, aux),
             (false, Type::Bf16) => self.emit_aux(Code::F32ToBf16, d, value, 0, aux),

@@ -32,10 +32,7 @@ impl Builder<'_> {
     fn float32(&mut self, instruction: &Instruction) -> Lowered {
         use Opcode::*;
         let opcode = instruction.row.opcode;
-        let (ftz, sat) = (
-            has(instruction, Modifier::Ftz),
-            has(instruction, Modifier::Sat),
-        );
+        let (ftz, sat) = (has(instruction, Modifier::Ftz), has(instruction, Modifier::Sat));
         let round = rounding(instruction);
         let approximate = has(instruction, Modifier::Approx);
         let nan = has(instruction, Modifier::Nan);
@@ -86,36 +83,10 @@ impl Builder<'_> {
                 3,
                 nearest,
             ),
-            Div if approximate || has(instruction, Modifier::Full) => {
-                (Code::DivApproxF32, 2, false)
-            }
-            Div => (
-                if nearest {
-                    Code::DivF32
-                } else {
-                    Code::DivF32Rounded
-                },
-                2,
-                false,
-            ),
-            Sqrt => (
-                if nearest {
-                    Code::SqrtF32
-                } else {
-                    Code::SqrtF32Rounded
-                },
-                1,
-                false,
-            ),
-            Rcp => (
-                if nearest {
-                    Code::RcpF32
-                } else {
-                    Code::RcpF32Rounded
-                },
-                1,
-                false,
-            ),
+            Div if approximate || has(instruction, Modifier::Full) => (Code::DivApproxF32, 2, false),
+            Div => (if nearest { Code::DivF32 } else { Code::DivF32Rounded }, 2, false),
+            Sqrt => (if nearest { Code::SqrtF32 } else { Code::SqrtF32Rounded }, 1, false),
+            Rcp => (if nearest { Code::RcpF32 } else { Code::RcpF32Rounded }, 1, false),
             Rsqrt => (Code::RsqrtF32, 1, false),
             Min => (if nan { Code::MinNanF32 } else { Code::MinF32 }, 2, false),
             Max => (if nan { Code::MaxNanF32 } else { Code::MaxF32 }, 2, false),
@@ -143,15 +114,7 @@ impl Builder<'_> {
         }
         let d = self.destination(operand(instruction, 0)?, Type::F32)?;
         let at = |i: usize| sources.get(i).copied().unwrap_or(0);
-        self.push(Op {
-            code,
-            d,
-            a: at(0),
-            b: at(1),
-            c: at(2),
-            aux: round,
-            imm: 0,
-        });
+        self.push(Op { code, d, a: at(0), b: at(1), c: at(2), aux: round, imm: 0 });
         if around {
             self.emit(Code::FtzF32, d, d, 0, 0);
         }
@@ -182,20 +145,11 @@ impl Builder<'_> {
             _ => return Err(unsupported(instruction)),
         };
         let aux = rounding(instruction);
-        let sources: Vec<u16> = (1..=count)
-            .map(|index| self.source64(operand(instruction, index)?))
-            .collect::<Lowered<_>>()?;
+        let sources: Vec<u16> =
+            (1..=count).map(|index| self.source64(operand(instruction, index)?)).collect::<Lowered<_>>()?;
         let d = self.destination(operand(instruction, 0)?, Type::F64)?;
         let at = |i: usize| sources.get(i).copied().unwrap_or(0);
-        self.push(Op {
-            code,
-            d,
-            a: at(0),
-            b: at(1),
-            c: at(2),
-            aux,
-            imm: 0,
-        });
+        self.push(Op { code, d, a: at(0), b: at(1), c: at(2), aux, imm: 0 });
         Ok(())
     }
 

@@ -15,9 +15,7 @@ impl Builder<'_> {
             Opcode::Mul | Opcode::Mad => self.multiply(instruction, ty),
             Opcode::Shl | Opcode::Shr => self.shift(instruction, ty),
             Opcode::Bfe | Opcode::Bfi => self.bit_field(instruction, ty),
-            Opcode::Popc | Opcode::Clz | Opcode::Bfind | Opcode::Brev | Opcode::Fns => {
-                self.bit_count(instruction, ty)
-            }
+            Opcode::Popc | Opcode::Clz | Opcode::Bfind | Opcode::Brev | Opcode::Fns => self.bit_count(instruction, ty),
             Opcode::Lop3 => {
                 let sources = self.sources(instruction, ty, 3)?;
                 let lut = match operand(instruction, 4)? {
@@ -28,30 +26,18 @@ impl Builder<'_> {
                 let [a, b, c] = sources[..] else {
                     return Err(unsupported(instruction));
                 };
-                self.push(Op {
-                    code: Code::Lop3,
-                    d,
-                    a,
-                    b,
-                    c,
-                    aux: 0,
-                    imm: lut,
-                });
+                self.push(Op { code: Code::Lop3, d, a, b, c, aux: 0, imm: lut });
                 Ok(())
             }
             Opcode::Dp4a | Opcode::Dp2a => self.dot(instruction),
             Opcode::Addc | Opcode::Subc | Opcode::Madc => self.carry(instruction, ty),
-            Opcode::Add | Opcode::Sub if has(instruction, Modifier::Cc) => {
-                self.carry(instruction, ty)
-            }
+            Opcode::Add | Opcode::Sub if has(instruction, Modifier::Cc) => self.carry(instruction, ty),
             _ => self.simple(instruction, ty),
         }
     }
 
     fn sources(&mut self, instruction: &Instruction, ty: Type, count: usize) -> Lowered<Vec<u16>> {
-        (1..=count)
-            .map(|index| self.source(operand(instruction, index)?, ty))
-            .collect()
+        (1..=count).map(|index| self.source(operand(instruction, index)?, ty)).collect()
     }
 
     /// One record for 32 and 64 bits; 16 bits are computed in 32 and cut.
@@ -65,34 +51,10 @@ impl Builder<'_> {
             Opcode::Sub if saturating => (Code::SubSat32, 2),
             Opcode::Add => (pick(Code::Add32, Code::Add64), 2),
             Opcode::Sub => (pick(Code::Sub32, Code::Sub64), 2),
-            Opcode::Min => (
-                pick(
-                    by_sign(Code::MinS32, Code::MinU32),
-                    by_sign(Code::MinS64, Code::MinU64),
-                ),
-                2,
-            ),
-            Opcode::Max => (
-                pick(
-                    by_sign(Code::MaxS32, Code::MaxU32),
-                    by_sign(Code::MaxS64, Code::MaxU64),
-                ),
-                2,
-            ),
-            Opcode::Div => (
-                pick(
-                    by_sign(Code::DivS32, Code::DivU32),
-                    by_sign(Code::DivS64, Code::DivU64),
-                ),
-                2,
-            ),
-            Opcode::Rem => (
-                pick(
-                    by_sign(Code::RemS32, Code::RemU32),
-                    by_sign(Code::RemS64, Code::RemU64),
-                ),
-                2,
-            ),
+            Opcode::Min => (pick(by_sign(Code::MinS32, Code::MinU32), by_sign(Code::MinS64, Code::MinU64)), 2),
+            Opcode::Max => (pick(by_sign(Code::MaxS32, Code::MaxU32), by_sign(Code::MaxS64, Code::MaxU64)), 2),
+            Opcode::Div => (pick(by_sign(Code::DivS32, Code::DivU32), by_sign(Code::DivS64, Code::DivU64)), 2),
+            Opcode::Rem => (pick(by_sign(Code::RemS32, Code::RemU32), by_sign(Code::RemS64, Code::RemU64)), 2),
             Opcode::And => (pick(Code::And32, Code::And64), 2),
             Opcode::Or => (pick(Code::Or32, Code::Or64), 2),
             Opcode::Xor => (pick(Code::Xor32, Code::Xor64), 2),
@@ -103,12 +65,7 @@ impl Builder<'_> {
             _ => return Err(unsupported(instruction)),
         };
         let mut sources = self.sources(instruction, ty, count)?;
-        if bits(ty) < 32
-            && !matches!(
-                instruction.row.opcode,
-                Opcode::And | Opcode::Or | Opcode::Xor | Opcode::Not
-            )
-        {
+        if bits(ty) < 32 && !matches!(instruction.row.opcode, Opcode::And | Opcode::Or | Opcode::Xor | Opcode::Not) {
             for source in &mut sources {
                 *source = self.extended(*source, ty);
             }
@@ -134,38 +91,16 @@ impl Builder<'_> {
         match instruction.row.opcode {
             Opcode::Neg => self.emit(subtract, d, zero, a, 0),
             Opcode::Abs => {
-                let negated = if wide {
-                    self.scratch64()
-                } else {
-                    self.scratch32()
-                };
+                let negated = if wide { self.scratch64() } else { self.scratch32() };
                 self.emit(subtract, negated, zero, a, 0);
                 // The most negative number stays what it is, as on the chip.
-                self.emit(
-                    if wide { Code::MaxS64 } else { Code::MaxS32 },
-                    d,
-                    a,
-                    negated,
-                    0,
-                );
+                self.emit(if wide { Code::MaxS64 } else { Code::MaxS32 }, d, a, negated, 0);
             }
             _ => {
                 let one = if wide { self.double(1) } else { self.word(1) };
                 let p = self.scratch_predicate();
-                self.emit_aux(
-                    if wide { Code::SetpEq64 } else { Code::SetpEq32 },
-                    p,
-                    a,
-                    zero,
-                    0,
-                );
-                self.emit(
-                    if wide { Code::Selp64 } else { Code::Selp32 },
-                    d,
-                    one,
-                    zero,
-                    p,
-                );
+                self.emit_aux(if wide { Code::SetpEq64 } else { Code::SetpEq32 }, p, a, zero, 0);
+                self.emit(if wide { Code::Selp64 } else { Code::Selp32 }, d, one, zero, p);
             }
         }
         self.store(destination, ty, d);
@@ -195,29 +130,9 @@ impl Builder<'_> {
                     let d = self.destination(destination, Type::B64)?;
                     if mad {
                         let c = self.source64(operand(instruction, 3)?)?;
-                        self.emit(
-                            if sign {
-                                Code::MadWideS32
-                            } else {
-                                Code::MadWideU32
-                            },
-                            d,
-                            x,
-                            y,
-                            c,
-                        );
+                        self.emit(if sign { Code::MadWideS32 } else { Code::MadWideU32 }, d, x, y, c);
                     } else {
-                        self.emit(
-                            if sign {
-                                Code::MulWideS32
-                            } else {
-                                Code::MulWideU32
-                            },
-                            d,
-                            x,
-                            y,
-                            0,
-                        );
+                        self.emit(if sign { Code::MulWideS32 } else { Code::MulWideU32 }, d, x, y, 0);
                     }
                 }
                 _ => return Err(unsupported(instruction)),
@@ -271,13 +186,7 @@ impl Builder<'_> {
                 self.emit(Code::Mul32, product, x, y, 0);
                 if high {
                     let shift = self.word(16);
-                    self.emit(
-                        if sign { Code::ShrS32 } else { Code::ShrU32 },
-                        product,
-                        product,
-                        shift,
-                        0,
-                    );
+                    self.emit(if sign { Code::ShrS32 } else { Code::ShrU32 }, product, product, shift, 0);
                 }
                 if mad {
                     let c = self.source32(operand(instruction, 3)?, ty)?;
@@ -315,10 +224,7 @@ impl Builder<'_> {
 
     fn funnel(&mut self, instruction: &Instruction) -> Lowered {
         let sources = self.sources(instruction, Type::B32, 3)?;
-        let code = match (
-            has(instruction, Modifier::L),
-            has(instruction, Modifier::Clamp),
-        ) {
+        let code = match (has(instruction, Modifier::L), has(instruction, Modifier::Clamp)) {
             (true, false) => Code::ShfL,
             (false, false) => Code::ShfR,
             (true, true) => Code::ShfLClamp,
@@ -333,22 +239,11 @@ impl Builder<'_> {
         let wide = bits(ty) == 64;
         let destination = operand(instruction, 0)?;
         if instruction.row.opcode == Opcode::Bfi {
-            let (a, b) = (
-                self.source(operand(instruction, 1)?, ty)?,
-                self.source(operand(instruction, 2)?, ty)?,
-            );
+            let (a, b) = (self.source(operand(instruction, 1)?, ty)?, self.source(operand(instruction, 2)?, ty)?);
             let c = self.source32(operand(instruction, 3)?, Type::U32)?;
             let length = self.source32(operand(instruction, 4)?, Type::U32)?;
             let d = self.destination(destination, ty)?;
-            self.push(Op {
-                code: if wide { Code::Bfi64 } else { Code::Bfi32 },
-                d,
-                a,
-                b,
-                c,
-                aux: length,
-                imm: 0,
-            });
+            self.push(Op { code: if wide { Code::Bfi64 } else { Code::Bfi32 }, d, a, b, c, aux: length, imm: 0 });
             return Ok(());
         }
         let a = self.source(operand(instruction, 1)?, ty)?;
@@ -383,38 +278,10 @@ impl Builder<'_> {
             (Opcode::Clz, true) => (Code::Clz64, Type::U32),
             (Opcode::Brev, false) => (Code::Brev32, ty),
             (Opcode::Brev, true) => (Code::Brev64, ty),
-            (_, false) if amount => (
-                if signed(ty) {
-                    Code::BfindShiftS32
-                } else {
-                    Code::BfindShiftU32
-                },
-                Type::U32,
-            ),
-            (_, false) => (
-                if signed(ty) {
-                    Code::BfindS32
-                } else {
-                    Code::BfindU32
-                },
-                Type::U32,
-            ),
-            (_, true) if amount => (
-                if signed(ty) {
-                    Code::BfindShiftS64
-                } else {
-                    Code::BfindShiftU64
-                },
-                Type::U32,
-            ),
-            (_, true) => (
-                if signed(ty) {
-                    Code::BfindS64
-                } else {
-                    Code::BfindU64
-                },
-                Type::U32,
-            ),
+            (_, false) if amount => (if signed(ty) { Code::BfindShiftS32 } else { Code::BfindShiftU32 }, Type::U32),
+            (_, false) => (if signed(ty) { Code::BfindS32 } else { Code::BfindU32 }, Type::U32),
+            (_, true) if amount => (if signed(ty) { Code::BfindShiftS64 } else { Code::BfindShiftU64 }, Type::U32),
+            (_, true) => (if signed(ty) { Code::BfindS64 } else { Code::BfindU64 }, Type::U32),
         };
         let d = self.destination(destination, result)?;
         self.emit(code, d, a, 0, 0);
@@ -468,52 +335,20 @@ impl Builder<'_> {
 
     /// Extended precision: `aux` bit 0 takes the carry in, bit 1 writes it.
     fn carry(&mut self, instruction: &Instruction, ty: Type) -> Lowered {
-        let takes = matches!(
-            instruction.row.opcode,
-            Opcode::Addc | Opcode::Subc | Opcode::Madc
-        );
+        let takes = matches!(instruction.row.opcode, Opcode::Addc | Opcode::Subc | Opcode::Madc);
         let aux = u16::from(takes) | u16::from(has(instruction, Modifier::Cc)) << 1;
         let wide = bits(ty) == 64;
         let (code, count) = match instruction.row.opcode {
-            Opcode::Add | Opcode::Addc => (
-                if wide {
-                    Code::AddCarry64
-                } else {
-                    Code::AddCarry
-                },
-                2,
-            ),
-            Opcode::Sub | Opcode::Subc => (
-                if wide {
-                    Code::SubCarry64
-                } else {
-                    Code::SubCarry
-                },
-                2,
-            ),
+            Opcode::Add | Opcode::Addc => (if wide { Code::AddCarry64 } else { Code::AddCarry }, 2),
+            Opcode::Sub | Opcode::Subc => (if wide { Code::SubCarry64 } else { Code::SubCarry }, 2),
             _ if wide => return Err(unsupported(instruction)),
             _ if has(instruction, Modifier::Lo) => (Code::MadCarryLo, 3),
-            _ => (
-                if signed(ty) {
-                    Code::MadCarryHiS
-                } else {
-                    Code::MadCarryHiU
-                },
-                3,
-            ),
+            _ => (if signed(ty) { Code::MadCarryHiS } else { Code::MadCarryHiU }, 3),
         };
         let sources = self.sources(instruction, ty, count)?;
         let d = self.destination(operand(instruction, 0)?, ty)?;
         let c = sources.get(2).copied().unwrap_or(0);
-        self.push(Op {
-            code,
-            d,
-            a: sources[0],
-            b: sources[1],
-            c,
-            aux,
-            imm: 0,
-        });
+        self.push(Op { code, d, a: sources[0], b: sources[1], c, aux, imm: 0 });
         Ok(())
     }
 

@@ -30,10 +30,7 @@ impl Builder<'_> {
                 let Operand::Integer(count) = operand(instruction, 0)? else {
                     return Err("the number of groups must be a constant".to_owned());
                 };
-                self.push(Op {
-                    imm: (*count).min(i32::MAX as u64) as i32,
-                    ..Op::new(Code::CpAsyncWait)
-                });
+                self.push(Op { imm: (*count).min(i32::MAX as u64) as i32, ..Op::new(Code::CpAsyncWait) });
                 Ok(())
             }
             Opcode::Fence | Opcode::Membar => {
@@ -66,10 +63,7 @@ impl Builder<'_> {
             (Modifier::Param, Space::Param),
             (Modifier::Const, Space::Const),
         ];
-        spaces
-            .into_iter()
-            .find(|(modifier, _)| has(instruction, *modifier))
-            .map_or(Space::Generic, |(_, space)| space)
+        spaces.into_iter().find(|(modifier, _)| has(instruction, *modifier)).map_or(Space::Generic, |(_, space)| space)
     }
 
     fn address(&mut self, operand: &Operand) -> Lowered<Address> {
@@ -82,11 +76,7 @@ impl Builder<'_> {
                 Kind::Double => (self.register_slot(*register), AddressWidth::Wide, *offset),
                 Kind::Predicate => return Err("a predicate is no address".to_owned()),
             },
-            Base::Symbol(symbol) => (
-                0,
-                AddressWidth::Absolute,
-                self.symbol(*symbol, *offset)? as i64,
-            ),
+            Base::Symbol(symbol) => (0, AddressWidth::Absolute, self.symbol(*symbol, *offset)? as i64),
             Base::Absolute => (0, AddressWidth::Absolute, *offset),
         })
     }
@@ -94,12 +84,9 @@ impl Builder<'_> {
     /// Accesses that other blocks may be meant to see at once make a kernel communicate.
     fn note_order(&mut self, instruction: &Instruction, space: Space) {
         use Modifier::*;
-        let ordered = [Volatile, Relaxed, Acquire, Release, AcqRel, Sc, Cv]
-            .iter()
-            .any(|&m| has(instruction, m));
+        let ordered = [Volatile, Relaxed, Acquire, Release, AcqRel, Sc, Cv].iter().any(|&m| has(instruction, m));
         let within_block = has(instruction, Cta);
-        self.communicates |=
-            ordered && !within_block && matches!(space, Space::Global | Space::Generic);
+        self.communicates |= ordered && !within_block && matches!(space, Space::Global | Space::Generic);
     }
 
     fn load(&mut self, instruction: &Instruction) -> Lowered {
@@ -123,10 +110,7 @@ impl Builder<'_> {
             Space::Param => Code::LdParam,
             Space::Generic => Code::LdGeneric,
         };
-        let data = parts
-            .iter()
-            .map(|part| self.destination(part, ty))
-            .collect::<Lowered<Vec<_>>>()?;
+        let data = parts.iter().map(|part| self.destination(part, ty)).collect::<Lowered<Vec<_>>>()?;
         self.access(code, ty, data.clone(), address)?;
         for (part, slot) in parts.iter().zip(data) {
             if bits(ty) < 64 {
@@ -160,16 +144,10 @@ impl Builder<'_> {
             }
             let d = self.destination(part, ty)?;
             if bytes == 8 {
-                let a = self.preset(Preset::Param64 {
-                    offset: offset as u32,
-                });
+                let a = self.preset(Preset::Param64 { offset: offset as u32 });
                 self.emit(Code::Mov64, d, a, 0, 0);
             } else {
-                let value = Preset::Param32 {
-                    offset: offset as u32,
-                    bytes: bytes as u8,
-                    signed: signed(ty),
-                };
+                let value = Preset::Param32 { offset: offset as u32, bytes: bytes as u8, signed: signed(ty) };
                 let a = self.preset(value);
                 self.emit(Code::Mov32, d, a, 0, 0);
                 self.store_loaded(part, ty, d);
@@ -195,10 +173,7 @@ impl Builder<'_> {
             Space::Generic => Code::StGeneric,
             _ => return Err("this state space is read-only".to_owned()),
         };
-        let data = parts
-            .iter()
-            .map(|part| self.source(part, ty))
-            .collect::<Lowered<Vec<_>>>()?;
+        let data = parts.iter().map(|part| self.source(part, ty)).collect::<Lowered<Vec<_>>>()?;
         self.access(code, ty, data, address)
     }
 
@@ -207,31 +182,25 @@ impl Builder<'_> {
         if !matches!(element_bytes, 1 | 2 | 4 | 8) {
             return Err(format!("{ty:?} cannot be loaded or stored"));
         }
-        let code = match (code, data.len(), element_bytes) {
-            (Code::LdGlobal, 1, 4) => Code::LdGlobal32,
-            (Code::StGlobal, 1, 4) => Code::StGlobal32,
-            (Code::LdShared, 1, 4) => Code::LdShared32,
-            (Code::StShared, 1, 4) => Code::StShared32,
-            _ => code,
+        // The most frequent accesses have codes of their own, and their register in the record.
+        let narrow = address.1 == AddressWidth::Narrow;
+        let (code, d) = match (code, &data[..], element_bytes) {
+            (Code::LdGlobal, &[slot], 4) => (Code::LdGlobal32, slot),
+            (Code::StGlobal, &[slot], 4) => (Code::StGlobal32, slot),
+            (Code::LdShared, &[slot], 4) if narrow => (Code::LdShared32, slot),
+            (Code::StShared, &[slot], 4) if narrow => (Code::StShared32, slot),
+            _ => (code, 0),
         };
         let index = self.tables.accesses.len() as u16;
         self.tables.accesses.push(Access {
             data,
             wide: element_bytes == 8,
             element_bytes,
-            extension: if signed(ty) {
-                Extension::Sign
-            } else {
-                Extension::Zero
-            },
+            extension: if signed(ty) { Extension::Sign } else { Extension::Zero },
             address: address.1,
             offset: address.2,
         });
-        self.push(Op {
-            a: address.0,
-            aux: index,
-            ..Op::new(code)
-        });
+        self.push(Op { d, a: address.0, aux: index, ..Op::new(code) });
         Ok(())
     }
 
@@ -250,11 +219,7 @@ impl Builder<'_> {
             (M::Min, AtomicKind::Min),
             (M::Max, AtomicKind::Max),
         ];
-        let kind = kinds
-            .into_iter()
-            .find(|(m, _)| has(instruction, *m))
-            .ok_or("an operation is missing")?
-            .1;
+        let kind = kinds.into_iter().find(|(m, _)| has(instruction, *m)).ok_or("an operation is missing")?.1;
         let element = match ty {
             Type::B32 | Type::U32 => AtomicType::U32,
             Type::S32 => AtomicType::S32,
@@ -293,23 +258,8 @@ impl Builder<'_> {
             None => 0,
         };
         let index = self.tables.atomics.len() as u16;
-        self.tables.atomics.push(Atomic {
-            kind,
-            ty: element,
-            space,
-            returns,
-            address: address.1,
-            offset: address.2,
-        });
-        self.push(Op {
-            code: Code::Atom,
-            d,
-            a: address.0,
-            b,
-            c,
-            aux: index,
-            imm: 0,
-        });
+        self.tables.atomics.push(Atomic { kind, ty: element, space, returns, address: address.1, offset: address.2 });
+        self.push(Op { code: Code::Atom, d, a: address.0, b, c, aux: index, imm: 0 });
         if let Some(destination) = destination {
             self.store(destination, ty, d);
         }
@@ -362,16 +312,11 @@ impl Builder<'_> {
         let (mut source_bytes, mut ignore_source) = (None, None);
         match instruction.operands.get(3) {
             // A cache policy is the last operand where the modifier says so.
-            Some(_)
-                if has(instruction, Modifier::L2CacheHint) && instruction.operands.len() == 4 => {}
-            Some(Operand::Register(register))
-                if self.register_kind(*register) == Kind::Predicate =>
-            {
+            Some(_) if has(instruction, Modifier::L2CacheHint) && instruction.operands.len() == 4 => {}
+            Some(Operand::Register(register)) if self.register_kind(*register) == Kind::Predicate => {
                 ignore_source = Some((self.register_slot(*register), false));
             }
-            Some(Operand::NotPredicate(register)) => {
-                ignore_source = Some((self.register_slot(*register), true))
-            }
+            Some(Operand::NotPredicate(register)) => ignore_source = Some((self.register_slot(*register), true)),
             Some(size) => source_bytes = Some(self.source32(size, Type::U32)?),
             None => {}
         }
@@ -383,10 +328,7 @@ impl Builder<'_> {
             source_bytes,
             ignore_source,
         });
-        self.push(Op {
-            aux: index,
-            ..Op::new(Code::CpAsync)
-        });
+        self.push(Op { aux: index, ..Op::new(Code::CpAsync) });
         Ok(())
     }
 }

@@ -48,10 +48,7 @@ impl Builder<'_> {
             WarpOperation::Sync { .. } => Code::WarpSync,
         };
         self.tables.warp_operations.push(operation);
-        self.push(Op {
-            aux: index,
-            ..Op::new(code)
-        });
+        self.push(Op { aux: index, ..Op::new(code) });
     }
 
     /// `d|p` or `d`.
@@ -77,15 +74,7 @@ impl Builder<'_> {
         let b = self.source32(operand(instruction, 2)?, Type::B32)?;
         let c = self.source32(operand(instruction, 3)?, Type::B32)?;
         let mask = self.source32(operand(instruction, 4)?, Type::B32)?;
-        self.warp_operation(WarpOperation::Shuffle {
-            mode,
-            d,
-            p,
-            a,
-            b,
-            c,
-            mask,
-        });
+        self.warp_operation(WarpOperation::Shuffle { mode, d, p, a, b, c, mask });
         Ok(())
     }
 
@@ -105,13 +94,7 @@ impl Builder<'_> {
         };
         let (source, negated) = self.predicate(operand(instruction, 1)?)?;
         let mask = self.source32(operand(instruction, 2)?, Type::B32)?;
-        self.warp_operation(WarpOperation::Vote {
-            mode,
-            d,
-            source,
-            negated,
-            mask,
-        });
+        self.warp_operation(WarpOperation::Vote { mode, d, source, negated, mask });
         Ok(())
     }
 
@@ -125,14 +108,7 @@ impl Builder<'_> {
         };
         let mask = self.source32(operand(instruction, 2)?, Type::B32)?;
         let all = has(instruction, Modifier::All);
-        self.warp_operation(WarpOperation::Match {
-            all,
-            wide,
-            d,
-            p,
-            a,
-            mask,
-        });
+        self.warp_operation(WarpOperation::Match { all, wide, d, p, a, mask });
         Ok(())
     }
 
@@ -141,17 +117,9 @@ impl Builder<'_> {
         let kind = if has(instruction, Modifier::Add) {
             ReduxKind::Add
         } else if has(instruction, Modifier::Min) {
-            if sign {
-                ReduxKind::MinS
-            } else {
-                ReduxKind::MinU
-            }
+            if sign { ReduxKind::MinS } else { ReduxKind::MinU }
         } else if has(instruction, Modifier::Max) {
-            if sign {
-                ReduxKind::MaxS
-            } else {
-                ReduxKind::MaxU
-            }
+            if sign { ReduxKind::MaxS } else { ReduxKind::MaxU }
         } else if has(instruction, Modifier::And) {
             ReduxKind::And
         } else if has(instruction, Modifier::Or) {
@@ -171,10 +139,7 @@ impl Builder<'_> {
             Operand::Vector(parts) => parts.as_slice(),
             single => std::slice::from_ref(single),
         };
-        let data = parts
-            .iter()
-            .map(|part| self.destination(part, Type::B32))
-            .collect::<Lowered<Vec<_>>>()?;
+        let data = parts.iter().map(|part| self.destination(part, Type::B32)).collect::<Lowered<Vec<_>>>()?;
         if !matches!(data.len(), 1 | 2 | 4) {
             return Err("the destination must have 1, 2 or 4 registers".to_owned());
         }
@@ -183,9 +148,7 @@ impl Builder<'_> {
         };
         let (slot, address, offset) = match base {
             crate::ptx::ast::Base::Register(register) => match self.register_kind(*register) {
-                crate::program::liveness::Kind::Word => {
-                    (self.register_slot(*register), AddressWidth::Narrow, *offset)
-                }
+                crate::program::liveness::Kind::Word => (self.register_slot(*register), AddressWidth::Narrow, *offset),
                 _ => (self.register_slot(*register), AddressWidth::Wide, *offset),
             },
             _ => return Err("the address must be a register".to_owned()),
@@ -198,11 +161,7 @@ impl Builder<'_> {
             offset,
             generic: !has(instruction, Modifier::Shared),
         });
-        self.push(Op {
-            a: slot,
-            aux: index,
-            ..Op::new(Code::Ldmatrix)
-        });
+        self.push(Op { a: slot, aux: index, ..Op::new(Code::Ldmatrix) });
         Ok(())
     }
 
@@ -212,17 +171,10 @@ impl Builder<'_> {
         };
         let mut slots = [0; N];
         if parts.len() != N {
-            return Err(format!(
-                "a fragment has {} registers, expected {N}",
-                parts.len()
-            ));
+            return Err(format!("a fragment has {} registers, expected {N}", parts.len()));
         }
         for (slot, part) in slots.iter_mut().zip(parts) {
-            *slot = if write {
-                self.destination(part, Type::B32)?
-            } else {
-                self.source32(part, Type::B32)?
-            };
+            *slot = if write { self.destination(part, Type::B32)? } else { self.source32(part, Type::B32)? };
         }
         Ok(slots)
     }
@@ -243,21 +195,13 @@ impl Builder<'_> {
             let [c0, c1] = self.fragment::<2>(operand(instruction, 3)?, false)?;
             ([d0, d1, 0, 0], [c0, c1, 0, 0])
         } else {
-            (
-                self.fragment(operand(instruction, 0)?, true)?,
-                self.fragment(operand(instruction, 3)?, false)?,
-            )
+            (self.fragment(operand(instruction, 0)?, true)?, self.fragment(operand(instruction, 3)?, false)?)
         };
         let a = self.fragment(operand(instruction, 1)?, false)?;
         let b = self.fragment(operand(instruction, 2)?, false)?;
         let index = self.tables.multiplies.len() as u16;
-        self.tables
-            .multiplies
-            .push(MatrixMultiply { kind, d, a, b, c });
-        self.push(Op {
-            aux: index,
-            ..Op::new(Code::Mma)
-        });
+        self.tables.multiplies.push(MatrixMultiply { kind, d, a, b, c });
+        self.push(Op { aux: index, ..Op::new(Code::Mma) });
         Ok(())
     }
 }

@@ -47,12 +47,7 @@ impl Row {
             }
             covered += count;
         }
-        covered == modifiers.count()
-            && self
-                .types
-                .iter()
-                .zip(types)
-                .all(|(list, ty)| list.contains(ty))
+        covered == modifiers.count() && self.types.iter().zip(types).all(|(list, ty)| list.contains(ty))
     }
 
     /// Matches operands against the row. On success constants have the width of their type, and `{a}` where one register is
@@ -81,28 +76,15 @@ impl Row {
                     false => format!("{least} or {most}"),
                 };
                 let message = format!("has {n} operands, expected {expected}");
-                return Err(Mismatch {
-                    matched: 0,
-                    message,
-                });
+                return Err(Mismatch { matched: 0, message });
             }
         };
-        let context = Context {
-            modifiers,
-            types,
-            names,
-        };
+        let context = Context { modifiers, types, names };
         for (index, (operand, rule)) in operands.iter_mut().zip(rules).enumerate() {
-            context
-                .operand(rule, operand)
-                .map_err(|expected| Mismatch {
-                    matched: index + 1,
-                    message: format!(
-                        "operand {} is {}, expected {expected}",
-                        index + 1,
-                        context.describe(operand)
-                    ),
-                })?;
+            context.operand(rule, operand).map_err(|expected| Mismatch {
+                matched: index + 1,
+                message: format!("operand {} is {}, expected {expected}", index + 1, context.describe(operand)),
+            })?;
         }
         Ok(())
     }
@@ -194,10 +176,7 @@ impl Context<'_> {
                 integral && special.bits() >= wanted.bits()
             }
             (Kind::ReadOrSymbol | Kind::ReadOrPack, Operand::Symbol(symbol, _)) => {
-                let short = self
-                    .names
-                    .space(*symbol)
-                    .is_some_and(Space::has_short_addresses);
+                let short = self.names.space(*symbol).is_some_and(Space::has_short_addresses);
                 let integral = matches!(wanted.class(), Class::Integer | Class::Bits);
                 integral && (wanted.bits() == 64 || wanted.bits() == 32 && short)
             }
@@ -209,9 +188,7 @@ impl Context<'_> {
             (Kind::Address, Operand::Address(base, _)) => self.address(base, self.is_short()),
             (Kind::GlobalAddress, Operand::Address(base, _)) => self.address(base, false),
             (Kind::Label, Operand::Label(_)) => true,
-            (Kind::Targets, Operand::Vector(items)) => {
-                items.iter().all(|item| matches!(item, Operand::Label(_)))
-            }
+            (Kind::Targets, Operand::Vector(items)) => items.iter().all(|item| matches!(item, Operand::Label(_))),
             (Kind::Callee, Operand::Symbol(Symbol::Function(_), 0)) => true,
             (Kind::List, Operand::Vector(_)) => true,
             _ => false,
@@ -251,12 +228,7 @@ impl Context<'_> {
 
     /// Whether the instruction names a state space with 32-bit addresses.
     fn is_short(&self) -> bool {
-        let spaces = [
-            Modifier::Shared,
-            Modifier::Local,
-            Modifier::Param,
-            Modifier::Const,
-        ];
+        let spaces = [Modifier::Shared, Modifier::Local, Modifier::Param, Modifier::Const];
         spaces.iter().any(|space| self.modifiers.has(*space))
     }
 
@@ -322,10 +294,7 @@ impl Context<'_> {
             Operand::Symbol(Symbol::Function(_), _) => "a function".into(),
             Operand::Symbol(..) => "the address of a variable".into(),
             Operand::Address(Base::Register(id), _) => {
-                format!(
-                    "an address in a register of type .{}",
-                    self.names.register(*id).name()
-                )
+                format!("an address in a register of type .{}", self.names.register(*id).name())
             }
             Operand::Address(..) => "an address".into(),
             Operand::Vector(items) => format!("{{..}} of {}", items.len()),
@@ -361,17 +330,11 @@ fn agrees(register: Type, wanted: Type, wider: bool) -> bool {
 /// Whether a constant may stand where `wanted` is asked for; a fitting one takes on that width.
 fn fit_constant(operand: &mut Operand, wanted: Type) -> bool {
     let converted = match (&*operand, wanted) {
-        (Operand::Integer(value), ty) if matches!(ty.class(), Class::Integer | Class::Bits) => {
-            Operand::Integer(*value)
-        }
+        (Operand::Integer(value), ty) if matches!(ty.class(), Class::Integer | Class::Bits) => Operand::Integer(*value),
         (Operand::Float32(bits), Type::F32 | Type::B32) => Operand::Float32(*bits),
         (Operand::Float64(bits), Type::F64 | Type::B64) => Operand::Float64(*bits),
-        (Operand::Float32(bits), Type::F64) => {
-            Operand::Float64(f64::from(f32::from_bits(*bits)).to_bits())
-        }
-        (Operand::Float64(bits), Type::F32) => {
-            Operand::Float32((f64::from_bits(*bits) as f32).to_bits())
-        }
+        (Operand::Float32(bits), Type::F64) => Operand::Float64(f64::from(f32::from_bits(*bits)).to_bits()),
+        (Operand::Float64(bits), Type::F32) => Operand::Float32((f64::from_bits(*bits) as f32).to_bits()),
         _ => return false,
     };
     *operand = converted;

@@ -34,11 +34,7 @@ fn spelling(row: &Row) -> String {
 }
 
 fn push_group(text: &mut String, group: &Group) {
-    let names: Vec<String> = group
-        .members
-        .iter()
-        .map(|m| format!(".{}", m.name()))
-        .collect();
+    let names: Vec<String> = group.members.iter().map(|m| format!(".{}", m.name())).collect();
     match group.rule {
         Rule::One => text.push_str(&alternatives(&names)),
         Rule::Optional => text.push_str(&format!("{{{}}}", names.join("|"))),

@@ -31,12 +31,7 @@ pub struct Group {
 
 impl Group {
     const fn new(rule: Rule, members: &'static [Modifier]) -> Group {
-        Group {
-            rule,
-            members,
-            mask: Modifiers::of(members),
-            after_types: false,
-        }
+        Group { rule, members, mask: Modifiers::of(members), after_types: false }
     }
 
     /// The same group, written behind the types.
@@ -160,12 +155,7 @@ pub struct OperandRule {
 impl OperandRule {
     /// A single operand that is always there.
     pub const fn new(kind: Kind, typing: Typing) -> OperandRule {
-        OperandRule {
-            kind,
-            typing,
-            count: Count::One,
-            presence: Presence::Always,
-        }
+        OperandRule { kind, typing, count: Count::One, presence: Presence::Always }
     }
 
     /// The same, as a vector of `n`.

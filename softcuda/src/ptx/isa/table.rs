@@ -37,15 +37,7 @@ const fn row(
     pipe: Pipe,
     meaning: &'static str,
 ) -> Row {
-    Row {
-        opcode,
-        mnemonic,
-        modifiers,
-        types,
-        operands,
-        pipe,
-        meaning,
-    }
+    Row { opcode, mnemonic, modifiers, types, operands, pipe, meaning }
 }
 
 // Lists of types that several families use.

@@ -86,8 +86,7 @@ impl<'a> Parser<'a> {
         self.check_depth(depth)?;
         let mut left = self.unary(depth)?;
         while let Token::Mark(mark) = self.token {
-            let Some((operator, strength)) = OPERATORS.iter().find(|(text, _)| *text == mark)
-            else {
+            let Some((operator, strength)) = OPERATORS.iter().find(|(text, _)| *text == mark) else {
                 break;
             };
             if *strength < least {
@@ -96,9 +95,7 @@ impl<'a> Parser<'a> {
             let position = self.position;
             self.advance()?;
             let right = self.binary(strength + 1, depth + 1)?;
-            let (Constant::Integer(a, a_unsigned), Constant::Integer(b, b_unsigned)) =
-                (left, right)
-            else {
+            let (Constant::Integer(a, a_unsigned), Constant::Integer(b, b_unsigned)) = (left, right) else {
                 let message = format!("`{operator}` takes integers, not floating-point constants");
                 return Err(self.error(position, &message));
             };
@@ -136,9 +133,7 @@ impl<'a> Parser<'a> {
                     ("-", Constant::Integer(v, u)) => Ok(Constant::Integer(v.wrapping_neg(), u)),
                     ("-", Constant::Float32(bits)) => Ok(Constant::Float32(bits ^ 1 << 31)),
                     ("-", Constant::Float64(bits)) => Ok(Constant::Float64(bits ^ 1 << 63)),
-                    ("!", Constant::Integer(v, _)) => {
-                        Ok(Constant::Integer(u64::from(v == 0), false))
-                    }
+                    ("!", Constant::Integer(v, _)) => Ok(Constant::Integer(u64::from(v == 0), false)),
                     ("~", Constant::Integer(v, u)) => Ok(Constant::Integer(!v, u)),
                     _ => Err(self.error(position, &format!("`{mark}` takes an integer"))),
                 }
@@ -175,13 +170,7 @@ impl<'a> Parser<'a> {
 }
 
 /// One operation; none for a division by zero.
-fn evaluate(
-    operator: &str,
-    a: u64,
-    b: u64,
-    a_unsigned: bool,
-    b_unsigned: bool,
-) -> Option<Constant> {
+fn evaluate(operator: &str, a: u64, b: u64, a_unsigned: bool, b_unsigned: bool) -> Option<Constant> {
     let unsigned = a_unsigned || b_unsigned;
     let (sa, sb) = (a as i64, b as i64);
     let truth = |value: bool| Constant::Integer(u64::from(value), false);

@@ -53,12 +53,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Index of the function in the module: a new one, or that of an earlier declaration.
-    fn declare_function(
-        &mut self,
-        name: &'a str,
-        function: &Function,
-        defines: bool,
-    ) -> Result<usize> {
+    fn declare_function(&mut self, name: &'a str, function: &Function, defines: bool) -> Result<usize> {
         let Some(symbol) = self.globals.get(name) else {
             let index = self.module.functions.len();
             self.globals.insert(name, Symbol::Function(index as u32));
@@ -73,17 +68,13 @@ impl<'a> Parser<'a> {
         if defines && earlier.body.is_some() {
             return Err(self.error(position, &format!("`{name}` is defined twice")));
         }
-        let shape =
-            |list: &[Variable]| -> Vec<_> { list.iter().map(|v| (v.ty, v.bytes)).collect() };
+        let shape = |list: &[Variable]| -> Vec<_> { list.iter().map(|v| (v.ty, v.bytes)).collect() };
         let agrees = earlier.entry == function.entry
             && shape(&earlier.params) == shape(&function.params)
             && shape(&earlier.returns) == shape(&function.returns);
         match agrees {
             true => Ok(index as usize),
-            false => Err(self.error(
-                position,
-                &format!("`{name}` was declared with other parameters"),
-            )),
+            false => Err(self.error(position, &format!("`{name}` was declared with other parameters"))),
         }
     }
 
@@ -98,8 +89,7 @@ impl<'a> Parser<'a> {
                     self.pragma()?;
                     continue;
                 }
-                "maxntid" | "reqntid" | "minnctapersm" | "maxnctapersm" | "maxnreg"
-                | "noreturn" => {
+                "maxntid" | "reqntid" | "minnctapersm" | "maxnctapersm" | "maxnreg" | "noreturn" => {
                     self.advance()?;
                 }
                 other => {
@@ -110,9 +100,7 @@ impl<'a> Parser<'a> {
             match name {
                 "maxntid" => function.max_block = Some(self.extents()?),
                 "reqntid" => function.required_block = Some(self.extents()?),
-                "minnctapersm" => {
-                    function.min_blocks_per_sm = Some(self.small("a number of blocks")?)
-                }
+                "minnctapersm" => function.min_blocks_per_sm = Some(self.small("a number of blocks")?),
                 // These only guide the compiler of machine code.
                 "maxnctapersm" | "maxnreg" => {
                     self.small("a limit")?;
@@ -136,11 +124,7 @@ impl<'a> Parser<'a> {
     }
 
     /// `{ .. }`.
-    fn body(
-        &mut self,
-        params: &[(&'a str, Variable)],
-        returns: &[(&'a str, Variable)],
-    ) -> Result<Body> {
+    fn body(&mut self, params: &[(&'a str, Variable)], returns: &[(&'a str, Variable)]) -> Result<Body> {
         let start = self.position;
         self.expect("{")?;
         let mut builder = Builder::default();
@@ -184,9 +168,7 @@ impl<'a> Parser<'a> {
     fn close(&self, builder: &mut Builder<'a>) -> Result<()> {
         match builder.close() {
             Ok(_) => Ok(()),
-            Err((name, position)) => {
-                Err(self.error(position, &format!("there is no label `{name}`")))
-            }
+            Err((name, position)) => Err(self.error(position, &format!("there is no label `{name}`"))),
         }
     }
 
@@ -194,9 +176,7 @@ impl<'a> Parser<'a> {
     fn statement(&mut self, builder: &mut Builder<'a>) -> Result<()> {
         match self.token {
             Token::Dot("reg") => self.registers(builder),
-            Token::Dot("shared" | "local" | "param" | "global" | "const") => {
-                self.body_variables(builder)
-            }
+            Token::Dot("shared" | "local" | "param" | "global" | "const") => self.body_variables(builder),
             Token::Dot("loc") => {
                 builder.source = Some(self.location()?);
                 Ok(())
@@ -216,12 +196,7 @@ impl<'a> Parser<'a> {
     }
 
     /// What stands behind `name:`.
-    fn label(
-        &mut self,
-        builder: &mut Builder<'a>,
-        name: &'a str,
-        position: Position,
-    ) -> Result<()> {
+    fn label(&mut self, builder: &mut Builder<'a>, name: &'a str, position: Position) -> Result<()> {
         self.check_new(builder, name, position)?;
         match self.token {
             Token::Dot("branchtargets") => {

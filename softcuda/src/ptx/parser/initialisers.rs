@@ -37,11 +37,7 @@ impl Parser<'_> {
         }
         // Braces that are open: where each begins and ends in the variable.
         let mut open: Vec<(usize, u64)> = Vec::new();
-        let end_of_all = if shape.grows {
-            MAX_INITIALISED_BYTES
-        } else {
-            variable.bytes
-        };
+        let end_of_all = if shape.grows { MAX_INITIALISED_BYTES } else { variable.bytes };
         loop {
             let end = open.last().map_or(end_of_all, |(_, end)| *end);
             if self.is("{") {
@@ -135,9 +131,7 @@ impl Parser<'_> {
         let bits = match (value, variable.ty) {
             (Constant::Integer(bits, _), ty) if ty.class() != Class::Float => bits,
             (Constant::Float32(bits), Type::F32 | Type::B32) => u64::from(bits),
-            (Constant::Float64(bits), Type::F32) => {
-                u64::from((f64::from_bits(bits) as f32).to_bits())
-            }
+            (Constant::Float64(bits), Type::F32) => u64::from((f64::from_bits(bits) as f32).to_bits()),
             (Constant::Float64(bits), Type::F64 | Type::B64) => bits,
             (Constant::Float32(bits), Type::F64) => f64::from(f32::from_bits(bits)).to_bits(),
             (_, ty) => {

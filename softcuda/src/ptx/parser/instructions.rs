@@ -5,10 +5,7 @@ use super::{
     scope::{Builder, Name},
 };
 use crate::ptx::{
-    ast::{
-        Body, Function, Guard, Instruction, Operand, Position, RegisterId, Space, Symbol, Type,
-        Variable,
-    },
+    ast::{Body, Function, Guard, Instruction, Operand, Position, RegisterId, Space, Symbol, Type, Variable},
     isa::{self, Mismatch, Modifier, Modifiers, Names, Opcode, Row},
     lexer::Token,
 };
@@ -28,9 +25,7 @@ impl<'a> Parser<'a> {
         let position = self.position;
         let name = self.name("a predicate")?;
         let register = match builder.look_up(name) {
-            Some(Name::Register(id)) if builder.body.registers[id.0 as usize].ty == Type::Pred => {
-                id
-            }
+            Some(Name::Register(id)) if builder.body.registers[id.0 as usize].ty == Type::Pred => id,
             _ => return Err(self.error(position, &format!("`{name}` is not a predicate"))),
         };
         let position = self.position;
@@ -90,10 +85,7 @@ impl<'a> Parser<'a> {
         operands: &mut Vec<Operand>,
         position: Position,
     ) -> Result<&'static Row> {
-        let names = Scope {
-            parser: self,
-            body: &builder.body,
-        };
+        let names = Scope { parser: self, body: &builder.body };
         let mut closest: Option<Mismatch> = None;
         for row in &spelling.rows {
             let mut bound = operands.clone();
@@ -103,10 +95,7 @@ impl<'a> Parser<'a> {
                     return Ok(row);
                 }
                 Err(mismatch) => {
-                    if closest
-                        .as_ref()
-                        .is_none_or(|other| mismatch.matched > other.matched)
-                    {
+                    if closest.as_ref().is_none_or(|other| mismatch.matched > other.matched) {
                         closest = Some(mismatch);
                     }
                 }
@@ -117,48 +106,25 @@ impl<'a> Parser<'a> {
     }
 
     /// Arguments and return values must be as many, and as large, as the function's.
-    fn check_call(
-        &self,
-        builder: &Builder<'a>,
-        operands: &[Operand],
-        position: Position,
-    ) -> Result<()> {
-        let [
-            Operand::Vector(returns),
-            Operand::Symbol(Symbol::Function(index), _),
-            Operand::Vector(arguments),
-        ] = operands
+    fn check_call(&self, builder: &Builder<'a>, operands: &[Operand], position: Position) -> Result<()> {
+        let [Operand::Vector(returns), Operand::Symbol(Symbol::Function(index), _), Operand::Vector(arguments)] =
+            operands
         else {
             return Ok(());
         };
         let function = &self.module.functions[*index as usize];
-        let Function {
-            name,
-            params,
-            returns: results,
-            entry,
-            ..
-        } = function;
+        let Function { name, params, returns: results, entry, .. } = function;
         if *entry {
-            return Err(self.error(
-                position,
-                &format!("`{name}` is a kernel and cannot be called"),
-            ));
+            return Err(self.error(position, &format!("`{name}` is a kernel and cannot be called")));
         }
-        for (what, given, taken) in [
-            ("arguments", arguments, params),
-            ("return values", returns, results),
-        ] {
+        for (what, given, taken) in [("arguments", arguments, params), ("return values", returns, results)] {
             if given.len() != taken.len() {
                 let message = format!("`{name}` has {} {what}, not {}", taken.len(), given.len());
                 return Err(self.error(position, &message));
             }
             for (operand, variable) in given.iter().zip(taken) {
                 if !self.fits(&builder.body, operand, variable) {
-                    let message = format!(
-                        "what is given for `{}` does not have its size",
-                        variable.name
-                    );
+                    let message = format!("what is given for `{}` does not have its size", variable.name);
                     return Err(self.error(position, &message));
                 }
             }
@@ -203,11 +169,7 @@ fn spelling(text: &str) -> Option<Spelling> {
     }
     let accepts = |row: &&&'static Row| row.accepts(&modifiers, &types);
     let rows: Vec<&'static Row> = rows.iter().filter(accepts).copied().collect();
-    (!rows.is_empty()).then_some(Spelling {
-        rows,
-        modifiers,
-        types,
-    })
+    (!rows.is_empty()).then_some(Spelling { rows, modifiers, types })
 }
 
 /// Names as the instruction table asks for them.

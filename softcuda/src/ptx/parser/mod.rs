@@ -119,8 +119,7 @@ impl<'a> Parser<'a> {
     fn small(&mut self, what: &str) -> Result<u32> {
         let position = self.position;
         let value = self.integer()?;
-        u32::try_from(value)
-            .map_err(|_| self.error(position, &format!("{what} does not fit in 32 bits")))
+        u32::try_from(value).map_err(|_| self.error(position, &format!("{what} does not fit in 32 bits")))
     }
 
     /// An error at `position`, with the kernel and the instruction.
@@ -131,10 +130,7 @@ impl<'a> Parser<'a> {
             text.push_str(": ");
         }
         text.push_str(message);
-        ParseError {
-            position,
-            message: text,
-        }
+        ParseError { position, message: text }
     }
 
     /// The error that something else was expected here.
@@ -174,8 +170,7 @@ impl<'a> Parser<'a> {
         self.advance()?;
         let text = format!("{:?}", f64::from_bits(bits));
         let parts = text.split_once('.');
-        let version =
-            parts.and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+        let version = parts.and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
         match version {
             Some((major @ 1..=9, minor)) => Ok((major, minor)),
             _ => Err(self.error(position, &format!("PTX version {text} is not supported"))),
@@ -229,10 +224,7 @@ impl<'a> Parser<'a> {
             Token::Dot("section") if plain => self.section(),
             Token::Dot("pragma") if plain => self.pragma(),
             Token::Dot("loc") if plain => self.location().map(|_| ()),
-            Token::Dot(
-                name @ ("alias" | "texref" | "samplerref" | "surfref" | "tex" | "local" | "reg"
-                | "param"),
-            ) => {
+            Token::Dot(name @ ("alias" | "texref" | "samplerref" | "surfref" | "tex" | "local" | "reg" | "param")) => {
                 let message = format!("`.{name}` at module scope is not supported");
                 Err(self.error(self.position, &message))
             }
@@ -296,10 +288,7 @@ impl<'a> Parser<'a> {
         for (index, (number, _)) in self.module.files.iter().enumerate() {
             indices.entry(*number).or_insert(index as u32);
         }
-        let missing = self
-            .files_used
-            .iter()
-            .filter(|(number, _)| !indices.contains_key(number));
+        let missing = self.files_used.iter().filter(|(number, _)| !indices.contains_key(number));
         if let Some((number, position)) = missing.min_by_key(|(_, p)| (p.line, p.column)) {
             let message = format!("there is no `.file {number}`");
             return Err(self.error(*position, &message));
@@ -308,11 +297,7 @@ impl<'a> Parser<'a> {
             let Some(body) = &mut function.body else {
                 continue;
             };
-            for source in body
-                .instructions
-                .iter_mut()
-                .filter_map(|i| i.source.as_mut())
-            {
+            for source in body.instructions.iter_mut().filter_map(|i| i.source.as_mut()) {
                 source.file = indices[&source.file];
             }
         }

@@ -72,11 +72,7 @@ impl<'a> Parser<'a> {
             true => self.list(builder, "(", ")")?,
             false => Vec::new(),
         };
-        Ok(vec![
-            Operand::Vector(returns),
-            callee,
-            Operand::Vector(arguments),
-        ])
+        Ok(vec![Operand::Vector(returns), callee, Operand::Vector(arguments)])
     }
 
     /// Operands between two marks.
@@ -107,12 +103,10 @@ impl<'a> Parser<'a> {
             Token::Mark("!") => {
                 self.advance()?;
                 match self.token {
-                    Token::Name(name) if name != "WARP_SZ" => {
-                        match self.named(builder, name, position)? {
-                            Operand::Register(id) => Ok(Operand::NotPredicate(id)),
-                            _ => Err(self.error(position, "`!` needs a predicate")),
-                        }
-                    }
+                    Token::Name(name) if name != "WARP_SZ" => match self.named(builder, name, position)? {
+                        Operand::Register(id) => Ok(Operand::NotPredicate(id)),
+                        _ => Err(self.error(position, "`!` needs a predicate")),
+                    },
                     _ => Ok(Operand::Integer(u64::from(self.product()? == 0))),
                 }
             }
@@ -136,9 +130,7 @@ impl<'a> Parser<'a> {
             return Err(self.unexpected("a predicate or `_`"));
         };
         match self.named(builder, name, position)? {
-            second @ (Operand::Register(_) | Operand::Sink) => {
-                Ok(Operand::Pair(Box::new(first), Box::new(second)))
-            }
+            second @ (Operand::Register(_) | Operand::Sink) => Ok(Operand::Pair(Box::new(first), Box::new(second))),
             _ => Err(self.error(position, "expected a predicate or `_` behind `|`")),
         }
     }
@@ -152,12 +144,7 @@ impl<'a> Parser<'a> {
     }
 
     /// The operand that `name`, the current token, begins.
-    fn named(
-        &mut self,
-        builder: &mut Builder<'a>,
-        name: &'a str,
-        position: Position,
-    ) -> Result<Operand> {
+    fn named(&mut self, builder: &mut Builder<'a>, name: &'a str, position: Position) -> Result<Operand> {
         self.advance()?;
         if name == "_" {
             return Ok(Operand::Sink);

@@ -2,9 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::ptx::ast::{
-    Body, Label, LabelId, Operand, Position, Register, RegisterId, SourceLine, Symbol, Type,
-};
+use crate::ptx::ast::{Body, Label, LabelId, Operand, Position, Register, RegisterId, SourceLine, Symbol, Type};
 
 /// What a name in a scope stands for.
 #[derive(Clone, Copy, Debug)]
@@ -77,8 +75,7 @@ impl<'a> Builder<'a> {
     }
 
     fn resolve(&mut self, label_use: &LabelUse<'a>, id: LabelId) {
-        let operand =
-            &mut self.body.instructions[label_use.instruction].operands[label_use.operand];
+        let operand = &mut self.body.instructions[label_use.instruction].operands[label_use.operand];
         match (operand, label_use.element) {
             (Operand::Vector(items), Some(element)) => items[element] = Operand::Label(id),
             (operand, _) => *operand = Operand::Label(id),
@@ -135,10 +132,7 @@ impl<'a> Builder<'a> {
     /// Declares a label in the innermost scope, in front of the next instruction.
     pub(super) fn declare_label(&mut self, name: &'a str) {
         let id = LabelId(self.body.labels.len() as u32);
-        let label = Label {
-            name: self.unique(name),
-            target: self.body.instructions.len(),
-        };
+        let label = Label { name: self.unique(name), target: self.body.instructions.len() };
         self.body.labels.push(label);
         if let Some(scope) = self.scopes.last_mut() {
             scope.labels.insert(name, id);
@@ -159,22 +153,10 @@ impl<'a> Builder<'a> {
     }
 
     /// Records that an operand of the next instruction is a label.
-    pub(super) fn use_label(
-        &mut self,
-        name: &'a str,
-        position: Position,
-        operand: usize,
-        element: Option<usize>,
-    ) {
+    pub(super) fn use_label(&mut self, name: &'a str, position: Position, operand: usize, element: Option<usize>) {
         let instruction = self.body.instructions.len();
         if let Some(scope) = self.scopes.last_mut() {
-            scope.uses.push(LabelUse {
-                name,
-                position,
-                instruction,
-                operand,
-                element,
-            });
+            scope.uses.push(LabelUse { name, position, instruction, operand, element });
         }
     }
 
@@ -195,10 +177,7 @@ impl<'a> Builder<'a> {
 
     fn new_register(&mut self, name: &str, ty: Type) -> RegisterId {
         let id = RegisterId(self.body.registers.len() as u32);
-        let register = Register {
-            name: self.unique(name),
-            ty,
-        };
+        let register = Register { name: self.unique(name), ty };
         self.body.registers.push(register);
         id
     }
@@ -215,10 +194,7 @@ impl Scope<'_> {
                 _ => return false,
             };
             let canonical = digits == "0" || !digits.starts_with('0');
-            canonical
-                && digits
-                    .parse::<u64>()
-                    .is_ok_and(|number| number < range.count)
+            canonical && digits.parse::<u64>().is_ok_and(|number| number < range.count)
         });
         found.map(|range| range.ty)
     }

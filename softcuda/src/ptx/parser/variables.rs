@@ -52,10 +52,7 @@ impl<'a> Parser<'a> {
     fn matches_earlier(&self, index: u32, variable: &Variable) -> bool {
         let earlier = &self.module.variables[index as usize];
         let same_size = earlier.bytes == variable.bytes || earlier.bytes == 0;
-        earlier.external
-            && earlier.space == variable.space
-            && earlier.ty == variable.ty
-            && same_size
+        earlier.external && earlier.space == variable.space && earlier.ty == variable.ty && same_size
     }
 
     /// `.shared .b8 a[16], b;` in a function's body.
@@ -137,12 +134,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Fails where the innermost scope has `name` already.
-    pub(super) fn check_new(
-        &self,
-        builder: &Builder<'a>,
-        name: &str,
-        position: Position,
-    ) -> Result<()> {
+    pub(super) fn check_new(&self, builder: &Builder<'a>, name: &str, position: Position) -> Result<()> {
         match builder.is_declared(name) {
             true => Err(self.error(position, &format!("`{name}` is declared twice"))),
             false => Ok(()),
@@ -188,12 +180,7 @@ impl<'a> Parser<'a> {
             return Err(self.unexpected("a type"));
         };
         let align = align.unwrap_or(ty.bytes() * lanes as u32);
-        Ok(Prefix {
-            space,
-            align,
-            ty,
-            lanes,
-        })
+        Ok(Prefix { space, align, ty, lanes })
     }
 
     /// `.ptr .global .align 16`: what a parameter points to, a hint for the compiler of machine code.
@@ -256,9 +243,7 @@ impl<'a> Parser<'a> {
             extents.push(prefix.lanes);
         }
         let element = u64::from(prefix.ty.bytes());
-        let bytes = extents
-            .iter()
-            .try_fold(element, |bytes, n| bytes.checked_mul(*n));
+        let bytes = extents.iter().try_fold(element, |bytes, n| bytes.checked_mul(*n));
         // Addresses have 47 bits.
         let Some(bytes) = bytes.filter(|bytes| *bytes < 1 << 47) else {
             return Err(self.error(position, &format!("`{name}` is too large")));
@@ -278,10 +263,7 @@ impl<'a> Parser<'a> {
             external: false,
             position,
         };
-        let shape = Shape {
-            extents,
-            grows: unsized_array,
-        };
+        let shape = Shape { extents, grows: unsized_array };
         Ok((name, variable, shape))
     }
 

@@ -115,14 +115,8 @@ impl Isa for Avx2 {
             let high01 = _mm256_unpackhi_epi32(r0, r1);
             let high23 = _mm256_unpackhi_epi32(r2, r3);
             [
-                [
-                    _mm256_unpacklo_epi64(low01, low23),
-                    _mm256_unpackhi_epi64(low01, low23),
-                ],
-                [
-                    _mm256_unpacklo_epi64(high01, high23),
-                    _mm256_unpackhi_epi64(high01, high23),
-                ],
+                [_mm256_unpacklo_epi64(low01, low23), _mm256_unpackhi_epi64(low01, low23)],
+                [_mm256_unpacklo_epi64(high01, high23), _mm256_unpackhi_epi64(high01, high23)],
             ]
         }
     }

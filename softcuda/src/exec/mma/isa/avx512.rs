@@ -86,10 +86,7 @@ impl Isa for Avx512 {
     #[inline(always)]
     fn transpose_b(self, [low, high]: [__m512i; 2]) -> [__m512i; 2] {
         let lanes = [self.load(&TRANSPOSE_B[0]), self.load(&TRANSPOSE_B[1])];
-        register!([
-            _mm512_permutex2var_epi32(low, lanes[0], high),
-            _mm512_permutex2var_epi32(low, lanes[1], high),
-        ])
+        register!([_mm512_permutex2var_epi32(low, lanes[0], high), _mm512_permutex2var_epi32(low, lanes[1], high),])
     }
 
     #[inline(always)]
@@ -127,16 +124,11 @@ impl Isa for Avx512 {
     #[inline(always)]
     fn mask_overflow(self, a: __m512i, b: __m512i, sum: __m512i) -> u32 {
         // (a ^ sum) & (b ^ sum), as a truth table over (a, b, sum).
-        register!(u32::from(_mm512_movepi32_mask(
-            _mm512_ternarylogic_epi32::<0x42>(a, b, sum)
-        )))
+        register!(u32::from(_mm512_movepi32_mask(_mm512_ternarylogic_epi32::<0x42>(a, b, sum))))
     }
     #[inline(always)]
     fn where_unequal(self, a: __m512i, b: __m512i, value: __m512i) -> __m512i {
-        register!(_mm512_maskz_mov_epi32(
-            _mm512_cmpneq_epi32_mask(a, b),
-            value
-        ))
+        register!(_mm512_maskz_mov_epi32(_mm512_cmpneq_epi32_mask(a, b), value))
     }
 
     #[inline(always)]
@@ -153,27 +145,16 @@ impl Isa for Avx512 {
     }
     #[inline(always)]
     fn add16_where_equal(self, to: __m512i, value: __m512i, a: __m512i, b: __m512i) -> __m512i {
-        register!(_mm512_mask_add_epi16(
-            to,
-            _mm512_cmpeq_epi16_mask(a, b),
-            to,
-            value
-        ))
+        register!(_mm512_mask_add_epi16(to, _mm512_cmpeq_epi16_mask(a, b), to, value))
     }
     #[inline(always)]
     fn max_of_halves(self, a: __m512i) -> __m512i {
-        register!(_mm512_srai_epi32::<16>(_mm512_max_epi16(
-            a,
-            _mm512_rol_epi32::<16>(a)
-        )))
+        register!(_mm512_srai_epi32::<16>(_mm512_max_epi16(a, _mm512_rol_epi32::<16>(a))))
     }
 
     #[inline(always)]
     fn multiply(self, a: __m512i, b: __m512i) -> __m512i {
-        register!(_mm512_castps_si512(_mm512_mul_ps(
-            _mm512_castsi512_ps(a),
-            _mm512_castsi512_ps(b)
-        )))
+        register!(_mm512_castps_si512(_mm512_mul_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b))))
     }
     #[inline(always)]
     fn multiply_add(self, a: __m512i, b: __m512i, c: __m512i) -> __m512i {
@@ -201,17 +182,13 @@ impl Isa for Avx512 {
     }
     #[inline(always)]
     fn to_float_toward_zero(self, a: __m512i) -> __m512i {
-        register!(_mm512_castps_si512(
-            _mm512_cvt_roundepi32_ps::<TOWARD_ZERO>(a)
-        ))
+        register!(_mm512_castps_si512(_mm512_cvt_roundepi32_ps::<TOWARD_ZERO>(a)))
     }
     #[inline(always)]
     fn widen_f16(self, pairs: __m512i) -> [__m512i; 2] {
         register!([
             _mm512_castps_si512(_mm512_cvtph_ps(_mm512_cvtepi32_epi16(pairs))),
-            _mm512_castps_si512(_mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32::<
-                16,
-            >(pairs)))),
+            _mm512_castps_si512(_mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(pairs)))),
         ])
     }
     #[inline(always)]

@@ -59,13 +59,8 @@ pub trait Isa: Copy {
     /// 16-bit signed maximum.
     fn max16(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// 16-bit `to + value` where `a == b`, else `to`.
-    fn add16_where_equal(
-        self,
-        to: Self::Vector,
-        value: Self::Vector,
-        a: Self::Vector,
-        b: Self::Vector,
-    ) -> Self::Vector;
+    fn add16_where_equal(self, to: Self::Vector, value: Self::Vector, a: Self::Vector, b: Self::Vector)
+    -> Self::Vector;
     /// The larger of both signed 16-bit halves of each lane, sign-extended.
     fn max_of_halves(self, a: Self::Vector) -> Self::Vector;
 

@@ -127,11 +127,7 @@ impl Isa for Plain {
     }
     #[inline(always)]
     fn mask_overflow(self, a: Vector, b: Vector, sum: Vector) -> u32 {
-        mask(zip(
-            zip(a, sum, |a, sum| a ^ sum),
-            zip(b, sum, |b, sum| b ^ sum),
-            |a, b| (a & b) >> 31,
-        ))
+        mask(zip(zip(a, sum, |a, sum| a ^ sum), zip(b, sum, |b, sum| b ^ sum), |a, b| (a & b) >> 31))
     }
     #[inline(always)]
     fn where_unequal(self, a: Vector, b: Vector, value: Vector) -> Vector {
@@ -149,15 +145,11 @@ impl Isa for Plain {
     }
     #[inline(always)]
     fn max16(self, a: Vector, b: Vector) -> Vector {
-        zip(a, b, |a, b| {
-            halves(a, b, |a, b| (a as i16).max(b as i16) as u16)
-        })
+        zip(a, b, |a, b| halves(a, b, |a, b| (a as i16).max(b as i16) as u16))
     }
     #[inline(always)]
     fn add16_where_equal(self, to: Vector, value: Vector, a: Vector, b: Vector) -> Vector {
-        let equal = zip(a, b, |a, b| {
-            halves(a, b, |a, b| if a == b { u16::MAX } else { 0 })
-        });
+        let equal = zip(a, b, |a, b| halves(a, b, |a, b| if a == b { u16::MAX } else { 0 }));
         self.add16(to, self.and(equal, value))
     }
     #[inline(always)]
@@ -179,19 +171,11 @@ impl Isa for Plain {
     }
     #[inline(always)]
     fn multiply_add_exact(self, a: Vector, b: Vector, c: Vector) -> Vector {
-        zip(self.multiply(a, b), c, |product, c| {
-            (float(product) + float(c)).to_bits()
-        })
+        zip(self.multiply(a, b), c, |product, c| (float(product) + float(c)).to_bits())
     }
     #[inline(always)]
     fn canonical_nan(self, a: Vector) -> Vector {
-        map(a, |a| {
-            if a & 0x7fff_ffff > 0x7f80_0000 {
-                0x7fff_ffff
-            } else {
-                a
-            }
-        })
+        map(a, |a| if a & 0x7fff_ffff > 0x7f80_0000 { 0x7fff_ffff } else { a })
     }
     #[inline(always)]
     fn truncate(self, a: Vector) -> Vector {

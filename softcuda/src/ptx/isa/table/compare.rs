@@ -9,9 +9,7 @@ use crate::ptx::ast::Type::{self, *};
 const EQUALITY: Group = one(&[Eq, Ne]);
 const SIGNED: Group = one(&[Eq, Ne, Lt, Le, Gt, Ge]);
 const UNSIGNED: Group = one(&[Eq, Ne, Lt, Le, Gt, Ge, Lo_, Ls, Hi_, Hs]);
-const FLOATING: Group = one(&[
-    Eq, Ne, Lt, Le, Gt, Ge, Equ, Neu, Ltu, Leu, Gtu, Geu, Num, IsNan,
-]);
+const FLOATING: Group = one(&[Eq, Ne, Lt, Le, Gt, Ge, Equ, Neu, Ltu, Leu, Gtu, Geu, Num, IsNan]);
 const COMBINE: Group = one(&[And, Or, Xor]);
 
 const BITS: &[Type] = &[B16, B32, B64];
@@ -28,16 +26,12 @@ const HALVES: OperandRule = fixed(Kind::WriteBoth, Pred);
 
 /// What setp computes, alone and combined.
 const SETP: &str = "p = a compared with b, q = its opposite";
-const SETP_COMBINED: &str =
-    "p = (a compared with b) combined with c, q = its opposite combined with c";
+const SETP_COMBINED: &str = "p = (a compared with b) combined with c, q = its opposite combined with c";
 const SETP_HALVES: &str = "p, q = a compared with b in the lower and upper half";
-const SETP_HALVES_COMBINED: &str =
-    "p, q = a compared with b in the lower and upper half, combined with c";
+const SETP_HALVES_COMBINED: &str = "p, q = a compared with b in the lower and upper half, combined with c";
 const SET: &str = "d = 1.0 or all ones where a compared with b holds, else 0";
-const SET_HALVES: &str =
-    "each half of d = 1.0 or all ones where a compared with b holds in that half, else 0";
-const SET_COMBINED: &str =
-    "d = 1.0 or all ones where (a compared with b) combined with c holds, else 0";
+const SET_HALVES: &str = "each half of d = 1.0 or all ones where a compared with b holds in that half, else 0";
+const SET_COMBINED: &str = "d = 1.0 or all ones where (a compared with b) combined with c holds, else 0";
 
 const SET_D: &[Type] = &[U32, S32, F32];
 

@@ -21,10 +21,7 @@ const D_F32X2: &[OperandRule] = &[D_WIDE, S1, S1];
 /// A conversion may read and write registers wider than its types.
 const WIDE: &[OperandRule] = &[D_WIDE, S1_WIDE];
 /// Between integers a special register may be the source, too.
-const SPECIAL: &[OperandRule] = &[
-    D_WIDE,
-    OperandRule::new(Kind::ReadOrSpecial, Typing::AtLeast(1)),
-];
+const SPECIAL: &[OperandRule] = &[D_WIDE, OperandRule::new(Kind::ReadOrSpecial, Typing::AtLeast(1))];
 const PIPE: Pipe = Mufu;
 
 #[rustfmt::skip]

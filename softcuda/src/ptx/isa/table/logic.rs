@@ -14,9 +14,7 @@ use crate::ptx::ast::Type::{self, *};
 
 const PREDICATE: &[&[Type]] = &[&[Pred]];
 const SHIFTS_RIGHT: &[Type] = &[B16, B32, B64, U16, U32, U64, S16, S32, S64];
-const MOVES: &[Type] = &[
-    B16, B32, B64, U16, U32, U64, S16, S32, S64, F16, Bf16, F16x2, Bf16x2, F32, F64,
-];
+const MOVES: &[Type] = &[B16, B32, B64, U16, U32, U64, S16, S32, S64, F16, Bf16, F16x2, Bf16x2, F32, F64];
 const ADDRESS_SPACE: Group = one(&[Global, Shared, Local, Const]);
 const TESTED_SPACE: Group = one(&[Global, Shared, Local]);
 const TO_TYPES: &[&[Type]] = &[&[U64]];

@@ -14,19 +14,11 @@ const SCOPE: Group = one(&[Cta, Cluster, Gpu, Sys]);
 const ANY_SCOPE: Group = optional(&[Cta, Cluster, Gpu, Sys]);
 const LOAD_CACHE: Group = optional(&[Ca, Cg, Cs, Lu, Cv]);
 const STORE_CACHE: Group = optional(&[Wb, Cg, Cs, Wt]);
-const L1_EVICTION: Group = optional(&[
-    L1EvictFirst,
-    L1EvictLast,
-    L1EvictNormal,
-    L1EvictUnchanged,
-    L1NoAllocate,
-]);
+const L1_EVICTION: Group = optional(&[L1EvictFirst, L1EvictLast, L1EvictNormal, L1EvictUnchanged, L1NoAllocate]);
 const HINT: Group = optional(&[L2CacheHint]);
 const L2_PREFETCH: Group = optional(&[L2Prefetch64, L2Prefetch128, L2Prefetch256]);
 const VECTOR: Group = optional(&[V2, V4]);
-const TYPES: &[&[Type]] = &[&[
-    B8, B16, B32, B64, U8, U16, U32, U64, S8, S16, S32, S64, F32, F64,
-]];
+const TYPES: &[&[Type]] = &[&[B8, B16, B32, B64, U8, U16, U32, U64, S8, S16, S32, S64, F32, F64]];
 
 /// Loads may write registers wider than the type.
 const LOADED: OperandRule = D_WIDE.by_modifier();
