@@ -93,7 +93,8 @@ pub fn add_to_odd(a: f64, b: f64) -> f64 {
     let bits = sum.to_bits();
     let outward = (lost > 0.0) == (sum > 0.0);
     let step = if outward { 1 } else { u64::MAX };
-    let wanted = lost != 0.0 && bits & 1 == 0;
+    // NaN, of an infinite sum, loses nothing.
+    let wanted = lost.abs() > 0.0 && bits & 1 == 0;
     f64::from_bits(bits.wrapping_add(if wanted { step } else { 0 }))
 }
 
