@@ -4,6 +4,7 @@ mod barriers;
 mod control;
 mod counters;
 mod coverage;
+mod definitions;
 mod determinism;
 mod memcheck;
 mod numeric;
