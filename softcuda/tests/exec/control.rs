@@ -123,13 +123,13 @@ fn an_irreducible_loop_ends() {
         setp.lt.u32 %p2, %r2, 100; @%p2 bra TOP;
         st.global.u32 [%d1], %r2;";
     let words = output(body, 32, 1, [32, 1, 1]);
-    for t in 0..32usize {
+    for (t, &word) in words.iter().enumerate() {
         // 16, then 17 more each time until 100 is reached; even threads start with 17.
         let mut sum = if t & 1 == 1 { 16 } else { 17 };
         while sum < 100 {
             sum += 17;
         }
-        assert_eq!(words[t], sum);
+        assert_eq!(word, sum);
     }
 }
 

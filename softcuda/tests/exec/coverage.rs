@@ -168,7 +168,7 @@ impl Writer {
             Kind::Label => "LAST".to_owned(),
             Kind::Targets => "TARGETS".to_owned(),
             Kind::Callee => "f".to_owned(),
-            Kind::List => "()".to_owned(),
+            Kind::List => "(%o0)".to_owned(),
             _ => self.typed(rule, form),
         }
     }
@@ -242,7 +242,7 @@ fn every_form_of_every_row_loads_and_executes() {
             let module = match softcuda::ptx::parse(&text) {
                 Ok(module) => module,
                 Err(error) => {
-                    fail(error.message);
+                    fail(error.message.clone());
                     continue;
                 }
             };

@@ -1,10 +1,10 @@
 //! The executor runs kernels as CUDA defines them.
 mod async_copy;
 mod barriers;
-mod cases;
 mod control;
 mod counters;
 mod coverage;
+mod definitions;
 mod determinism;
 mod memcheck;
 mod numeric;

@@ -1,6 +1,6 @@
 //! Every group of instructions against plain Rust, on edge cases and random values, with all lanes and with some.
 
-use crate::cases::{COMPARISONS, Case, FLOATS, INTEGERS, compared, f, g, w};
+use crate::definitions::*;
 use crate::support::Bench;
 use half::{bf16, f16};
 

@@ -1,4 +1,4 @@
-//! What instructions compute, in plain Rust.
+//! What each instruction computes, in plain Rust.
 
 use half::{bf16, f16};
 
@@ -8,9 +8,9 @@ pub(crate) type Reference = fn(u64, u64, u64) -> u64;
 /// An operation: PTX with `{d}`, `{a}`, `{b}`, `{c}`; bits of each; its definition.
 pub(crate) struct Case(pub(crate) &'static str, pub(crate) [u32; 4], pub(crate) Reference);
 
-const W: [u32; 4] = [32; 4];
-const D: [u32; 4] = [64; 4];
-const H: [u32; 4] = [16; 4];
+pub(crate) const W: [u32; 4] = [32; 4];
+pub(crate) const D: [u32; 4] = [64; 4];
+pub(crate) const H: [u32; 4] = [16; 4];
 
 pub(crate) fn f(bits: u64) -> f32 {
     f32::from_bits(bits as u32)
@@ -24,17 +24,17 @@ pub(crate) fn w(value: f32) -> u64 {
 pub(crate) fn flag(value: bool) -> u64 {
     u64::from(value)
 }
-fn pair(a: u64, b: u64, op: fn(f16, f16) -> f16) -> u64 {
+pub(crate) fn pair(a: u64, b: u64, op: fn(f16, f16) -> f16) -> u64 {
     let half = |bits: u64, shift: u32| f16::from_bits((bits >> shift) as u16);
     u64::from(op(half(a, 0), half(b, 0)).to_bits()) | u64::from(op(half(a, 16), half(b, 16)).to_bits()) << 16
 }
-fn brain(a: u64, b: u64, op: fn(f32, f32) -> f32) -> u64 {
+pub(crate) fn brain(a: u64, b: u64, op: fn(f32, f32) -> f32) -> u64 {
     let half = |bits: u64, shift: u32| bf16::from_bits((bits >> shift) as u16).to_f32();
     let one = |shift| u64::from(bf16::from_f32(op(half(a, shift), half(b, shift))).to_bits());
     one(0) | one(16) << 16
 }
 /// The sum rounded to odd, so that rounding it again to fewer bits rounds it once.
-fn sum_to_odd(a: f64, b: f64) -> f64 {
+pub(crate) fn sum_to_odd(a: f64, b: f64) -> f64 {
     let sum = a + b;
     let part = sum - a;
     let error = (a - (sum - part)) + (b - part);
@@ -44,13 +44,13 @@ fn sum_to_odd(a: f64, b: f64) -> f64 {
     let below = if (error < 0.0) == (sum < 0.0) { sum.to_bits() } else { sum.to_bits() - 1 };
     f64::from_bits(below | 1)
 }
-fn bytes(value: u64) -> [i32; 4] {
+pub(crate) fn bytes(value: u64) -> [i32; 4] {
     (value as u32).to_le_bytes().map(i32::from)
 }
-fn signed_bytes(value: u64) -> [i32; 4] {
+pub(crate) fn signed_bytes(value: u64) -> [i32; 4] {
     (value as u32).to_le_bytes().map(|byte| i32::from(byte as i8))
 }
-fn prmt(a: u64, b: u64, control: u64) -> u64 {
+pub(crate) fn prmt(a: u64, b: u64, control: u64) -> u64 {
     let pool = (a & 0xffff_ffff) | b << 32;
     (0..4).fold(0, |result, i| {
         let pick = control >> (4 * i);
@@ -65,7 +65,7 @@ fn prmt(a: u64, b: u64, control: u64) -> u64 {
         result | byte << (8 * i)
     })
 }
-fn bfe(value: i128, bits: u32, position: u64, length: u64, sign: bool) -> u64 {
+pub(crate) fn bfe(value: i128, bits: u32, position: u64, length: u64, sign: bool) -> u64 {
     let (position, length) = (position & 0xff, length & 0xff);
     let bit = |at: u64| if at < u64::from(bits) { value >> at & 1 } else { 0 };
     let last = (position + length).saturating_sub(1).min(u64::from(bits) - 1);
@@ -76,7 +76,7 @@ fn bfe(value: i128, bits: u32, position: u64, length: u64, sign: bool) -> u64 {
         result | (value as u64) << i
     })
 }
-fn bfi(a: u64, b: u64, position: u64, length: u64, bits: u64) -> u64 {
+pub(crate) fn bfi(a: u64, b: u64, position: u64, length: u64, bits: u64) -> u64 {
     let (position, length) = (position & 0xff, length & 0xff);
     (0..bits).fold(0, |result, i| {
         let inside = i >= position && i - position < length;
@@ -208,15 +208,19 @@ pub(crate) const INTEGERS: &[Case] = &[
     Case("set.lt.u32.s32 {d}, {a}, {b};", W, |a, b, _| if (a as i32) < b as i32 { u64::MAX } else { 0 }),
 ];
 
+/// Whether a comparison holds.
+pub(crate) type Comparison = fn(f64, f64) -> bool;
+
+#[expect(clippy::neg_cmp_op_on_partial_ord, reason = "an unordered comparison is the negation of an ordered one")]
 /// All fourteen comparisons of floats, NaN included, packed into the bits of `{d}`.
-pub(crate) const COMPARISONS: [(&str, fn(f64, f64) -> bool); 14] = [
+pub(crate) const COMPARISONS: [(&str, Comparison); 14] = [
     ("eq", |a, b| a == b),
-    ("ne", |a, b| a < b || a > b),
+    ("ne", |a, b| a.partial_cmp(&b).is_some_and(|order| order.is_ne())),
     ("lt", |a, b| a < b),
     ("le", |a, b| a <= b),
     ("gt", |a, b| a > b),
     ("ge", |a, b| a >= b),
-    ("equ", |a, b| !(a < b || a > b)),
+    ("equ", |a, b| a.partial_cmp(&b).is_none_or(|order| order.is_eq())),
     ("neu", |a, b| a != b),
     ("ltu", |a, b| !(a >= b)),
     ("leu", |a, b| !(a > b)),
