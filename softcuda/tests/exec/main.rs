@@ -38,3 +38,15 @@ fn a_tiled_matmul_equals_the_definition() {
         }
     }
 }
+
+#[test]
+fn the_chains_that_the_bench_measures_compute_finite_sums() {
+    let bench = Bench::new(include_str!("../../benches/ptx/mma.ptx"));
+    let out = bench.upload(&[f32::NAN; 4 * 128]);
+    let counters = bench
+        .launch("chains", [4, 1, 1], [128, 1, 1], 0, &[bytemuck::bytes_of(&out)])
+        .unwrap_or_else(|fault| panic!("{}", fault.text));
+    // 16 warps, 256 rounds of four.
+    assert_eq!(counters.tensor_multiply_adds, 16 * 1024 * 16 * 8 * 16);
+    assert!(bench.download::<f32>(out, 4 * 128).into_iter().all(f32::is_finite));
+}
