@@ -115,24 +115,27 @@ impl Engine<'_> {
         }
         self.counters.tensor_multiply_adds += 16 * 8 * 16;
         let registers = &mut warp.registers;
-        let a = mma.a.map(|slot| registers.lanes(slot));
-        let b = mma.b.map(|slot| registers.lanes(slot));
+        let [a0, a1, a2, a3] = mma.a;
+        let a = [registers.lanes(a0), registers.lanes(a1), registers.lanes(a2), registers.lanes(a3)];
+        let b = [registers.lanes(mma.b[0]), registers.lanes(mma.b[1])];
         let functions = &self.tensor;
         match mma.kind {
             MmaKind::F16F16 => {
                 let c = [registers.lanes(mma.c[0]), registers.lanes(mma.c[1])];
                 // SAFETY: the function was selected for this host.
                 let d = unsafe { (functions.f16_f16)(a, b, c) };
-                for (slot, lanes) in mma.d.into_iter().zip(d) {
+                // By reference: rows that move through the stack lose their alignment, and with it half the speed.
+                for (&slot, lanes) in mma.d.iter().zip(&d) {
                     *registers.word_mut(slot) = lanes.0;
                 }
             }
             kind => {
                 let function = if kind == MmaKind::F16F32 { functions.f16_f32 } else { functions.bf16_f32 };
-                let c = mma.c.map(|slot| registers.lanes(slot));
+                let [c0, c1, c2, c3] = mma.c;
+                let c = [registers.lanes(c0), registers.lanes(c1), registers.lanes(c2), registers.lanes(c3)];
                 // SAFETY: as above.
                 let d = unsafe { function(a, b, c) };
-                for (slot, lanes) in mma.d.into_iter().zip(d) {
+                for (&slot, lanes) in mma.d.iter().zip(&d) {
                     *registers.word_mut(slot) = lanes.0;
                 }
             }
