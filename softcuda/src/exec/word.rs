@@ -19,7 +19,6 @@ impl Engine<'_> {
         if known.version != warp.registers.version(op.a) || self.site.in_flight != 0 && self.site.poisoned_word(known) {
             return false;
         }
-        let known = *known;
         let counters = &mut self.counters;
         let counter = if LOAD { &mut counters.shared_loads } else { &mut counters.shared_stores };
         counter.requests += 1;
@@ -29,9 +28,9 @@ impl Engine<'_> {
         // SAFETY: the register has not changed since its addresses were found to lie inside shared memory.
         unsafe {
             if LOAD {
-                load_known(warp.registers.word_mut(op.d), host, &known);
+                load_known(warp.registers.word_mut(op.d), host, known);
             } else {
-                store_known(warp.registers.word(op.d), host, &known);
+                store_known(warp.registers.word(op.d), host, known);
             }
         }
         true

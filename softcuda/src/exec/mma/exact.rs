@@ -2,7 +2,7 @@
 //!
 //! A term is scaled so that the last bit kept in the alignment is 1 and converted to an integer toward zero: that is the
 //! hardware's truncation. Lanes for which f32 cannot do that (NaN, infinities, alignment exponents outside
-//! [`LOWEST`]..=[`HIGHEST`], sums of 32 bits) are found by their exponents and computed one by one.
+//! `LOWEST`..=`HIGHEST`, sums of 32 bits) are found by their exponents and computed one by one.
 
 use super::{
     element::{Step, block_step},
