@@ -8,11 +8,16 @@ use crate::ptx::isa::Modifier;
 impl Builder<'_> {
     /// Compares two values of type `ty` into a predicate slot `d`.
     fn compare(&mut self, instruction: &Instruction, ty: Type, d: u16, a: &Operand, b: &Operand) -> Lowered {
-        use Modifier::*;
         if ty == Type::Pred {
             return Err(unsupported(instruction));
         }
-        let (mut a, mut b) = (self.source(a, ty)?, self.source(b, ty)?);
+        let sides = [self.source(a, ty)?, self.source(b, ty)?];
+        self.compare_slots(instruction, ty, d, sides)
+    }
+
+    /// Compares two values that lie in slots, halves in the low 16 bits of theirs.
+    fn compare_slots(&mut self, instruction: &Instruction, ty: Type, d: u16, [mut a, mut b]: [u16; 2]) -> Lowered {
+        use Modifier::*;
         let float = matches!(ty, Type::F16 | Type::Bf16 | Type::F32 | Type::F64);
         match ty {
             Type::F16 | Type::Bf16 => {
@@ -173,44 +178,6 @@ impl Builder<'_> {
             self.compare_slots(instruction, half, value, sides)?;
             self.combine(instruction, d, value, instruction.operands.get(3))?;
         }
-        Ok(())
-    }
-
-    /// Compares two halves that lie in the low 16 bits of slots.
-    fn compare_slots(&mut self, instruction: &Instruction, ty: Type, d: u16, sides: [u16; 2]) -> Lowered {
-        let code = if ty == Type::F16 { Code::F16ToF32 } else { Code::Bf16ToF32 };
-        let (a, b) = (self.scratch32(), self.scratch32());
-        for (wide, mut side) in [a, b].into_iter().zip(sides) {
-            if has(instruction, Modifier::Ftz) {
-                let flushed = self.scratch32();
-                self.emit(Code::FtzF16x2, flushed, side, 0, 0);
-                side = flushed;
-            }
-            self.emit(code, wide, side, 0, 0);
-        }
-        use Modifier::*;
-        let order = [Eq, Ne, Lt, Le, Gt, Ge, Equ, Neu, Ltu, Leu, Gtu, Geu, Num, Nan, IsNan]
-            .into_iter()
-            .find(|&order| has(instruction, order))
-            .ok_or("a comparison is missing")?;
-        let (code, swapped, inverted) = match order {
-            Eq => (Code::SetpEqF32, false, false),
-            Ne => (Code::SetpNeF32, false, false),
-            Lt => (Code::SetpLtF32, false, false),
-            Le => (Code::SetpLeF32, false, false),
-            Gt => (Code::SetpLtF32, true, false),
-            Ge => (Code::SetpLeF32, true, false),
-            Equ => (Code::SetpNeF32, false, true),
-            Neu => (Code::SetpEqF32, false, true),
-            Ltu => (Code::SetpLeF32, true, true),
-            Leu => (Code::SetpLtF32, true, true),
-            Gtu => (Code::SetpLeF32, false, true),
-            Geu => (Code::SetpLtF32, false, true),
-            Num => (Code::SetpNumF32, false, false),
-            _ => (Code::SetpNumF32, false, true),
-        };
-        let (a, b) = if swapped { (b, a) } else { (a, b) };
-        self.emit_aux(code, d, a, b, u16::from(inverted));
         Ok(())
     }
 
