@@ -284,7 +284,9 @@ pub(super) unsafe fn place<'a, S: Simd>(
     let large = span.end - span.base > u64::from(u32::MAX);
     let base = if large { (addresses[lane] & !0x7fff_ffff).max(span.base) } else { span.base };
     let size = span.end.wrapping_sub(base).min(u64::from(u32::MAX)) as u32;
-    if base >= span.end || direction == Direction::Store && span.read_only {
+    // Offsets tell alignment only from an aligned base; host memory can be registered anywhere.
+    let uneven = base & u64::from(bytes - 1) != 0;
+    if base >= span.end || uneven || direction == Direction::Store && span.read_only {
         return None;
     }
     for (offset, &address) in offsets.0.iter_mut().zip(addresses) {

@@ -45,6 +45,8 @@ impl Engine<'_> {
             counter.ideal_wavefronts += 1;
             counter.wavefronts += (u64::from(shared.count_ones()) - distinct.len() as u64) + 1;
         }
+        // Lane by lane: device memory and mapped host memory lie at different distances from their device addresses.
+        let mut hosts = [0; 32];
         let global = mask & !shared;
         if global != 0 {
             let mut sectors: Vec<u64> = lanes(global).map(|lane| addresses[lane] >> 5).collect();
@@ -52,16 +54,17 @@ impl Engine<'_> {
             sectors.dedup();
             for lane in lanes(global) {
                 let span = self.find_span(warp, at, lane, addresses[lane], bytes, "atomic", true)?;
-                self.atomic_spans[op.aux as usize] = span;
+                hosts[lane] = span.shift.wrapping_add(addresses[lane] as usize);
             }
             self.check_sources(warp, at, &addresses, global, bytes)?;
             traffic::count_global(&mut self.counters.global_atomics, sectors.len() as u64, global, bytes);
         }
         let shared_base = self.site.shared.pointer() as usize;
-        let global_base = self.atomic_spans[op.aux as usize].shift;
+        for lane in lanes(shared) {
+            hosts[lane] = shared_base.wrapping_add(addresses[lane] as usize);
+        }
         for lane in lanes(mask) {
-            let base = if shared >> lane & 1 == 1 { shared_base } else { global_base };
-            let host = base.wrapping_add(addresses[lane] as usize);
+            let host = hosts[lane];
             if atomic.wide() {
                 let (b, c) = (warp.registers.double(op.b)[lane], warp.registers.double(op.c)[lane]);
                 // SAFETY: the checks above have shown 8 aligned bytes inside a live, writable allocation or shared memory.

@@ -88,9 +88,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) launch: &'a Launch<'a>,
     pub(crate) shared_state: &'a Shared,
     pub(crate) site: Site,
-    /// Last allocation by access, atomic and asynchronous copy.
+    /// Last allocation by access and asynchronous copy.
     pub(crate) access_spans: Vec<Span>,
-    pub(crate) atomic_spans: Vec<Span>,
     pub(crate) copy_spans: Vec<Span>,
     /// (warp, thread) executions of every basic block.
     pub(crate) block_counts: Vec<(u64, u64)>,
@@ -117,7 +116,6 @@ impl<'a> Engine<'a> {
             shared_state: shared,
             site: Site::new(kernel, launch),
             access_spans: vec![Span::default(); kernel.tables.accesses.len()],
-            atomic_spans: vec![Span::default(); kernel.tables.atomics.len()],
             copy_spans: vec![Span::default(); kernel.tables.async_copies.len()],
             block_counts: vec![(0, 0); kernel.blocks.len()],
             counters: Counters::default(),

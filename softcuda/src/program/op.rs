@@ -370,3 +370,20 @@ pub struct Tables {
     /// `mma`.
     pub multiplies: Vec<MatrixMultiply>,
 }
+
+impl Tables {
+    /// Length of the longest table: an index must fit `Op::aux`.
+    pub fn longest(&self) -> usize {
+        [
+            self.accesses.len(),
+            self.atomics.len(),
+            self.async_copies.len(),
+            self.matrix_loads.len(),
+            self.warp_operations.len(),
+            self.barriers.len(),
+            self.multiplies.len(),
+        ]
+        .into_iter()
+        .fold(0, usize::max)
+    }
+}

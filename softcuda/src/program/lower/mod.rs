@@ -61,6 +61,9 @@ pub(super) fn kernel(
     if builder.slot_limit() > u32::from(u16::MAX) || builder.predicate_count > u32::from(u16::MAX) {
         return Err(error(function.position.line, "more than 65,535 register slots live at once".to_owned()));
     }
+    if builder.tables.longest() > usize::from(u16::MAX) {
+        return Err(error(function.position.line, "more than 65,535 instructions of one kind".to_owned()));
+    }
     let slot_count = builder.slot_limit();
     Ok(Kernel {
         name: function.name.clone(),
