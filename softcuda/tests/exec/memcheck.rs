@@ -198,3 +198,44 @@ fn matrix_operations_need_the_whole_warp() {
     let transposed = part("movmatrix.sync.aligned.m8n8.trans.b16 %r5, %r4;");
     assert!(transposed.starts_with("movmatrix by the lanes 0x000000ff only"), "{transposed}");
 }
+
+/// Lanes of one access may lie in device memory and in mapped host memory, which lie at different distances from their
+/// device addresses; the host's may start anywhere.
+#[test]
+fn one_atomic_reaches_device_and_mapped_host_memory() {
+    let bench = Bench::new(
+        ".version 8.0
+        .target sm_80
+        .address_size 64
+        .visible .entry k(.param .u64 table)
+        {
+            .reg .b32 %r<3>; .reg .b64 %d<4>;
+            ld.param.u64 %d0, [table];
+            mov.u32 %r0, %tid.x;
+            mad.wide.u32 %d1, %r0, 8, %d0;
+            ld.global.u64 %d2, [%d1];
+            red.global.add.u32 [%d2], 1;
+            ld.global.u32 %r1, [%d2];
+            add.u32 %r1, %r1, 10;
+            st.global.u32 [%d2], %r1;
+            ret;
+        }",
+    );
+    let device = bench.upload(&[0u32; 32]);
+    let mut host = [0u32; 33];
+    let first = host.as_mut_ptr().wrapping_add(1);
+    // SAFETY: the array outlives the mapping and nobody else touches it meanwhile.
+    assert!(unsafe { bench.memory.map_host(first.cast(), 128) }, "the range is free");
+    let table: Vec<u64> =
+        (0..32u64).map(|lane| if lane % 2 == 0 { device + 4 * lane } else { first as u64 + 4 * lane }).collect();
+    let table = bench.upload(&table);
+    bench
+        .launch("k", [1, 1, 1], [32, 1, 1], 0, &[bytemuck::bytes_of(&table)])
+        .unwrap_or_else(|fault| panic!("{}", fault.text));
+    let device: Vec<u32> = bench.download(device, 32);
+    assert!(bench.memory.unmap_host(first.cast()), "it was mapped");
+    for lane in 0..32 {
+        let (mine, other) = if lane % 2 == 0 { (device[lane], host[lane + 1]) } else { (host[lane + 1], device[lane]) };
+        assert_eq!((mine, other), (11, 0), "lane {lane}");
+    }
+}
