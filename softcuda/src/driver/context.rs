@@ -31,6 +31,8 @@ pub(super) struct Context {
 
 /// Limits that can be asked for, from CU_LIMIT_STACK_SIZE to CU_LIMIT_PERSISTING_L2_CACHE_SIZE.
 const LIMITS: usize = 7;
+/// CU_LIMIT_STACK_SIZE.
+pub(super) const STACK_SIZE: usize = 0;
 
 static CONTEXTS: Table<Context> = Table::new();
 
@@ -55,6 +57,11 @@ impl Context {
         });
         CONTEXTS.insert(context.handle, context.clone());
         context
+    }
+
+    /// A limit as set, by its number.
+    pub(super) fn limit(&self, number: usize) -> usize {
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner)[number]
     }
 
     /// An error once the context is destroyed or a kernel in it is at fault.
@@ -307,7 +314,7 @@ pub extern "C" fn cuCtxGetLimit(value: Out<usize>, limit: u32) -> CuResult {
     })
 }
 
-/// Limits are kept and reported; none of them changes what a kernel may do here.
+/// Limits are kept and reported; the stack size counts for kernels with recursive functions.
 pub extern "C" fn cuCtxSetLimit(limit: u32, value: usize) -> CuResult {
     call(|| {
         let context = current()?;

@@ -2,6 +2,7 @@
 
 use super::{
     abi::{CuResult, Handle, In, call},
+    context::STACK_SIZE,
     device::{Device, driver},
     error::{Code, Error},
     faults,
@@ -60,6 +61,7 @@ fn launch(
         dynamic_shared_bytes: shape.dynamic_shared_bytes,
         params: &params,
         resident_blocks,
+        stack_bytes: context.limit(STACK_SIZE).min(1 << 19) as u32,
     };
     match exec::launch(&machine, &function.kernel, &request) {
         Ok(counters) => {

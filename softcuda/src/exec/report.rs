@@ -79,7 +79,7 @@ impl Engine<'_> {
     #[cold]
     #[inline(never)]
     pub(super) fn local_fault(&self, warp: &Warp, at: u32, lane: u32, address: u32, bytes: u32) -> Box<Fault> {
-        let frame = self.kernel.local_bytes;
+        let frame = self.local_bytes;
         let what = format!("local access of {bytes} bytes at {address:#x}: a thread has {frame} bytes");
         self.fault(FaultKind::IllegalAddress, warp, at, lane, &what)
     }

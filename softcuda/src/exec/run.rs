@@ -179,7 +179,6 @@ unsafe fn run_path<S: Level, const WHOLE: bool>(engine: &mut Engine<'_>, warp: &
     // SAFETY: the caller's promise.
     let active = Active { mask, lanes: unsafe { S::expand(mask) } };
     let mut pc = path.pc;
-    let mut block = 0usize;
     loop {
         debug_assert!((pc as usize) < kernel.ops.len(), "targets lie within the program");
         // SAFETY: every target is the first op of a block or the final exit, and blocks end with a jump or run into the next.
@@ -205,7 +204,7 @@ unsafe fn run_path<S: Level, const WHOLE: bool>(engine: &mut Engine<'_>, warp: &
                     warp.paths[warp.current].pc = pc;
                     return Ok(Leave::Stop(Stop::Turn));
                 }
-                block = op.imm as usize;
+                let block = op.imm as usize;
                 engine.fuel -= i64::from(kernel.blocks[block].instructions.max(1));
                 let counts = &mut engine.block_counts[block];
                 counts.0 += 1;
@@ -222,7 +221,7 @@ unsafe fn run_path<S: Level, const WHOLE: bool>(engine: &mut Engine<'_>, warp: &
                 } else {
                     engine.counters.divergent_branches += 1;
                     warp.last = pc;
-                    warp.diverge(taken, op.imm as u32, pc + 1, kernel.blocks[block].reconvergence);
+                    warp.diverge(taken, op.imm as u32, pc + 1, op.second());
                     return Ok(Leave::Switch);
                 }
             }
@@ -242,20 +241,11 @@ unsafe fn run_path<S: Level, const WHOLE: bool>(engine: &mut Engine<'_>, warp: &
                     }
                 }
             }
-            Code::Exit => {
-                warp.last = pc;
-                warp.exit(mask);
-                return Ok(Leave::Switch);
-            }
-            Code::ExitIf => {
-                let lanes = (warp.registers.predicate(op.a) ^ 0u32.wrapping_sub(u32::from(op.aux))) & mask;
-                pc += 1;
-                if lanes != 0 {
-                    warp.last = pc;
-                    warp.paths[warp.current].pc = pc;
-                    warp.exit(lanes);
+            Code::Exit | Code::ExitIf | Code::Call | Code::Ret | Code::RetIf => {
+                if warp.leave_path(op, pc, mask) {
                     return Ok(Leave::Switch);
                 }
+                pc += 1;
             }
             Code::Barrier => {
                 let current = warp.current;
@@ -271,13 +261,8 @@ unsafe fn run_path<S: Level, const WHOLE: bool>(engine: &mut Engine<'_>, warp: &
                 }
             }
             Code::Trap => {
-                return Err(engine.fault(
-                    FaultKind::LaunchFailed,
-                    warp,
-                    pc,
-                    mask.trailing_zeros(),
-                    if op.aux == 0 { "trap" } else { "brx.idx: the index is past the last target" },
-                ));
+                let what = super::calls::trap_text(op.aux);
+                return Err(engine.fault(FaultKind::LaunchFailed, warp, pc, mask.trailing_zeros(), what));
             }
             Code::LdShared32 if mask == u32::MAX => {
                 // SAFETY: the caller's promise; all lanes are active.

@@ -131,6 +131,14 @@ pub struct Function {
     pub position: Position,
 }
 
+impl Function {
+    /// Bytes of each return value and of each parameter.
+    pub fn signature(&self) -> (Vec<u64>, Vec<u64>) {
+        let bytes = |list: &[Variable]| list.iter().map(|variable| variable.bytes).collect();
+        (bytes(&self.returns), bytes(&self.params))
+    }
+}
+
 /// A function's body, scopes flattened.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Body {
@@ -142,6 +150,21 @@ pub struct Body {
     pub instructions: Vec<Instruction>,
     /// Label to index into `instructions` (may equal its length).
     pub labels: Vec<Label>,
+    /// `.callprototype` and `.calltargets` declarations.
+    pub prototypes: Vec<Prototype>,
+}
+
+/// What an indirect call may go to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prototype {
+    /// Its name, made unique in the body where several scopes have one of this name.
+    pub name: String,
+    /// Bytes of each return value.
+    pub returns: Vec<u64>,
+    /// Bytes of each parameter.
+    pub params: Vec<u64>,
+    /// `.calltargets`: indices into [`Module::functions`]; empty for a `.callprototype`.
+    pub targets: Vec<u32>,
 }
 
 /// A label.
@@ -249,6 +272,8 @@ pub enum Operand {
     Sink,
     /// Branch target.
     Label(LabelId),
+    /// Index into [`Body::prototypes`]: what an indirect call may go to.
+    Prototype(u32),
 }
 
 /// `@p` or `@!p`.
@@ -271,7 +296,7 @@ pub struct Instruction {
     pub types: Vec<Type>,
     /// `@p`.
     pub guard: Option<Guard>,
-    /// Operands in order. `call` has three: list of return values, function, list of arguments. `brx.idx` has its labels as a list.
+    /// Operands in order. `call` has three: list of return values, function, list of arguments; a fourth, the prototype, where the function is a register. `brx.idx` has its labels as a list.
     pub operands: Vec<Operand>,
     /// Where it stands.
     pub position: Position,

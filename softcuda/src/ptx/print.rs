@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{
-    ast::{Base, Body, Function, Instruction, Module, Operand, RegisterId, SourceLine, Symbol, Variable},
+    ast::{Base, Body, Function, Instruction, Module, Operand, Prototype, RegisterId, SourceLine, Symbol, Variable},
     isa::{Opcode, Row, rules::Group},
     types::Class,
 };
@@ -178,6 +178,9 @@ impl Printer<'_> {
             self.initialiser(variable);
             self.text.push_str(";\n");
         }
+        for prototype in &body.prototypes {
+            self.prototype(prototype);
+        }
         let lists = body.instructions.iter().filter(|i| i.row.opcode == Opcode::BrxIdx);
         for (number, instruction) in lists.enumerate() {
             if let [_, Operand::Vector(labels)] = instruction.operands.as_slice() {
@@ -205,6 +208,22 @@ impl Printer<'_> {
         self.text.push_str("}\n");
     }
 
+    fn prototype(&mut self, prototype: &Prototype) {
+        emit!(self, "\t{}: ", prototype.name);
+        if prototype.targets.is_empty() {
+            let sizes = |list: &[u64]| {
+                let parts: Vec<String> = list.iter().map(|bytes| format!(".param .b8 _[{bytes}]")).collect();
+                parts.join(", ")
+            };
+            emit!(self, ".callprototype ({}) _ ({});\n", sizes(&prototype.returns), sizes(&prototype.params));
+        } else {
+            let names: Vec<&str> =
+                prototype.targets.iter().map(|&index| self.global_name(Symbol::Function(index))).collect();
+            let names = names.join(", ");
+            emit!(self, ".calltargets {names};\n");
+        }
+    }
+
     fn location(&mut self, source: Option<SourceLine>) {
         if let Some(SourceLine { file, line }) = source
             && let Some((number, _)) = self.module.files.get(file as usize)
@@ -229,7 +248,7 @@ impl Printer<'_> {
                 emit!(self, ", $branch_targets_{list}");
                 *list += 1;
             }
-            (Opcode::Call, [Operand::Vector(returns), callee, Operand::Vector(arguments)]) => {
+            (Opcode::Call, [Operand::Vector(returns), callee, Operand::Vector(arguments), rest @ ..]) => {
                 if !returns.is_empty() {
                     self.text.push('(');
                     self.operands(function, body, returns);
@@ -240,6 +259,10 @@ impl Printer<'_> {
                     self.text.push_str(", (");
                     self.operands(function, body, arguments);
                     self.text.push(')');
+                }
+                if !rest.is_empty() {
+                    self.text.push_str(", ");
+                    self.operands(function, body, rest);
                 }
             }
             (_, operands) => self.operands(function, body, operands),
@@ -293,6 +316,10 @@ impl Printer<'_> {
                 self.operand(function, body, second);
             }
             Operand::Sink => self.text.push('_'),
+            Operand::Prototype(index) => {
+                let prototype = body.prototypes.get(*index as usize);
+                self.text.push_str(prototype.map_or("", |prototype| &prototype.name));
+            }
             Operand::Label(id) => {
                 let label = body.labels.get(id.0 as usize);
                 self.text.push_str(label.map_or("", |label| &label.name));

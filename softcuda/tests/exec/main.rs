@@ -1,6 +1,7 @@
 //! The executor runs kernels as CUDA defines them.
 mod async_copy;
 mod barriers;
+mod calls;
 mod control;
 mod counters;
 mod coverage;

@@ -121,7 +121,7 @@ impl<'a> Parser<'a> {
             }
             let prefix = self.prefix()?;
             let (name, variable, _) = self.variable(&prefix, false)?;
-            if list.iter().any(|(other, _)| *other == name) {
+            if name != "_" && list.iter().any(|(other, _)| *other == name) {
                 let message = format!("parameter `{name}` is declared twice");
                 return Err(self.error(variable.position, &message));
             }
