@@ -5,7 +5,7 @@ use super::local::LocalMemory;
 use super::registers::Registers;
 use super::warp::Warp;
 use super::{Launch, Machine};
-use crate::memory::AllocationInfo;
+use crate::memory::Reach;
 use crate::profile::{Counters, InstructionCount};
 use crate::program::Kernel;
 use crate::program::op::Preset;
@@ -147,9 +147,9 @@ impl<'a> Engine<'a> {
 
     /// The allocation around `[address, address + bytes)`, if it lies inside one.
     pub(crate) fn lookup(&self, address: u64, bytes: u64) -> Option<Span> {
-        let AllocationInfo { base, bytes: size, read_only, .. } = self.machine.memory.find(address)?;
+        let Reach { base, bytes: size, host, read_only } = self.machine.memory.reach(address)?;
         let end = base + size;
-        let shift = (self.machine.memory.host(base) as usize).wrapping_sub(base as usize);
+        let shift = (host as usize).wrapping_sub(base as usize);
         (address + bytes <= end).then_some(Span { base, end, shift, read_only })
     }
 

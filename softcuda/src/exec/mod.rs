@@ -26,9 +26,7 @@ mod warp_operation;
 mod word;
 
 use crate::config::TensorMode;
-use crate::{
-    chip::Architecture, config::Config, fault::Fault, memory::GlobalMemory, profile::Counters, program::Kernel,
-};
+use crate::{chip::Architecture, config::Config, fault::Fault, memory::View, profile::Counters, program::Kernel};
 use block::{Block, BlockStop};
 use engine::{Engine, Shared};
 use mma::HostLevel;
@@ -41,7 +39,7 @@ pub struct Machine<'a> {
     /// Decides tensor-core arithmetic.
     pub architecture: Architecture,
     /// Device memory.
-    pub memory: &'a GlobalMemory,
+    pub memory: &'a dyn View,
     /// Settings.
     pub config: &'a Config,
 }

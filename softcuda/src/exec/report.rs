@@ -40,9 +40,11 @@ impl Engine<'_> {
         address: u64,
         bytes: u32,
     ) -> Box<Fault> {
-        let nearest = match self.machine.memory.nearest(address) {
-            None => "there are no allocations".to_owned(),
-            Some(info) => {
+        let memory = self.machine.memory;
+        let nearest = match (memory.refusal(address), memory.nearest(address)) {
+            (Some(refusal), _) => refusal,
+            (None, None) => "there are no allocations".to_owned(),
+            (None, Some(info)) => {
                 let (base, size, end) = (info.base, info.bytes, info.base + info.bytes);
                 let state = if info.freed { "freed allocation" } else { "allocation" };
                 let last = address + u64::from(bytes);
