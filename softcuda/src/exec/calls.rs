@@ -17,14 +17,14 @@ pub(super) fn trap_text(reason: u16) -> &'static str {
 }
 
 impl Warp {
+    /// Lanes of `mask` that a call, a return or an exit sends elsewhere.
+    pub(super) fn leaves(&self, op: &Op, mask: u32) -> u32 {
+        if matches!(op.code, Code::ExitIf | Code::RetIf) { self.holds(op) & mask } else { mask }
+    }
+
     /// Executes a call, a return or an exit at `pc` by `mask`; whether paths have changed. Else the path goes on.
     pub(super) fn leave_path(&mut self, op: &Op, pc: u32, mask: u32) -> bool {
-        let lanes = match op.code {
-            Code::ExitIf | Code::RetIf => {
-                (self.registers.predicate(op.a) ^ 0u32.wrapping_sub(u32::from(op.aux))) & mask
-            }
-            _ => mask,
-        };
+        let lanes = self.leaves(op, mask);
         if lanes == 0 {
             return false;
         }

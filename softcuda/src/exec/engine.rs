@@ -101,6 +101,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) unsettled: u64,
     /// Local memory of a thread in bytes.
     pub(crate) local_bytes: u32,
+    /// The warps that run are all that the block has left, and nobody waits at a barrier.
+    pub(crate) whole_block: bool,
     /// Tensor-core functions.
     pub(crate) tensor: super::Multiply,
 }
@@ -125,6 +127,7 @@ impl<'a> Engine<'a> {
             fuel: 0,
             unsettled: 0,
             local_bytes: launch.local_bytes(kernel),
+            whole_block: false,
             tensor: super::Multiply::select(machine.config.level(), machine.architecture, machine.config.tensor),
         }
     }

@@ -6,7 +6,9 @@ mod async_copy;
 mod atomic;
 mod block;
 mod calls;
+mod divide;
 mod engine;
+mod level;
 mod local;
 mod matrix;
 pub mod mma;
@@ -152,13 +154,13 @@ struct Worker<'a> {
     engine: Engine<'a>,
     next: &'a AtomicU64,
     blocks: u64,
-    run: run::RunWarp,
+    interpreter: level::Interpreter,
 }
 
 impl<'a> Worker<'a> {
     fn new(engine: Engine<'a>, next: &'a AtomicU64, blocks: u64) -> Worker<'a> {
         let level = engine.machine.config.level();
-        Worker { engine, next, blocks, run: run::select(level) }
+        Worker { engine, next, blocks, interpreter: level::select(level) }
     }
 
     /// Runs blocks until none is left; the number and fault of the block that failed.
@@ -186,7 +188,7 @@ impl<'a> Worker<'a> {
                 continue;
             };
             std::mem::swap(&mut self.engine.site, &mut block.site);
-            let stop = block.run(&mut self.engine, self.run);
+            let stop = block.run(&mut self.engine, self.interpreter);
             let number = self.engine.site.number;
             std::mem::swap(&mut self.engine.site, &mut block.site);
             match stop {

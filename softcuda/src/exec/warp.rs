@@ -6,7 +6,7 @@
 //! with independent thread scheduling.
 
 use super::registers::Registers;
-use super::shape::KnownShape;
+use crate::program::op::Op;
 
 /// No parent; also the reconvergence point of threads that meet nowhere before their end.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -70,8 +70,8 @@ pub(crate) struct Warp {
     pub(crate) current: usize,
     /// Carry of extended-precision arithmetic, one bit a lane.
     pub(crate) carry: u32,
-    /// Shapes of word accesses to shared memory, by access.
-    pub(super) shapes: Vec<KnownShape>,
+    /// Lanes that run while all threads of the warp are together.
+    pub(crate) mask: u32,
     /// Op executed last, for reports.
     pub(crate) last: u32,
     /// Whether lanes have been sent ahead of others that they would have waited for.
@@ -81,7 +81,7 @@ pub(crate) struct Warp {
 }
 
 impl Warp {
-    pub(crate) fn new(index: u32, valid: u32, slots: u32, predicates: u32, accesses: usize) -> Warp {
+    pub(crate) fn new(index: u32, valid: u32, slots: u32, predicates: u32) -> Warp {
         let mut warp = Warp {
             index,
             registers: Registers::new(slots, predicates),
@@ -91,7 +91,7 @@ impl Warp {
             free: Vec::new(),
             current: 0,
             carry: 0,
-            shapes: vec![KnownShape::NONE; accesses],
+            mask: 0,
             last: 0,
             sent_ahead: false,
             elapsed: 0,
@@ -132,6 +132,24 @@ impl Warp {
             self.unite(pc, alive);
             self.nest(&returns);
         }
+    }
+
+    /// Lanes whose thread has not ended.
+    #[inline(always)]
+    pub(crate) fn alive(&self) -> u32 {
+        self.valid & !self.exited
+    }
+
+    /// The path that runs.
+    #[inline(always)]
+    pub(crate) fn path(&mut self) -> &mut Path {
+        &mut self.paths[self.current]
+    }
+
+    /// Lanes where the condition of a branch, guard or exit holds.
+    #[inline(always)]
+    pub(crate) fn holds(&self, op: &Op) -> u32 {
+        self.registers.predicate(op.a) ^ 0u32.wrapping_sub(u32::from(op.aux))
     }
 
     /// Whether every thread has ended.

@@ -7,12 +7,15 @@ mod counters;
 mod coverage;
 mod definitions;
 mod determinism;
+mod lock_step;
 mod memcheck;
 mod numeric;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod text;
+#[path = "../support/workloads.rs"]
+mod workloads;
 
 use support::Bench;
 
