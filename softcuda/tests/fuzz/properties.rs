@@ -25,7 +25,8 @@ pub(crate) fn ptx(input: &[u8]) {
         }
     };
     let printed = ptx::print(&module);
-    let again = ptx::parse(&printed).unwrap_or_else(|error| panic!("what was printed does not parse: {error}\n{printed}"));
+    let again =
+        ptx::parse(&printed).unwrap_or_else(|error| panic!("what was printed does not parse: {error}\n{printed}"));
     assert_eq!(ptx::print(&again), printed, "printing what was printed changes it");
     match Program::load(&module, &addresses(&module)) {
         Ok(program) => {
