@@ -7,7 +7,7 @@ pub(crate) mod liveness;
 pub(crate) mod lower;
 pub mod op;
 
-use crate::ptx::ast::{self, SourceLine};
+use crate::ptx::ast::{self, Position, SourceLine};
 use crate::ptx::isa::Pipe;
 use op::{Op, PresetSlot, Tables};
 use std::sync::Arc;
@@ -97,12 +97,12 @@ impl Kernel {
 
 /// Why a module cannot be loaded.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{kernel}: PTX line {line}: {message}")]
+#[error("ptx:{}:{}: kernel `{kernel}`: {message}", position.line, position.column)]
 pub struct LoadError {
     /// The kernel or function.
     pub kernel: String,
-    /// PTX line.
-    pub line: u32,
+    /// Where in the PTX text.
+    pub position: Position,
     /// What is wrong; opcode included.
     pub message: String,
 }

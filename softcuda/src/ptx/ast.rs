@@ -66,6 +66,35 @@ pub enum Space {
     Const,
 }
 
+/// Who knows a name of the module.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Linkage {
+    /// The module alone.
+    #[default]
+    Internal,
+    /// `.visible`: others, too.
+    Visible,
+    /// `.extern`: it is defined elsewhere.
+    Extern,
+    /// `.weak`: others, too; a `.visible` definition takes its place.
+    Weak,
+    /// `.common`: others, too; the largest of several definitions counts.
+    Common,
+}
+
+impl Linkage {
+    /// The directive, without its dot.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Internal => None,
+            Self::Visible => Some("visible"),
+            Self::Extern => Some("extern"),
+            Self::Weak => Some("weak"),
+            Self::Common => Some("common"),
+        }
+    }
+}
+
 /// A parsed module.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Module {
@@ -102,8 +131,8 @@ pub struct Variable {
     pub init: Vec<u8>,
     /// Addresses to be written into `init` at load: (byte offset, symbol, addend).
     pub relocations: Vec<(u64, Symbol, i64)>,
-    /// `.visible` or `.extern`.
-    pub external: bool,
+    /// `.visible`, `.extern` and the like.
+    pub linkage: Linkage,
     /// Where it is declared.
     pub position: Position,
 }
@@ -115,6 +144,8 @@ pub struct Function {
     pub name: String,
     /// `.entry`: a kernel.
     pub entry: bool,
+    /// `.visible`, `.extern` and the like.
+    pub linkage: Linkage,
     /// Parameters in order.
     pub params: Vec<Variable>,
     /// Return values of a `.func`.

@@ -3,7 +3,10 @@
 use std::fmt::Write;
 
 use super::{
-    ast::{Base, Body, Function, Instruction, Module, Operand, Prototype, RegisterId, SourceLine, Symbol, Variable},
+    ast::{
+        Base, Body, Function, Instruction, Linkage, Module, Operand, Prototype, RegisterId, SourceLine, Symbol,
+        Variable,
+    },
     isa::{Opcode, Row, rules::Group},
     types::Class,
 };
@@ -44,10 +47,7 @@ impl Printer<'_> {
             }
         }
         for variable in &module.variables {
-            if variable.external {
-                let defined = variable.bytes > 0 && !variable.dynamic;
-                self.text.push_str(if defined { ".visible " } else { ".extern " });
-            }
+            self.linkage(variable.linkage);
             self.variable(variable, &variable.name);
             self.initialiser(variable);
             self.text.push_str(";\n");
@@ -79,11 +79,7 @@ impl Printer<'_> {
     }
 
     fn header(&mut self, function: &Function) {
-        if function.body.is_none() {
-            self.text.push_str(".extern ");
-        } else if function.entry {
-            self.text.push_str(".visible ");
-        }
+        self.linkage(function.linkage);
         self.text.push_str(if function.entry { ".entry " } else { ".func " });
         if !function.returns.is_empty() {
             self.parameters(&function.returns);
@@ -102,6 +98,12 @@ impl Printer<'_> {
         }
     }
 
+    fn linkage(&mut self, linkage: Linkage) {
+        if let Some(name) = linkage.name() {
+            emit!(self, ".{name} ");
+        }
+    }
+
     fn parameters(&mut self, list: &[Variable]) {
         self.text.push('(');
         for (index, variable) in list.iter().enumerate() {
@@ -116,7 +118,7 @@ impl Printer<'_> {
         let (space, align, ty, bytes) = (variable.space, variable.align, variable.ty, variable.bytes);
         emit!(self, ".{} .align {align} .{} {name}", space.name(), ty.name());
         let element = u64::from(ty.bytes());
-        if bytes == 0 && (variable.external || variable.dynamic) {
+        if bytes == 0 && variable.linkage == Linkage::Extern {
             self.text.push_str("[]");
         } else if bytes != element {
             emit!(self, "[{}]", bytes / element);

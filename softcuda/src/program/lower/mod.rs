@@ -51,7 +51,7 @@ pub(super) fn kernel(
     for &index in &graph.functions {
         let function = &module.functions[index];
         let Some(body) = &function.body else { continue };
-        let error = |message| LoadError { kernel: function.name.clone(), line: function.position.line, message };
+        let error = |message| LoadError { kernel: function.name.clone(), position: function.position, message };
         if let Some(register) = body.registers.iter().find(|register| liveness::kind(register.ty).is_none()) {
             return Err(error(format!("register {}: type {:?} is not supported", register.name, register.ty)));
         }
@@ -74,7 +74,7 @@ pub(super) fn kernel(
     let function = parts[0].function;
     let error = |message: &str| LoadError {
         kernel: function.name.clone(),
-        line: function.position.line,
+        position: function.position,
         message: message.to_owned(),
     };
     if builder.slot_limit() > u32::from(u16::MAX) || builder.predicate_count > u32::from(u16::MAX) {
@@ -201,7 +201,7 @@ impl<'a> Builder<'a> {
             for instruction in &part.body.instructions[part.flow.blocks[number].start..part.flow.blocks[number].end] {
                 self.instruction(number, instruction).map_err(|message| LoadError {
                     kernel: part.function.name.clone(),
-                    line: instruction.position.line,
+                    position: instruction.position,
                     message: format!("{}: {message}", instruction.row.mnemonic),
                 })?;
             }

@@ -5,13 +5,16 @@ use super::{
     scope::{Builder, Name},
 };
 use crate::ptx::{
-    ast::{Body, Function, Position, SourceLine, Symbol, Variable},
+    ast::{Body, Function, Linkage, Position, SourceLine, Symbol, Variable},
     lexer::Token,
 };
 
 impl<'a> Parser<'a> {
     /// `.entry name (..) ..` or `.func (..) name (..) ..`: a declaration or a definition.
-    pub(super) fn function_declaration(&mut self, entry: bool) -> Result<()> {
+    pub(super) fn function_declaration(&mut self, entry: bool, linkage: Linkage) -> Result<()> {
+        if linkage == Linkage::Common {
+            return Err(self.error(self.position, "a function cannot be `.common`"));
+        }
         self.advance()?;
         let returns = match !entry && self.is("(") {
             true => self.parameters()?,
@@ -29,6 +32,7 @@ impl<'a> Parser<'a> {
         let mut function = Function {
             name: name.to_string(),
             entry,
+            linkage,
             params: owned(&params),
             returns: owned(&returns),
             required_block: None,
