@@ -6,7 +6,7 @@
 use std::str::FromStr;
 
 /// An emulated architecture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Architecture {
     /// A100.
     Sm80,

@@ -2,11 +2,12 @@
 
 use super::{
     abi::{CuResult, Handle, In, call},
+    context::Context,
     device::{Device, driver},
     error::{Code, Error},
     faults,
     function::{self, Function},
-    occupancy,
+    limit, occupancy,
     operation::Operation,
     peer::KernelView,
     stream,
@@ -47,14 +48,15 @@ pub(super) struct KernelCall {
 }
 
 impl KernelCall {
-    /// Checks a launch and gathers its parameters.
+    /// Checks a launch and gathers its parameters; a kernel of a library runs in `context`.
     pub(super) fn new(
         handle: Handle,
+        context: impl FnOnce() -> Result<Arc<Context>, Error>,
         shape: Shape,
         parameters: In<usize>,
         extra: In<usize>,
     ) -> Result<KernelCall, Error> {
-        let function = function::get(handle)?;
+        let function = function::get_in(handle, context)?;
         let params = parameter_block(&function, parameters, extra)?.into_boxed_slice();
         let start = params.as_ptr() as usize;
         let pointers = function.kernel.params.iter().map(|(offset, _)| start + *offset as usize).collect();
@@ -66,7 +68,8 @@ impl KernelCall {
     /// The same launch in another shape.
     pub(super) fn reshaped(&self, shape: Shape) -> Result<KernelCall, Error> {
         let given = In::from_address(self.pointers.as_ptr() as usize);
-        let call = KernelCall::new(self.handle, shape, given, In::from_address(0))?;
+        let call =
+            KernelCall::new(self.handle, || Ok(self.function.context.clone()), shape, given, In::from_address(0))?;
         Ok(KernelCall { attributes: self.attributes.clone(), ..call })
     }
 
@@ -105,6 +108,7 @@ impl KernelCall {
             dynamic_shared_bytes: shape.dynamic_shared_bytes,
             params: &self.params,
             resident_blocks: resident_blocks(function, shape, device),
+            stack_bytes: context.limit(limit::STACK_SIZE as usize).min(1 << 19) as u32,
         };
         match exec::launch(&machine, &function.kernel, &request) {
             Ok(counters) => {
@@ -133,8 +137,9 @@ fn launch(
     parameters: In<usize>,
     extra: In<usize>,
 ) -> Result<(), Error> {
-    let call = KernelCall::new(function, shape, parameters, extra)?;
-    if stream::context_of(on_stream)?.handle != call.function.context.handle {
+    let context = stream::context_of(on_stream)?;
+    let call = KernelCall::new(function, || Ok(context.clone()), shape, parameters, extra)?;
+    if context.handle != call.function.context.handle {
         return Err(Error::new(
             Code::INVALID_HANDLE,
             format!("kernel {}: function and stream belong to different contexts", call.function.kernel.name),
@@ -329,10 +334,13 @@ fn cooperative(config: &LaunchConfig) -> Result<bool, Error> {
     let mut cooperative = false;
     for attribute in config.attributes.get_all(config.num_attributes as usize)? {
         match attribute.kind {
-            // Hints about caches, priorities and the order of launches: the order here is a legal one anyway.
+            // Hints about caches, priorities, memory domains and the order of launches (IGNORE, ACCESS_POLICY_WINDOW,
+            // SYNCHRONIZATION_POLICY, CLUSTER_SCHEDULING_POLICY_PREFERENCE, PROGRAMMATIC_STREAM_SERIALIZATION, PRIORITY,
+            // MEM_SYNC_DOMAIN_MAP, MEM_SYNC_DOMAIN, PREFERRED_SHARED_MEMORY_CARVEOUT): the order here is a legal one anyway.
             0 | 1 | 3 | 5 | 6 | 8 | 9 | 10 | 14 => {}
             2 => cooperative = attribute.value[0] != 0,
-            4 if attribute.value[..3] == [1; 3] => {}
+            // CLUSTER_DIMENSION, PREFERRED_CLUSTER_DIMENSION: of one block each is what there is without clusters.
+            4 | 11 if attribute.value[..3] == [1; 3] => {}
             kind => {
                 return Err(Error::report(
                     Code::NOT_SUPPORTED,

@@ -2,6 +2,7 @@
 
 use crate::driver::{
     abi::{DevicePointer, Handle, In},
+    context,
     copy::{Copy3d, Transfer},
     error::{Code, Error},
     event,
@@ -38,16 +39,21 @@ pub struct KernelParametersWithContext {
 impl KernelParameters {
     /// The checked launch.
     pub(super) fn operation(&self, cooperative: bool) -> Result<KernelCall, Error> {
+        self.in_context(0, cooperative)
+    }
+
+    fn in_context(&self, context: Handle, cooperative: bool) -> Result<KernelCall, Error> {
         let shape =
             Shape { grid: self.grid, block: self.block, dynamic_shared_bytes: self.dynamic_shared_bytes, cooperative };
-        KernelCall::new(self.function, shape, In::from_address(self.parameters), In::from_address(self.extra))
+        let (parameters, extra) = (In::from_address(self.parameters), In::from_address(self.extra));
+        KernelCall::new(self.function, || context::of_or_current(context), shape, parameters, extra)
     }
 }
 
 impl KernelParametersWithContext {
     pub(super) fn operation(&self, cooperative: bool) -> Result<KernelCall, Error> {
         let function = if self.kernel.function == 0 { self.library_kernel } else { self.kernel.function };
-        KernelParameters { function, ..self.kernel }.operation(cooperative)
+        KernelParameters { function, ..self.kernel }.in_context(self.context, cooperative)
     }
 }
 
@@ -103,7 +109,7 @@ pub struct BatchParameters {
 
 impl BatchParameters {
     pub(super) fn operation(&self) -> Result<Operation, Error> {
-        let context = crate::driver::context::of_or_current(self.context)?;
+        let context = context::of_or_current(self.context)?;
         let values = value::read(context, self.operations, self.count, self.flags)?;
         Ok(Operation::Values(Arc::new(values)))
     }
