@@ -111,7 +111,6 @@ fn check(module: &ast::Module, run: &Run) -> Result<(), String> {
         dynamic_shared_bytes: 0,
         params: &params,
         resident_blocks: 108,
-        stack_bytes: 1024,
     };
     match (exec::launch(&machine, kernel, &launch), &run.fault) {
         (Err(fault), Some(expected)) if fault.text.starts_with(expected.as_str()) => return Ok(()),
