@@ -52,6 +52,10 @@ pub enum Type {
     U4,
     S4,
     B1,
+    U2,
+    S2,
+    U16x2,
+    S16x2,
 }
 
 /// State spaces.

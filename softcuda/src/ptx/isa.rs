@@ -9,12 +9,14 @@ mod markdown;
 mod modifier;
 pub mod rules;
 mod table;
+mod target;
 
 pub use check::{Mismatch, Names};
 pub use markdown::markdown;
 pub use modifier::{Modifier, Modifiers};
 use rules::{Group, OperandRule};
 pub use table::rows;
+pub use target::Needs;
 
 /// One mnemonic; the executor's lowering matches on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,6 +34,7 @@ pub enum Opcode {
     Bfe,
     Bfi,
     Bfind,
+    Bmsk,
     Bra,
     Brev,
     BrxIdx,
@@ -62,6 +65,7 @@ pub enum Opcode {
     Lg2,
     Lop3,
     Mad,
+    Mad24,
     Madc,
     Match,
     Max,
@@ -71,6 +75,7 @@ pub enum Opcode {
     Mov,
     Movmatrix,
     Mul,
+    Mul24,
     Nanosleep,
     Neg,
     Not,
@@ -98,7 +103,9 @@ pub enum Opcode {
     St,
     Sub,
     Subc,
+    Szext,
     Tanh,
+    Testp,
     Trap,
     Vote,
     Xor,

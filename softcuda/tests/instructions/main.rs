@@ -2,6 +2,7 @@
 
 mod coverage;
 mod run_line;
+mod targets;
 mod value;
 
 use run_line::{Argument, Run};

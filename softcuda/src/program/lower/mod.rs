@@ -1,5 +1,6 @@
 //! Lowering: each PTX instruction becomes a few records. One file a group of instructions.
 
+mod bits;
 mod call;
 mod compare;
 pub(super) mod control;
@@ -347,10 +348,11 @@ pub(crate) fn bits(ty: Type) -> u32 {
     use Type::*;
     match ty {
         Pred | B1 => 1,
+        U2 | S2 => 2,
         U4 | S4 => 4,
         B8 | U8 | S8 | E4m3 | E5m2 => 8,
         B16 | U16 | S16 | F16 | Bf16 | E4m3x2 | E5m2x2 => 16,
-        B32 | U32 | S32 | F16x2 | Bf16x2 | F32 | Tf32 => 32,
+        B32 | U32 | S32 | F16x2 | Bf16x2 | U16x2 | S16x2 | F32 | Tf32 => 32,
         B64 | U64 | S64 | F64 => 64,
         B128 => 128,
     }
@@ -358,5 +360,5 @@ pub(crate) fn bits(ty: Type) -> u32 {
 
 /// Whether integers of this type carry a sign.
 fn signed(ty: Type) -> bool {
-    matches!(ty, Type::S8 | Type::S16 | Type::S32 | Type::S64 | Type::S4)
+    matches!(ty, Type::S2 | Type::S4 | Type::S8 | Type::S16 | Type::S16x2 | Type::S32 | Type::S64)
 }

@@ -74,6 +74,7 @@ modifiers! {
     ModeEcr "ecr"
     ModeRc16 "rc16"
     Shiftamt "shiftamt"
+    Pack "pack"
     // Comparison.
     Eq "eq"
     Ne "ne"
