@@ -61,6 +61,8 @@ fn launch(
         params: &params,
         resident_blocks,
         stack_bytes: context.limit(limit::STACK_SIZE as usize).min(1 << 19) as u32,
+        heap_bytes: context.limit(limit::MALLOC_HEAP_SIZE as usize) as u64,
+        ..Launch::default()
     };
     match exec::launch(&machine, &function.kernel, &request) {
         Ok(counters) => {

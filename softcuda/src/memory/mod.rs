@@ -1,6 +1,7 @@
 //! Memories of the device.
 mod allocator;
 mod global;
+mod heap;
 mod reservation;
 mod view;
 pub use global::{AllocationInfo, GlobalMemory, MemoryError};
