@@ -99,6 +99,30 @@ fn the_program_in_cpp_needs_the_driver_by_its_usual_name() {
     assert!(text.contains("libcuda.so.1: cannot open shared object file") || text.contains("device:"), "{text}");
 }
 
+/// The README's lines for somebody else's CI run as they stand there; only `cargo` is not asked to build once more.
+#[test]
+fn the_lines_of_the_readme_run_in_a_checkout() {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
+    let lines = readme.split("<!-- ci: run by a test -->\n```sh\n").nth(1).expect("the lines are marked");
+    let lines = lines.split("```").next().unwrap();
+    let checkout = folder("checkout");
+    let target = checkout.join("target/release");
+    std::fs::create_dir_all(&target).unwrap();
+    std::fs::copy(library().join("libcuda.so.1"), target.join("libsoftcuda_driver.so")).unwrap();
+    for (from, to) in [("python/program.py", "program.py"), ("kernels.ptx", "kernels.ptx")] {
+        std::fs::copy(Path::new(SOURCES).join(from), checkout.join(to)).unwrap();
+    }
+    let built = "cargo() { test \"$*\" = 'build --release -p softcuda-driver'; }\n";
+    let script = format!("set -eu\n{built}{lines}");
+    let text = run(Command::new("sh").args(["-c", &script]).current_dir(&checkout));
+    assert!(text.contains("device: NVIDIA H100 80GB HBM3 (softcuda)\nresult: right\nfault: 700 "), "{text}");
+    let report = std::fs::read_to_string(checkout.join("launches.json")).unwrap();
+    assert!(report.contains("\"scale\""), "{report}");
+    // Where cargo puts the library: two folders above this test's program lies what it is called outside of `deps`.
+    let test = std::env::current_exe().unwrap();
+    assert!(test.parent().unwrap().parent().unwrap().join("libsoftcuda_driver.so").is_file());
+}
+
 #[test]
 fn a_program_in_python_with_ctypes() {
     check(with_library("python3").arg(Path::new(SOURCES).join("python/program.py")));
