@@ -62,12 +62,15 @@ impl Engine<'_> {
             }
         }
         traffic::count_shared(&mut self.counters.async_stores, &shape, mask);
-        let words = copy.bytes as usize / 4;
-        for lane in lanes(mask) {
-            let first = shape.offsets[lane] as usize / 4;
-            self.site.poison[first..first + words].fill(1);
+        // What is not counted as in flight is not looked for.
+        if self.machine.config.checks.asynchronous_copies {
+            let words = copy.bytes as usize / 4;
+            for lane in lanes(mask) {
+                let first = shape.offsets[lane] as usize / 4;
+                self.site.poison[first..first + words].fill(1);
+            }
+            self.site.in_flight += mask.count_ones() as usize;
         }
-        self.site.in_flight += mask.count_ones() as usize;
         let span = self.copy_spans[op.aux as usize];
         let copies = &mut self.site.copies[warp.index as usize];
         copies.pending.push(Copy {
@@ -183,7 +186,9 @@ impl Engine<'_> {
             unsafe { std::ptr::copy_nonoverlapping(data.as_ptr().cast::<u8>(), shared.add(start), bytes) };
             self.site.poison[start / 4..(start + bytes) / 4].fill(0);
         }
-        self.site.in_flight -= done.count_ones() as usize;
+        if self.machine.config.checks.asynchronous_copies {
+            self.site.in_flight -= done.count_ones() as usize;
+        }
         Ok(())
     }
 
