@@ -39,10 +39,9 @@ fn run(body: &str) -> Vec<u32> {
     let launch = Launch {
         grid: [4, 1, 1],
         block: [32, 1, 1],
-        dynamic_shared_bytes: 0,
         params: &params,
         resident_blocks: 4,
-        stack_bytes: 1024,
+        ..Launch::default()
     };
     exec::launch(&machine, &program.kernels[0], &launch).unwrap_or_else(|fault| panic!("{}", fault.text));
     let mut bytes = vec![0; 4 * WORDS];
