@@ -40,6 +40,8 @@ pub(crate) struct Site {
     pub(crate) copies: Vec<AsyncCopies>,
     /// Local memory.
     pub(crate) local: LocalMemory,
+    /// What its threads have printed.
+    pub(crate) printed: Vec<u8>,
 }
 
 /// Bytes aligned to 16.
@@ -55,6 +57,11 @@ impl AlignedBytes {
     /// Every byte 0xff: f16, bf16 and f32 NaN, and absurd as an index.
     pub(crate) fn reset(&mut self) {
         self.words.fill(u128::MAX);
+    }
+    /// One byte.
+    pub(crate) fn byte(&self, offset: u64) -> Option<u8> {
+        let word = self.words.get(usize::try_from(offset / 16).ok()?)?;
+        (offset < self.bytes as u64).then(|| word.to_le_bytes()[offset as usize % 16])
     }
     pub(crate) fn len(&self) -> u64 {
         self.bytes as u64
@@ -254,6 +261,7 @@ impl Site {
             sources: (u64::MAX, 0),
             copies: (0..threads.div_ceil(32)).map(|_| AsyncCopies::default()).collect(),
             local: LocalMemory::new(threads.div_ceil(32), launch.local_bytes(kernel)),
+            printed: Vec::new(),
         }
     }
 

@@ -161,7 +161,8 @@ impl Engine<'_> {
         for lane in lanes(done) {
             let bytes = copy.bytes as usize;
             let count = copy.source_bytes[lane] as usize;
-            let mut data = [0u8; 16];
+            // Words, for the alignment.
+            let mut data = [0u64; 2];
             if count > 0 {
                 let address = copy.source[lane];
                 let known = address >= copy.span.base && address + count as u64 <= copy.span.end;
@@ -174,12 +175,12 @@ impl Engine<'_> {
                 let step = if whole { count } else { 1 };
                 for offset in (0..count).step_by(step) {
                     // SAFETY: `lookup` has shown that `count` bytes lie inside a live allocation; `data` has 16.
-                    unsafe { copy_lane(host.add(offset), data.as_mut_ptr().add(offset), step as u32) };
+                    unsafe { copy_lane(host.add(offset), data.as_mut_ptr().cast::<u8>().add(offset), step as u32) };
                 }
             }
             let start = copy.destination[lane] as usize;
             // SAFETY: the destination was checked at issue and shared memory does not shrink.
-            unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), shared.add(start), bytes) };
+            unsafe { std::ptr::copy_nonoverlapping(data.as_ptr().cast::<u8>(), shared.add(start), bytes) };
             self.site.poison[start / 4..(start + bytes) / 4].fill(0);
         }
         self.site.in_flight -= done.count_ones() as usize;

@@ -53,6 +53,8 @@ pub(super) unsafe fn other<S: Simd>(
         Code::StLocal => engine.move_local(warp, op, at, mask, Direction::Store),
         Code::LdParam => engine.load_param(warp, op, at, mask),
         Code::Fence | Code::Nop => Ok(()),
+        Code::Builtin => engine.builtin(warp, op, at, mask),
+        Code::Alloca => engine.alloca(warp, op, at, mask),
         Code::CheckFrame => engine.check_frame(warp, op, at, mask),
         Code::Activemask => {
             let row = warp.registers.word_mut(op.d);

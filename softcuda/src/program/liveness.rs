@@ -51,8 +51,8 @@ impl Allocation {
 pub(crate) fn destinations(instruction: &Instruction) -> usize {
     use Opcode::*;
     match instruction.row.opcode {
-        Bra | Exit | Ret | Trap | St | Red | CpAsync | CpAsyncCommitGroup | CpAsyncWaitAll | CpAsyncWaitGroup
-        | Fence | Membar | Prefetch | Nanosleep | BrxIdx | BarWarpSync => 0,
+        Bra | Brkpt | Exit | Pmevent | Ret | Stackrestore | Trap | St | Red | CpAsync | CpAsyncCommitGroup
+        | CpAsyncWaitAll | CpAsyncWaitGroup | Fence | Membar | Prefetch | Nanosleep | BrxIdx | BarWarpSync => 0,
         // `bar.red` alone writes; it has a type.
         Bar | Barrier => usize::from(!instruction.types.is_empty()),
         _ => usize::from(!instruction.operands.is_empty()),

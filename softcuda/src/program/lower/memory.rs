@@ -1,14 +1,12 @@
 //! Loads, stores, atomics, asynchronous copies, address conversions.
 
+use super::frame::Address;
 use super::{Builder, Lowered, bits, first_type, has, operand, signed, unsupported};
 use crate::program::layout::Place;
 use crate::program::liveness::Kind;
 use crate::program::op::*;
 use crate::ptx::ast::{Base, Instruction, Operand, Space, Type};
 use crate::ptx::isa::{Modifier, Opcode};
-
-/// An address: slot, width, offset.
-type Address = (u16, AddressWidth, i64);
 
 impl Builder<'_> {
     pub(super) fn memory(&mut self, instruction: &Instruction) -> Lowered {
@@ -94,12 +92,7 @@ impl Builder<'_> {
             },
             Base::Symbol(symbol) => match self.place(*symbol)? {
                 Place::Fixed(_, address) => (0, AddressWidth::Absolute, address.wrapping_add_signed(*offset) as i64),
-                Place::Frame(at) if self.number == 0 => {
-                    (0, AddressWidth::Absolute, at.wrapping_add_signed(*offset) as i64)
-                }
-                Place::Frame(at) => {
-                    (self.frame_pointer(), AddressWidth::Narrow, at.wrapping_add_signed(*offset) as i64)
-                }
+                Place::Frame(at) => self.in_frame(at.wrapping_add_signed(*offset)),
             },
             Base::Absolute => (0, AddressWidth::Absolute, *offset),
         })

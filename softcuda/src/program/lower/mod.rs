@@ -6,6 +6,7 @@ mod compare;
 pub(super) mod control;
 mod convert;
 mod float;
+mod frame;
 mod integer;
 mod memory;
 mod moves;
@@ -92,7 +93,7 @@ pub(super) fn kernel(
         static_shared_bytes: layout.shared_bytes as u32,
         dynamic_shared_offset: layout.dynamic_offset as u32,
         local_bytes: graph.local_bytes(&layout) as u32,
-        recursive: graph.recursive.contains(&true),
+        needs_stack: graph.recursive.contains(&true) || parts.iter().any(|part| part.has_alloca()),
         max_threads: function.max_block.map(|[x, y, z]| x.saturating_mul(y).saturating_mul(z)),
         required_block: function.required_block,
         ops: builder.ops,
@@ -141,6 +142,8 @@ struct Builder<'a> {
     branches: Vec<(usize, usize)>,
     /// Conditional branches of the function whose `imm` is an op already; and their own block.
     jumps: Vec<(usize, usize)>,
+    /// Slots of the function's `alloca`, if it has any.
+    dynamic: Option<frame::Dynamic>,
     /// `Enter` ops in the midst of a basic block of the function, and that block: each starts a part that costs nothing.
     middles: Vec<(usize, usize)>,
     /// First op of every function, and the calls whose `imm` is to become that of the function they name.
@@ -185,6 +188,7 @@ impl<'a> Builder<'a> {
             communicates: false,
             branches: Vec::new(),
             jumps: Vec::new(),
+            dynamic: None,
             middles: Vec::new(),
             first_ops: Vec::new(),
             calls: Vec::new(),
@@ -197,6 +201,7 @@ impl<'a> Builder<'a> {
         (self.number, self.body, self.flow, self.allocation) = (number, part.body, &part.flow, &part.allocation);
         self.first_block = self.blocks.len();
         self.first_ops.push(self.ops.len());
+        self.begin_frame();
         for number in 0..part.flow.blocks.len() {
             self.enter(number);
             for instruction in &part.body.instructions[part.flow.blocks[number].start..part.flow.blocks[number].end] {
@@ -315,6 +320,11 @@ impl<'a> Builder<'a> {
             Shfl | Vote | Match | Redux | Activemask | Ldmatrix | Movmatrix | Mma | Nanosleep => self.warp(instruction),
             Mov | Selp | Prmt | Set | Setp | Slct => self.moves(instruction),
             Cvt => self.convert(instruction),
+            Alloca | Stacksave | Stackrestore => self.stack(instruction),
+            Pmevent => {
+                self.push(Op::new(Code::Nop));
+                Ok(())
+            }
             _ => match instruction.types.first().copied() {
                 Some(Type::F16 | Type::F16x2 | Type::Bf16 | Type::Bf16x2 | Type::F32 | Type::F64) => {
                     self.float(instruction)

@@ -158,21 +158,6 @@ impl Builder<'_> {
             .ok_or_else(|| "the address of this symbol cannot be taken".to_owned())
     }
 
-    /// The slot that holds the offset of the function's frame in local memory.
-    pub(super) fn frame_pointer(&mut self) -> u16 {
-        self.preset(Preset::FramePointer)
-    }
-
-    /// A slot with the local address of what lies `offset` bytes behind the frame pointer.
-    pub(super) fn frame_address(&mut self, offset: u64) -> u16 {
-        if self.number == 0 {
-            return self.word(offset as u32);
-        }
-        let (pointer, offset, slot) = (self.frame_pointer(), self.word(offset as u32), self.scratch32());
-        self.emit(Code::Add32, slot, pointer, offset, 0);
-        slot
-    }
-
     /// Destination slot for a value of the width of `ty`; run `store` afterwards with the same operand.
     pub(super) fn destination(&mut self, operand: &Operand, ty: Type) -> Lowered<u16> {
         match operand {

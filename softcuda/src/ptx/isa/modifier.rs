@@ -163,6 +163,7 @@ modifiers! {
     All "all"
     Any "any"
     Uni "uni"
+    Mask "mask"
     Ballot "ballot"
     // Matrix.
     M8n8 "m8n8"
