@@ -220,7 +220,12 @@ fn initialize(
     let mut bytes = variable.init.clone();
     bytes.resize(variable.bytes as usize, 0);
     for (offset, symbol, addend) in &variable.relocations {
-        let bad = || at(variable, "is initialized with an address that is not that of a .global or .const variable or of a function");
+        let bad = || {
+            at(
+                variable,
+                "is initialized with an address that is not that of a .global or .const variable or of a function",
+            )
+        };
         let target = match symbol {
             Symbol::Module(index) => addresses.get(*index as usize).copied(),
             Symbol::Function(index) => Some(function_address(*index)),
