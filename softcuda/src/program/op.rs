@@ -57,10 +57,13 @@ pub enum Code {
     // Memory: `aux` indexes the table of accesses; `32`: one 32-bit word a lane, the most frequent access.
     LdGlobal, StGlobal, LdShared, StShared, LdGlobal32, StGlobal32, LdShared32, StShared32, LdGeneric, StGeneric, LdParam, LdLocal, StLocal, Atom,
     CpAsync, CpAsyncCommit, CpAsyncWait, CpAsyncWaitAll, Ldmatrix, Movmatrix,
-    ToShared, FromShared, ToLocal, FromLocal, IsShared, IsLocal, IsGlobal, Fence,
+    ToShared, FromShared, ToLocal, FromLocal, ToParam, FromParam, IsShared, IsLocal, IsGlobal, IsConst, IsParam, Fence,
     // Warp-level: `aux` indexes the table of warp operations.
     Shfl, Vote, Match, Redux, Activemask, Mma,
 }
+
+/// `Op::aux` of a `ReadSpecial` of all 64 bits; 0 and 1 read the lower and the upper half.
+pub const WHOLE_CLOCK: u16 = 2;
 
 /// One record.
 #[derive(Clone, Copy, Debug)]
@@ -169,6 +172,7 @@ pub enum AtomicType {
     F16,
     Bf16,
     B16,
+    B128,
 }
 
 /// State space of an atomic.
@@ -189,8 +193,10 @@ pub struct Atomic {
     pub ty: AtomicType,
     /// Where.
     pub space: AtomicSpace,
-    /// `atom` writes the old value to `Op::d`; `red` does not.
+    /// `atom` writes the old values; `red` does not.
     pub returns: bool,
+    /// Slots of the old value and of the operand: one pair, or one an element of a vector.
+    pub elements: Vec<(u16, u16)>,
     /// Width of the address register in `Op::a`.
     pub address: AddressWidth,
     /// Byte offset.

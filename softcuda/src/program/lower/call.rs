@@ -12,6 +12,7 @@ impl Part<'_> {
     /// Bytes that the registers take which are alive after some call.
     pub(super) fn saved(&self) -> u64 {
         let bytes = |register: &RegisterId| match kind(self.body.registers[register.0 as usize].ty) {
+            Some(Kind::Quad) => 16,
             Some(Kind::Double) => 8,
             _ => 4,
         };
@@ -114,17 +115,23 @@ impl Builder<'_> {
     /// Stores registers to the frame, or loads them back.
     fn save(&mut self, registers: &[RegisterId], code: Code) {
         let mut offset = self.layout.frames[self.number].save;
-        let doubles = registers.iter().filter(|&&register| self.register_kind(register) == Kind::Double);
-        for register in doubles.copied().collect::<Vec<_>>() {
+        for &register in registers {
             let slot = self.register_slot(register);
-            self.frame_access(code, vec![slot], Type::B64, offset);
-            offset += 8;
+            let halves = match self.register_kind(register) {
+                Kind::Quad => vec![slot, slot + 2],
+                Kind::Double => vec![slot],
+                _ => continue,
+            };
+            for slot in halves {
+                self.frame_access(code, vec![slot], Type::B64, offset);
+                offset += 8;
+            }
         }
         for &register in registers {
             let slot = self.register_slot(register);
             self.scratch = 0;
             match (self.register_kind(register), code) {
-                (Kind::Double, _) => continue,
+                (Kind::Double | Kind::Quad, _) => continue,
                 (Kind::Word, _) => self.frame_access(code, vec![slot], Type::B32, offset),
                 (Kind::Predicate, Code::StLocal) => {
                     let (word, one, zero) = (self.scratch32(), self.word(1), self.word(0));
@@ -185,7 +192,7 @@ impl Builder<'_> {
 
     pub(super) fn access_at(&mut self, code: Code, data: Vec<u16>, ty: Type, (slot, address, offset): Address) {
         let aux = self.tables.accesses.len() as u16;
-        let element_bytes = bits(ty) / 8;
+        let (data, element_bytes) = elements(data, ty);
         let extension = if super::signed(ty) { Extension::Sign } else { Extension::Zero };
         self.tables.accesses.push(Access { data, wide: element_bytes == 8, element_bytes, extension, address, offset });
         self.push(Op { a: slot, aux, ..Op::new(code) });
@@ -237,5 +244,13 @@ impl Builder<'_> {
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// Slots and size of the elements of an access: 128 bits are moved as twice 64.
+pub(super) fn elements(data: Vec<u16>, ty: Type) -> (Vec<u16>, u32) {
+    match bits(ty) {
+        128 => (data.into_iter().flat_map(|slot| [slot, slot + 2]).collect(), 8),
+        bits => (data, bits / 8),
     }
 }

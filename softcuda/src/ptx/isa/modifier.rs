@@ -122,6 +122,7 @@ modifiers! {
     AcqRel "acq_rel"
     Sc "sc"
     Volatile "volatile"
+    Mmio "mmio"
     Cta "cta"
     Cluster "cluster"
     Gpu "gpu"

@@ -46,5 +46,7 @@ pub(super) const ROWS: &[Row] = &[
     row(Opcode::Barrier, "barrier", &[CTA, all(&[Red]), one(&[And, Or]), ALIGNED], &[&[Pred]], &[D, S_U32, THREADS, P], Control, "waits at a barrier; d = whether c holds in all or any threads"),
     row(Opcode::BarWarpSync, "bar.warp.sync", &[], &[], &[S_B32], Control, "waits for the lanes of the mask"),
     row(Opcode::Membar, "membar", &[one(&[Cta, Gl, Sys])], &[], &[], Control, "orders the thread's memory accesses for the observers of this level"),
-    row(Opcode::Fence, "fence", &[one(&[Sc, AcqRel]), one(&[Cta, Cluster, Gpu, Sys])], &[], &[], Control, "orders the thread's memory accesses for this scope"),
+    row(Opcode::Membar, "membar.proxy.alias", &[], &[], &[], Control, "orders accesses to one memory under several addresses"),
+    row(Opcode::Fence, "fence.proxy.alias", &[], &[], &[], Control, "orders accesses to one memory under several addresses"),
+    row(Opcode::Fence, "fence", &[optional(&[Sc, AcqRel, Acquire, Release]), one(&[Cta, Cluster, Gpu, Sys])], &[], &[], Control, "orders the thread's memory accesses for this scope"),
 ];
