@@ -102,17 +102,28 @@ impl Config {
     }
 }
 
-/// `SOFTCUDA_ARCH`: the devices to emulate when the program does not say, `sm_80` by default; several are separated
-/// by commas.
+/// The devices to emulate when the program does not say: `SOFTCUDA_ARCH`, `sm_80` by default, several separated by
+/// commas; that list `SOFTCUDA_DEVICES` times, once by default.
 pub fn architectures_from_environment() -> Result<Vec<Architecture>, ConfigError> {
-    let Some(list) = variable("SOFTCUDA_ARCH") else {
-        return Ok(vec![Architecture::Sm80]);
+    architectures_from_variables(variable)
+}
+
+fn architectures_from_variables(get: impl Fn(&str) -> Option<String>) -> Result<Vec<Architecture>, ConfigError> {
+    const MOST: u64 = 64;
+    let architectures = match get("SOFTCUDA_ARCH") {
+        None => vec![Architecture::Sm80],
+        Some(list) => list.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| ConfigError {
+            variable: "SOFTCUDA_ARCH",
+            value: list.clone(),
+            expected: "sm_80, sm_89 or sm_90, or several of them separated by commas",
+        })?,
     };
-    list.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| ConfigError {
-        variable: "SOFTCUDA_ARCH",
-        value: list.clone(),
-        expected: "sm_80, sm_89 or sm_90, or several of them separated by commas",
-    })
+    let copies = number(&get, "SOFTCUDA_DEVICES")?.unwrap_or(1);
+    if copies.saturating_mul(architectures.len() as u64) > MOST {
+        let value = copies.to_string();
+        return Err(ConfigError { variable: "SOFTCUDA_DEVICES", value, expected: "at most 64 devices in all" });
+    }
+    Ok(architectures.repeat(copies as usize))
 }
 
 fn variable(name: &str) -> Option<String> {
@@ -152,6 +163,23 @@ mod tests {
         assert_eq!(with("SOFTCUDA_THREADS", "3").unwrap().threads, 3);
         assert_eq!(with("SOFTCUDA_INSTRUCTION_LIMIT", "1000").unwrap().instruction_limit, 1000);
         assert_eq!(with("SOFTCUDA_TENSOR", "fast").unwrap().tensor, TensorMode::Fast);
+    }
+
+    #[test]
+    fn devices_are_copies_of_the_list_of_architectures() {
+        let devices = |arch: &'static str, copies: &'static str| {
+            architectures_from_variables(|asked| match asked {
+                "SOFTCUDA_ARCH" => (!arch.is_empty()).then(|| arch.to_owned()),
+                _ => (!copies.is_empty()).then(|| copies.to_owned()),
+            })
+        };
+        use Architecture::{Sm80, Sm89, Sm90};
+        assert_eq!(devices("", ""), Ok(vec![Sm80]));
+        assert_eq!(devices("", "2"), Ok(vec![Sm80, Sm80]));
+        assert_eq!(devices("sm_89,sm_90", "2"), Ok(vec![Sm89, Sm90, Sm89, Sm90]));
+        assert_eq!(devices("sm_70", "").unwrap_err().variable, "SOFTCUDA_ARCH");
+        assert_eq!(devices("", "0").unwrap_err().variable, "SOFTCUDA_DEVICES");
+        assert_eq!(devices("", "65").unwrap_err().variable, "SOFTCUDA_DEVICES");
     }
 
     #[test]

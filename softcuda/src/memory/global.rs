@@ -111,6 +111,33 @@ impl GlobalMemory {
         Ok(info)
     }
 
+    /// Sets addresses aside for `bytes` bytes, without memory; `None`: zero bytes, or no addresses are left.
+    pub fn reserve(&self, bytes: u64) -> Option<u64> {
+        self.write_state().reserve(bytes)
+    }
+
+    /// Gives reserved addresses memory until it is freed; `false`: it has some already, or there is not enough.
+    pub fn commit(&self, base: u64, bytes: u64) -> bool {
+        let committed = self.write_state().commit(base, bytes);
+        self.generation.fetch_add(1, Ordering::Release);
+        committed
+    }
+
+    /// Gives up addresses got by [`reserve`](Self::reserve); memory that is there stays until it is freed.
+    pub fn release(&self, base: u64) {
+        self.write_state().release(base);
+    }
+
+    /// Counts bytes as used that have no address of this device; `false`: there are not as many.
+    pub fn charge(&self, bytes: u64) -> bool {
+        self.write_state().charge(bytes)
+    }
+
+    /// Undoes [`charge`](Self::charge).
+    pub fn discharge(&self, bytes: u64) {
+        self.write_state().discharge(bytes);
+    }
+
     /// Makes host memory visible to the device at its own address; `false`: part of it is mapped already.
     ///
     /// # Safety

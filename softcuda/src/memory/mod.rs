@@ -3,5 +3,7 @@ mod allocator;
 mod global;
 mod reservation;
 mod view;
+mod virtual_memory;
 pub use global::{AllocationInfo, GlobalMemory, MemoryError};
 pub use view::{Reach, View};
+pub use virtual_memory::{Access, Backing, GRANULARITY, Mapping, VirtualMemory};

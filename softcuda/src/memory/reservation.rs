@@ -47,6 +47,58 @@ impl Reservation {
         }
     }
 
+    /// Reserves `bytes` addresses that nothing may access until a file is mapped there.
+    #[cfg(unix)]
+    pub(super) fn addresses(bytes: u64) -> io::Result<Reservation> {
+        let length = usize::try_from(bytes).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: a new anonymous mapping at an address of the system's choice touches no existing memory.
+        let pointer = unsafe { libc::mmap(std::ptr::null_mut(), length, libc::PROT_NONE, flags, -1, 0) };
+        if pointer == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Reservation { pointer: pointer.cast(), bytes })
+    }
+
+    /// Maps the first `bytes` bytes of a file at `offset`.
+    #[cfg(unix)]
+    pub(super) fn map_file(&self, offset: u64, bytes: u64, file: &std::fs::File) -> io::Result<()> {
+        use std::os::fd::AsRawFd;
+        self.remap(offset, bytes, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, file.as_raw_fd())
+    }
+
+    /// Makes a part inaccessible again.
+    #[cfg(unix)]
+    pub(super) fn unmap(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        self.remap(offset, bytes, libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE, -1)
+    }
+
+    #[cfg(unix)]
+    fn remap(&self, offset: u64, bytes: u64, protection: i32, flags: i32, file: i32) -> io::Result<()> {
+        if offset > self.bytes || bytes > self.bytes - offset {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let place = self.pointer.wrapping_add(offset as usize).cast();
+        // SAFETY: the part lies inside of our own range, of which nothing but this module's users know addresses.
+        let mapped = unsafe { libc::mmap(place, bytes as usize, protection, flags | libc::MAP_FIXED, file, 0) };
+        if mapped == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn addresses(_bytes: u64) -> io::Result<Reservation> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn map_file(&self, _offset: u64, _bytes: u64, _file: &std::fs::File) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn unmap(&self, _offset: u64, _bytes: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// There is no device on other systems.
     #[cfg(not(unix))]
     pub(super) fn new(_wanted: u64) -> io::Result<Reservation> {
@@ -110,13 +162,13 @@ impl Drop for Reservation {
 }
 
 #[cfg(unix)]
-fn page_bytes() -> usize {
+pub(super) fn page_bytes() -> usize {
     // SAFETY: sysconf only reads a constant of the system.
     let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     usize::try_from(bytes).unwrap_or(4096)
 }
 
 #[cfg(not(unix))]
-fn page_bytes() -> usize {
+pub(super) fn page_bytes() -> usize {
     4096
 }
