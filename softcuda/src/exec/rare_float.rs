@@ -5,7 +5,7 @@ use super::registers::{Plain, Simd};
 use super::value::approximate as approx;
 use super::value::half_arithmetic as half;
 use super::value::half_precision as precision;
-use super::value::rounding::{Rounding, canonical_f64, f64_to_f32, f64_to_odd_f32};
+use super::value::rounding::{Rounding, canonical_f64, f64_to_f32, f64_to_odd_f32, propagate_f64};
 use super::value::small::{self, Fp8, Tf32Rounding};
 use super::value::{Lanes, exact, float, integer};
 use super::warp::Warp;
@@ -68,22 +68,29 @@ pub(super) fn execute(warp: &mut Warp, op: &Op, active: &Active) -> bool {
             f32x3!(|a: f32, _: f32, _: f32| $f(a))
         };
     }
+    // NaN results of f64 carry an operand's payload.
     macro_rules! f64x3 {
         ($f:expr) => {
-            map!(float64, write64, 0u64, |a: f64, b: f64, c: f64| -> u64 {
-                let value: f64 = $f(a, b, c);
-                value.to_bits()
-            })
+            map!(float64, write64, 0u64, |a: f64, b: f64, c: f64| propagate_f64($f(a, b, c), &[a, b, c]).to_bits())
         };
     }
     macro_rules! f64x2 {
         ($f:expr) => {
-            f64x3!(|a: f64, b: f64, _: f64| $f(a, b))
+            map!(float64, write64, 0u64, |a: f64, b: f64, _: f64| propagate_f64($f(a, b), &[a, b]).to_bits())
         };
     }
     macro_rules! f64x1 {
         ($f:expr) => {
-            f64x3!(|a: f64, _: f64, _: f64| $f(a))
+            map!(float64, write64, 0u64, |a: f64, _: f64, _: f64| propagate_f64($f(a), &[a]).to_bits())
+        };
+    }
+    // Signs and upper words alone: a NaN is as good as a number.
+    macro_rules! f64_bits {
+        ($f:expr) => {
+            map!(float64, write64, 0u64, |a: f64, b: f64, _: f64| -> u64 {
+                let value: f64 = $f(a, b);
+                value.to_bits()
+            })
         };
     }
     // Each half of a pair by itself.
@@ -156,13 +163,13 @@ pub(super) fn execute(warp: &mut Warp, op: &Op, active: &Active) -> bool {
         Code::RcpF64 => f64x1!(|a| exact::div(1.0, a, r)),
         Code::SatF64 => f64x1!(float::saturate_f64),
         Code::RsqrtF64 => f64x1!(|a: f64| canonical_f64(1.0 / a.sqrt())),
-        Code::RcpApproxF64 => f64x1!(approx::rcp_f64),
-        Code::RsqrtApproxF64 => f64x1!(approx::rsqrt_f64),
+        Code::RcpApproxF64 => f64_bits!(|a, _| approx::rcp_f64(a)),
+        Code::RsqrtApproxF64 => f64_bits!(|a, _| approx::rsqrt_f64(a)),
         Code::MinF64 => f64x2!(min_f64),
         Code::MaxF64 => f64x2!(|a: f64, b: f64| -min_f64(-a, -b)),
-        Code::AbsF64 => f64x1!(f64::abs),
-        Code::NegF64 => f64x1!(|a: f64| -a),
-        Code::CopysignF64 => f64x2!(|a: f64, b: f64| b.copysign(a)),
+        Code::AbsF64 => f64_bits!(|a: f64, _| a.abs()),
+        Code::NegF64 => f64_bits!(|a: f64, _| -a),
+        Code::CopysignF64 => f64_bits!(|a: f64, b: f64| b.copysign(a)),
         Code::RoundF64 => f64x1!(|a| integer::round_f64(a, r)),
         Code::SetpEqF64 => compare!(|a: f64, b: f64| a == b),
         Code::SetpNeF64 => compare!(|a: f64, b: f64| !a.is_nan() && !b.is_nan() && a != b),
