@@ -99,7 +99,7 @@ pub(crate) struct Engine<'a> {
     /// Warp instructions executed and not yet counted against the launch's limit.
     pub(crate) unsettled: u64,
     /// Tensor-core functions.
-    pub(crate) tensor: super::Multiply,
+    pub(crate) tensor: super::tensor::Tensor,
 }
 
 impl<'a> Engine<'a> {
@@ -121,7 +121,7 @@ impl<'a> Engine<'a> {
             counters: Counters::default(),
             fuel: 0,
             unsettled: 0,
-            tensor: super::Multiply::select(machine.config.level(), machine.architecture, machine.config.tensor),
+            tensor: super::tensor::Tensor::new(machine, kernel),
         }
     }
 

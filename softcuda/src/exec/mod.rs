@@ -16,6 +16,7 @@ mod report;
 mod run;
 mod shape;
 mod spaces;
+mod tensor;
 mod traffic;
 mod transfer;
 pub mod value;
@@ -23,13 +24,11 @@ mod warp;
 mod warp_operation;
 mod word;
 
-use crate::config::TensorMode;
 use crate::{
     chip::Architecture, config::Config, fault::Fault, memory::GlobalMemory, profile::Counters, program::Kernel,
 };
 use block::{Block, BlockStop};
 use engine::{Engine, Shared};
-use mma::HostLevel;
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,28 +55,6 @@ pub struct Launch<'a> {
     pub params: &'a [u8],
     /// How many blocks are on the device at once: they make progress together.
     pub resident_blocks: u64,
-}
-
-/// The mma functions of a launch.
-pub(crate) struct Multiply {
-    pub(crate) f16_f32: mma::MmaF32,
-    pub(crate) bf16_f32: mma::MmaF32,
-    pub(crate) f16_f16: mma::MmaF16,
-}
-
-impl Multiply {
-    fn select(level: HostLevel, architecture: Architecture, mode: TensorMode) -> Multiply {
-        use mma::{Arithmetic, OperandType::*, Shape::K16};
-        let arithmetic = match mode {
-            TensorMode::Exact => Arithmetic::Exact(architecture.into()),
-            TensorMode::Fast => Arithmetic::Fast,
-        };
-        Multiply {
-            f16_f32: mma::select_f32(level, K16, F16, arithmetic),
-            bf16_f32: mma::select_f32(level, K16, Bf16, arithmetic),
-            f16_f16: mma::select_f16(level, K16, F16, arithmetic),
-        }
-    }
 }
 
 /// Runs a kernel to its end. Limits of the chip are the caller's to check.

@@ -41,7 +41,7 @@ pub(crate) fn destinations(instruction: &Instruction) -> usize {
     use Opcode::*;
     match instruction.row.opcode {
         Bra | Exit | Ret | Trap | St | Red | CpAsync | CpAsyncCommitGroup | CpAsyncWaitAll | CpAsyncWaitGroup
-        | Fence | Membar | Prefetch | Nanosleep | Call | BrxIdx | BarWarpSync => 0,
+        | Fence | Membar | Prefetch | Nanosleep | Call | BrxIdx | BarWarpSync | WmmaStoreD => 0,
         // `bar.red` alone writes; it has a type.
         Bar | Barrier => usize::from(!instruction.types.is_empty()),
         _ => usize::from(!instruction.operands.is_empty()),

@@ -68,6 +68,8 @@ pub enum Opcode {
     Membar,
     Min,
     Mma,
+    MmaSp,
+    MmaSpOrdered,
     Mov,
     Movmatrix,
     Mul,
@@ -101,6 +103,11 @@ pub enum Opcode {
     Tanh,
     Trap,
     Vote,
+    WmmaLoadA,
+    WmmaLoadB,
+    WmmaLoadC,
+    WmmaMma,
+    WmmaStoreD,
     Xor,
 }
 

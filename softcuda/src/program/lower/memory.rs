@@ -55,7 +55,7 @@ impl Builder<'_> {
         }
     }
 
-    fn space(&self, instruction: &Instruction) -> Space {
+    pub(super) fn space(&self, instruction: &Instruction) -> Space {
         let spaces = [
             (Modifier::Global, Space::Global),
             (Modifier::Shared, Space::Shared),
@@ -66,7 +66,7 @@ impl Builder<'_> {
         spaces.into_iter().find(|(modifier, _)| has(instruction, *modifier)).map_or(Space::Generic, |(_, space)| space)
     }
 
-    fn address(&mut self, operand: &Operand) -> Lowered<Address> {
+    pub(super) fn address(&mut self, operand: &Operand) -> Lowered<Address> {
         let Operand::Address(base, offset) = operand else {
             return Err("expected an address in brackets".to_owned());
         };
@@ -177,7 +177,7 @@ impl Builder<'_> {
         self.access(code, ty, data, address)
     }
 
-    fn access(&mut self, code: Code, ty: Type, data: Vec<u16>, address: Address) -> Lowered {
+    pub(super) fn access(&mut self, code: Code, ty: Type, data: Vec<u16>, address: Address) -> Lowered {
         let element_bytes = bits(ty) / 8;
         if !matches!(element_bytes, 1 | 2 | 4 | 8) {
             return Err(format!("{ty:?} cannot be loaded or stored"));
