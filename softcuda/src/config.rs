@@ -33,6 +33,10 @@ pub struct Config {
     /// Instruction set of the host to run on, the host's best if it has less; `None`: its best. Results do not depend on it.
     #[doc(hidden)]
     pub host_level: Option<HostLevel>,
+    /// Run the warps of a block in lock-step while all their threads are together. Of a kernel without data races neither
+    /// results nor counters depend on it, the order of atomic operations apart.
+    #[doc(hidden)]
+    pub lock_step: bool,
 }
 
 impl Config {
@@ -51,6 +55,7 @@ impl Default for Config {
             tensor: TensorMode::Exact,
             report: None,
             host_level: None,
+            lock_step: true,
         }
     }
 }

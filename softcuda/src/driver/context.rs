@@ -4,7 +4,7 @@ use super::{
     abi::{CuResult, DeviceOrdinal, Handle, Out, call},
     device::{Device, device},
     error::{Code, Error},
-    event, host, memory, module, stream,
+    event, host, limit, memory, module, stream,
     table::{Table, new_handle},
 };
 use std::{
@@ -23,14 +23,11 @@ pub(super) struct Context {
     flags: AtomicU32,
     cache_config: AtomicI32,
     shared_config: AtomicI32,
-    limits: Mutex<[usize; LIMITS]>,
+    limits: Mutex<[usize; limit::DEFAULTS.len()]>,
     destroyed: AtomicBool,
     /// The code of the fault that ended it; 0 while it lives.
     fault: AtomicI32,
 }
-
-/// Limits that can be asked for, from CU_LIMIT_STACK_SIZE to CU_LIMIT_PERSISTING_L2_CACHE_SIZE.
-const LIMITS: usize = 7;
 
 static CONTEXTS: Table<Context> = Table::new();
 
@@ -49,12 +46,17 @@ impl Context {
             flags: AtomicU32::new(flags),
             cache_config: AtomicI32::new(0),
             shared_config: AtomicI32::new(0),
-            limits: Mutex::new([1024, 1 << 20, 8 << 20, 2, 2048, 64, 0]),
+            limits: Mutex::new(limit::DEFAULTS),
             destroyed: AtomicBool::new(false),
             fault: AtomicI32::new(0),
         });
         CONTEXTS.insert(context.handle, context.clone());
         context
+    }
+
+    /// A limit as set, by its number.
+    pub(super) fn limit(&self, number: usize) -> usize {
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner)[number]
     }
 
     /// An error once the context is destroyed or a kernel in it is at fault.
@@ -128,6 +130,37 @@ fn primary(ordinal: DeviceOrdinal) -> Result<std::sync::MutexGuard<'static, Prim
     Ok(device(ordinal)?.primary.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
+/// Works in the primary context of a device, which lives at least as long.
+pub(super) fn with_primary<T>(
+    ordinal: DeviceOrdinal,
+    work: impl FnOnce(&Arc<Context>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let context = {
+        let mut primary = primary(ordinal)?;
+        let device = device(ordinal)?;
+        let flags = primary.flags;
+        primary.retained += 1;
+        primary.context.get_or_insert_with(|| Context::create(device, flags)).clone()
+    };
+    let result = context.check().and_then(|()| work(&context));
+    release(ordinal)?;
+    result
+}
+
+fn release(ordinal: DeviceOrdinal) -> Result<(), Error> {
+    let mut primary = primary(ordinal)?;
+    if primary.retained == 0 {
+        return Err(Code::INVALID_CONTEXT.into());
+    }
+    primary.retained -= 1;
+    if primary.retained == 0
+        && let Some(context) = primary.context.take()
+    {
+        context.destroy();
+    }
+    Ok(())
+}
+
 pub extern "C" fn cuDevicePrimaryCtxRetain(out: Out<Handle>, ordinal: DeviceOrdinal) -> CuResult {
     call(|| {
         let mut primary = primary(ordinal)?;
@@ -141,19 +174,7 @@ pub extern "C" fn cuDevicePrimaryCtxRetain(out: Out<Handle>, ordinal: DeviceOrdi
 }
 
 pub extern "C" fn cuDevicePrimaryCtxRelease_v2(ordinal: DeviceOrdinal) -> CuResult {
-    call(|| {
-        let mut primary = primary(ordinal)?;
-        if primary.retained == 0 {
-            return Err(Code::INVALID_CONTEXT.into());
-        }
-        primary.retained -= 1;
-        if primary.retained == 0
-            && let Some(context) = primary.context.take()
-        {
-            context.destroy();
-        }
-        Ok(())
-    })
+    call(|| release(ordinal))
 }
 
 pub extern "C" fn cuDevicePrimaryCtxReset_v2(ordinal: DeviceOrdinal) -> CuResult {
@@ -302,15 +323,17 @@ pub extern "C" fn cuCtxSynchronize_v2(handle: Handle) -> CuResult {
 pub extern "C" fn cuCtxGetLimit(value: Out<usize>, limit: u32) -> CuResult {
     call(|| {
         let context = current()?;
+        limit::check(context.device.chip, limit)?;
         let limits = context.limits.lock().unwrap_or_else(PoisonError::into_inner);
         value.set(*limits.get(limit as usize).ok_or(Code::UNSUPPORTED_LIMIT)?)
     })
 }
 
-/// Limits are kept and reported; none of them changes what a kernel may do here.
+/// Limits are kept and reported; the stack size counts for kernels with recursive functions.
 pub extern "C" fn cuCtxSetLimit(limit: u32, value: usize) -> CuResult {
     call(|| {
         let context = current()?;
+        let value = limit::accept(context.device.chip, limit, value)?;
         let mut limits = context.limits.lock().unwrap_or_else(PoisonError::into_inner);
         *limits.get_mut(limit as usize).ok_or(Code::UNSUPPORTED_LIMIT)? = value;
         Ok(())

@@ -76,6 +76,11 @@ pub(super) fn owner(address: u64) -> Option<&'static Device> {
     driver().ok()?.devices.get(usize::try_from(position).ok()?)
 }
 
+/// All devices, once `cuInit` was called.
+pub(super) fn devices() -> Result<&'static [Device], Error> {
+    Ok(&initialized()?.devices)
+}
+
 fn initialized() -> Result<&'static Driver, Error> {
     if INITIALIZED.load(Ordering::Acquire) { driver() } else { Err(Code::NOT_INITIALIZED.into()) }
 }

@@ -6,10 +6,10 @@ use super::{
     error::{Code, Error},
     faults,
     function::{self, Function},
-    occupancy, stream,
+    limit, occupancy, stream,
 };
 use crate::{
-    chip::{MAX_BLOCK, MAX_BLOCK_THREADS, MAX_GRID, REGISTER_UNIT, REGISTERS, SHARED_PER_BLOCK, WARP_SIZE},
+    chip::{MAX_BLOCK, MAX_BLOCK_THREADS, MAX_GRID, SHARED_PER_BLOCK, WARP_SIZE},
     exec::{self, Launch, Machine},
     profile::{LaunchReport, record},
 };
@@ -29,8 +29,8 @@ fn launch(
     parameters: In<usize>,
     extra: In<usize>,
 ) -> Result<(), Error> {
-    let function = function::get(function)?;
     let context = stream::context_of(on_stream)?;
+    let function = function::get_in(function, || Ok(context.clone()))?;
     if context.handle != function.context.handle {
         return Err(Error::new(
             Code::INVALID_HANDLE,
@@ -60,6 +60,7 @@ fn launch(
         dynamic_shared_bytes: shape.dynamic_shared_bytes,
         params: &params,
         resident_blocks,
+        stack_bytes: context.limit(limit::STACK_SIZE as usize).min(1 << 19) as u32,
     };
     match exec::launch(&machine, &function.kernel, &request) {
         Ok(counters) => {
@@ -103,12 +104,13 @@ fn check(function: &Function, shape: &Shape, device: &Device) -> Result<(), Erro
         );
     }
     if let Some(registers) = function.registers {
-        let warp = (registers * WARP_SIZE).next_multiple_of(REGISTER_UNIT);
-        let needed = warp * threads.div_ceil(WARP_SIZE);
-        if needed > REGISTERS {
+        let (needed, there_are) = (threads.div_ceil(WARP_SIZE), occupancy::warps_by_registers(registers));
+        if needed > there_are {
             return refuse(
                 Code::LAUNCH_OUT_OF_RESOURCES,
-                format!("{threads} threads of {registers} registers need {needed}, there are {REGISTERS}"),
+                format!(
+                    "{threads} threads are {needed} warps; of {registers} registers a thread there are enough for {there_are}"
+                ),
             );
         }
     }
@@ -266,10 +268,13 @@ fn cooperative(config: &LaunchConfig) -> Result<bool, Error> {
     let mut cooperative = false;
     for attribute in config.attributes.get_all(config.num_attributes as usize)? {
         match attribute.kind {
-            // Hints about caches, priorities and the order of launches: the order here is a legal one anyway.
+            // Hints about caches, priorities, memory domains and the order of launches (IGNORE, ACCESS_POLICY_WINDOW,
+            // SYNCHRONIZATION_POLICY, CLUSTER_SCHEDULING_POLICY_PREFERENCE, PROGRAMMATIC_STREAM_SERIALIZATION, PRIORITY,
+            // MEM_SYNC_DOMAIN_MAP, MEM_SYNC_DOMAIN, PREFERRED_SHARED_MEMORY_CARVEOUT): the order here is a legal one anyway.
             0 | 1 | 3 | 5 | 6 | 8 | 9 | 10 | 14 => {}
             2 => cooperative = attribute.value[0] != 0,
-            4 if attribute.value[..3] == [1; 3] => {}
+            // CLUSTER_DIMENSION, PREFERRED_CLUSTER_DIMENSION: of one block each is what there is without clusters.
+            4 | 11 if attribute.value[..3] == [1; 3] => {}
             kind => {
                 return Err(Error::report(
                     Code::NOT_SUPPORTED,

@@ -1,10 +1,11 @@
 //! One host thread's engine: what it needs to run blocks of one launch, and the counters it gathers.
 
 use super::async_copy::AsyncCopies;
+use super::local::LocalMemory;
 use super::registers::Registers;
 use super::warp::Warp;
 use super::{Launch, Machine};
-use crate::memory::AllocationInfo;
+use crate::memory::Reach;
 use crate::profile::{Counters, InstructionCount};
 use crate::program::Kernel;
 use crate::program::op::Preset;
@@ -37,8 +38,8 @@ pub(crate) struct Site {
     pub(crate) sources: (u64, u64),
     /// Asynchronous copies in flight, warp by warp.
     pub(crate) copies: Vec<AsyncCopies>,
-    /// Local memory: `local_bytes` a thread.
-    pub(crate) local: AlignedBytes,
+    /// Local memory.
+    pub(crate) local: LocalMemory,
 }
 
 /// Bytes aligned to 16.
@@ -98,6 +99,10 @@ pub(crate) struct Engine<'a> {
     pub(crate) fuel: i64,
     /// Warp instructions executed and not yet counted against the launch's limit.
     pub(crate) unsettled: u64,
+    /// Local memory of a thread in bytes.
+    pub(crate) local_bytes: u32,
+    /// The warps that run are all that the block has left, and nobody waits at a barrier.
+    pub(crate) whole_block: bool,
     /// Tensor-core functions.
     pub(crate) tensor: super::tensor::Tensor,
 }
@@ -121,6 +126,8 @@ impl<'a> Engine<'a> {
             counters: Counters::default(),
             fuel: 0,
             unsettled: 0,
+            local_bytes: launch.local_bytes(kernel),
+            whole_block: false,
             tensor: super::tensor::Tensor::new(machine, kernel),
         }
     }
@@ -143,9 +150,9 @@ impl<'a> Engine<'a> {
 
     /// The allocation around `[address, address + bytes)`, if it lies inside one.
     pub(crate) fn lookup(&self, address: u64, bytes: u64) -> Option<Span> {
-        let AllocationInfo { base, bytes: size, read_only, .. } = self.machine.memory.find(address)?;
+        let Reach { base, bytes: size, host, read_only } = self.machine.memory.reach(address)?;
         let end = base + size;
-        let shift = (self.machine.memory.host(base) as usize).wrapping_sub(base as usize);
+        let shift = (host as usize).wrapping_sub(base as usize);
         (address + bytes <= end).then_some(Span { base, end, shift, read_only })
     }
 
@@ -172,6 +179,7 @@ impl<'a> Engine<'a> {
                     *warp.registers.double_mut(slot) = [u64::from_le_bytes(bytes); 32];
                 }
                 Preset::Special(special) => self.fill_special(warp.index, &mut warp.registers, slot, special),
+                Preset::FramePointer => {}
             }
         }
     }
@@ -190,8 +198,12 @@ impl<'a> Engine<'a> {
     /// Fills the slots that change from block to block.
     pub(crate) fn fill_block_presets(&self, warp: &mut Warp) {
         for preset in &self.kernel.presets {
-            if let Preset::Special(special @ (Special::Ctaid(_) | Special::SmId)) = preset.value {
-                self.fill_special(warp.index, &mut warp.registers, preset.slot, special);
+            match preset.value {
+                Preset::Special(special @ (Special::Ctaid(_) | Special::SmId)) => {
+                    self.fill_special(warp.index, &mut warp.registers, preset.slot, special);
+                }
+                Preset::FramePointer => *warp.registers.word_mut(preset.slot) = [0; 32],
+                _ => {}
             }
         }
     }
@@ -241,7 +253,7 @@ impl Site {
             in_flight: 0,
             sources: (u64::MAX, 0),
             copies: (0..threads.div_ceil(32)).map(|_| AsyncCopies::default()).collect(),
-            local: AlignedBytes::new(threads * kernel.local_bytes as usize),
+            local: LocalMemory::new(threads.div_ceil(32), launch.local_bytes(kernel)),
         }
     }
 

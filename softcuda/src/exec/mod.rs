@@ -5,7 +5,11 @@ mod alu;
 mod async_copy;
 mod atomic;
 mod block;
+mod calls;
+mod divide;
 mod engine;
+mod level;
+mod local;
 mod matrix;
 pub mod mma;
 mod other;
@@ -24,9 +28,7 @@ mod warp;
 mod warp_operation;
 mod word;
 
-use crate::{
-    chip::Architecture, config::Config, fault::Fault, memory::GlobalMemory, profile::Counters, program::Kernel,
-};
+use crate::{chip::Architecture, config::Config, fault::Fault, memory::View, profile::Counters, program::Kernel};
 use block::{Block, BlockStop};
 use engine::{Engine, Shared};
 use std::collections::VecDeque;
@@ -38,7 +40,7 @@ pub struct Machine<'a> {
     /// Decides tensor-core arithmetic.
     pub architecture: Architecture,
     /// Device memory.
-    pub memory: &'a GlobalMemory,
+    pub memory: &'a dyn View,
     /// Settings.
     pub config: &'a Config,
 }
@@ -55,6 +57,30 @@ pub struct Launch<'a> {
     pub params: &'a [u8],
     /// How many blocks are on the device at once: they make progress together.
     pub resident_blocks: u64,
+    /// Stack of a thread, for kernels whose calls nest as deep as the data say.
+    pub stack_bytes: u32,
+}
+
+impl Launch<'_> {
+    /// Local memory of a thread.
+    fn local_bytes(&self, kernel: &Kernel) -> u32 {
+        let stack = if kernel.recursive { self.stack_bytes.next_multiple_of(16) } else { 0 };
+        kernel.local_bytes.next_multiple_of(16).saturating_add(stack)
+    }
+}
+
+impl Default for Launch<'_> {
+    /// One thread, with the stack of a new context.
+    fn default() -> Self {
+        Launch {
+            grid: [1; 3],
+            block: [1; 3],
+            dynamic_shared_bytes: 0,
+            params: &[],
+            resident_blocks: 1,
+            stack_bytes: 1024,
+        }
+    }
 }
 
 /// Runs a kernel to its end. Limits of the chip are the caller's to check.
@@ -105,13 +131,13 @@ struct Worker<'a> {
     engine: Engine<'a>,
     next: &'a AtomicU64,
     blocks: u64,
-    run: run::RunWarp,
+    interpreter: level::Interpreter,
 }
 
 impl<'a> Worker<'a> {
     fn new(engine: Engine<'a>, next: &'a AtomicU64, blocks: u64) -> Worker<'a> {
         let level = engine.machine.config.level();
-        Worker { engine, next, blocks, run: run::select(level) }
+        Worker { engine, next, blocks, interpreter: level::select(level) }
     }
 
     /// Runs blocks until none is left; the number and fault of the block that failed.
@@ -139,7 +165,7 @@ impl<'a> Worker<'a> {
                 continue;
             };
             std::mem::swap(&mut self.engine.site, &mut block.site);
-            let stop = block.run(&mut self.engine, self.run);
+            let stop = block.run(&mut self.engine, self.interpreter);
             let number = self.engine.site.number;
             std::mem::swap(&mut self.engine.site, &mut block.site);
             match stop {

@@ -53,6 +53,7 @@ pub(super) unsafe fn other<S: Simd>(
         Code::StLocal => engine.move_local(warp, op, at, mask, Direction::Store),
         Code::LdParam => engine.load_param(warp, op, at, mask),
         Code::Fence | Code::Nop => Ok(()),
+        Code::CheckFrame => engine.check_frame(warp, op, at, mask),
         Code::Activemask => {
             let row = warp.registers.word_mut(op.d);
             super::traffic::lanes(mask).for_each(|lane| row[lane] = mask);

@@ -35,6 +35,15 @@ pub(crate) trait Simd: Copy {
     /// # Safety
     /// Both ranges must be mapped, one of them this thread's own, and the level's instructions exist on this host.
     unsafe fn copy(from: *const u8, to: *mut u8, bytes: usize);
+    /// The same for 64 bytes, without a loop.
+    ///
+    /// # Safety
+    /// As for [`copy`](Self::copy).
+    #[inline(always)]
+    unsafe fn copy64(from: *const u8, to: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe { Self::copy(from, to, 64) };
+    }
     /// Lane i is all ones where bit i is set.
     ///
     /// # Safety
@@ -226,6 +235,21 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
+    unsafe fn copy64(from: *const u8, to: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            std::arch::asm!(
+                "vmovdqu64 zmm0, [{from}]",
+                "vmovdqu64 [{to}], zmm0",
+                // The whole vector register 0, whatever its width.
+                out("xmm0") _,
+                from = in(reg) from,
+                to = in(reg) to,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+    #[inline(always)]
     unsafe fn bits(lanes: &Lanes) -> u32 {
         use std::arch::x86_64::*;
         // SAFETY: the row has two aligned parts of sixteen lanes; AVX-512 is the caller's promise.
@@ -252,8 +276,6 @@ impl Simd for Avx512 {
 pub(crate) struct Registers {
     rows: Box<[Lanes]>,
     predicates: Box<[u32]>,
-    /// How often each slot has been written: what was found out about a row holds while this stays the same.
-    versions: Box<[u64]>,
 }
 
 impl Registers {
@@ -263,22 +285,7 @@ impl Registers {
         Registers {
             rows: vec![Lanes([0; 32]); count].into_boxed_slice(),
             predicates: vec![0; predicates as usize].into_boxed_slice(),
-            versions: vec![0; count].into_boxed_slice(),
         }
-    }
-
-    /// How often a slot has been written.
-    #[inline(always)]
-    pub(crate) fn version(&self, slot: u16) -> u64 {
-        debug_assert!((slot as usize) < self.versions.len(), "slot within the file");
-        // SAFETY: lowering hands out slots below the count that this file was made with.
-        unsafe { *self.versions.get_unchecked(slot as usize) }
-    }
-
-    #[inline(always)]
-    fn written(&mut self, slot: u16) {
-        // SAFETY: as in `version`.
-        unsafe { *self.versions.get_unchecked_mut(slot as usize) += 1 };
     }
 
     /// A 32-bit slot as the argument of a value function.
@@ -300,7 +307,6 @@ impl Registers {
     #[inline(always)]
     pub(crate) fn word_mut(&mut self, slot: u16) -> &mut [u32; 32] {
         debug_assert!((slot as usize) < self.rows.len(), "slot within the file");
-        self.written(slot);
         // SAFETY: as in `word`.
         unsafe { &mut self.rows.get_unchecked_mut(slot as usize).0 }
     }
@@ -323,7 +329,6 @@ impl Registers {
     #[inline(always)]
     pub(crate) fn double_mut(&mut self, slot: u16) -> &mut [u64; 32] {
         debug_assert!((slot as usize) + 1 < self.rows.len(), "slot within the file");
-        self.written(slot);
         // SAFETY: as in `double`.
         unsafe { &mut *self.rows.as_mut_ptr().add(slot as usize).cast() }
     }
@@ -349,5 +354,11 @@ impl Registers {
         // SAFETY: as in `predicate`.
         let old = unsafe { self.predicates.get_unchecked_mut(index as usize) };
         *old = *old & !mask | value & mask;
+    }
+
+    /// A predicate's new value: everywhere, or in the lanes of `mask`.
+    #[inline(always)]
+    pub(crate) fn write_predicate<const FULL: bool>(&mut self, index: u16, mask: u32, value: u32) {
+        self.set_predicate(index, if FULL { u32::MAX } else { mask }, value);
     }
 }

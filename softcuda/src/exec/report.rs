@@ -1,7 +1,7 @@
 //! The texts of faults: what was done where, by whom, and what lies nearest.
 
 use super::engine::{Engine, Site};
-use super::shape::{KnownShape, Run, Shape};
+use super::shape::{Halves, Run, Shape};
 use super::traffic::lanes;
 use super::warp::Warp;
 use crate::fault::{Fault, FaultKind};
@@ -40,9 +40,11 @@ impl Engine<'_> {
         address: u64,
         bytes: u32,
     ) -> Box<Fault> {
-        let nearest = match self.machine.memory.nearest(address) {
-            None => "there are no allocations".to_owned(),
-            Some(info) => {
+        let memory = self.machine.memory;
+        let nearest = match (memory.refusal(address), memory.nearest(address)) {
+            (Some(refusal), _) => refusal,
+            (None, None) => "there are no allocations".to_owned(),
+            (None, Some(info)) => {
                 let (base, size, end) = (info.base, info.bytes, info.base + info.bytes);
                 let state = if info.freed { "freed allocation" } else { "allocation" };
                 let last = address + u64::from(bytes);
@@ -79,7 +81,7 @@ impl Engine<'_> {
     #[cold]
     #[inline(never)]
     pub(super) fn local_fault(&self, warp: &Warp, at: u32, lane: u32, address: u32, bytes: u32) -> Box<Fault> {
-        let frame = self.kernel.local_bytes;
+        let frame = self.local_bytes;
         let what = format!("local access of {bytes} bytes at {address:#x}: a thread has {frame} bytes");
         self.fault(FaultKind::IllegalAddress, warp, at, lane, &what)
     }
@@ -139,12 +141,12 @@ impl Engine<'_> {
 }
 
 impl Site {
-    /// Whether a copy in flight is going to write what a word access with a known shape touches.
+    /// Whether a copy in flight is going to write what a word access touches.
     #[inline(always)]
-    pub(super) fn poisoned_word(&self, known: &KnownShape) -> bool {
+    pub(super) fn poisoned_words(&self, halves: &Halves) -> bool {
         (0..2).any(|half| {
-            let words = if known.runs[half] == Run::Contiguous { 16 } else { 1 };
-            let first = known.first[half] as usize / 4;
+            let first = halves.first[half] as usize / 4;
+            let words = halves.length(half) as usize / 4;
             self.poison[first..first + words].iter().fold(0, |any, &word| any | word) != 0
         })
     }

@@ -70,21 +70,69 @@ impl<'a> Shape<'a> {
     }
 }
 
-/// What a word access of all lanes to shared memory looked like, for as long as its address register stays the same.
+/// How one 32-bit word a lane lies, all lanes active, found from the addresses alone.
 #[derive(Clone, Copy)]
-pub(super) struct KnownShape {
-    /// Version of the address register; `u64::MAX`: nothing is known.
-    pub(super) version: u64,
-    /// Shape of the halves, neither scattered.
+pub(super) struct Halves {
+    /// Lanes 0 to 15 and 16 to 31.
     pub(super) runs: [Run; 2],
     /// First byte of each half.
-    pub(super) first: [u32; 2],
-    /// Wavefronts it takes.
-    pub(super) wavefronts: u64,
+    pub(super) first: [u64; 2],
 }
 
-impl KnownShape {
-    /// Nothing is known.
-    pub(super) const NONE: KnownShape =
-        KnownShape { version: u64::MAX, runs: [Run::Scattered; 2], first: [0; 2], wavefronts: 0 };
+/// How sixteen addresses of words lie.
+macro_rules! run_of {
+    ($name:ident, $word:ty) => {
+        #[inline(always)]
+        fn $name(row: &[$word], half: usize) -> Run {
+            let row = &row[16 * half..16 * half + 16];
+            let first = row[0];
+            let stepped =
+                |apart, (lane, &address): (usize, &$word)| apart | address ^ first.wrapping_add(4 * lane as $word);
+            // Which of the two it is seldom changes from one time to the next: branches are cheaper than both answers.
+            if row.iter().enumerate().fold(0, stepped) == 0 {
+                Run::Contiguous
+            } else if row.iter().fold(0, |apart, &address| apart | address ^ first) == 0 {
+                Run::Uniform
+            } else {
+                Run::Scattered
+            }
+        }
+    };
+}
+
+run_of!(run_of_narrow, u32);
+run_of!(run_of_wide, u64);
+
+impl Halves {
+    /// Of 32-bit addresses; `None`: lanes lie scattered.
+    #[inline(always)]
+    pub(super) fn narrow(row: &[u32; 32], offset: i64) -> Option<Halves> {
+        let runs = [run_of_narrow(row, 0), run_of_narrow(row, 1)];
+        let first = [row[0], row[16]].map(|address| u64::from(address.wrapping_add(offset as u32)));
+        (runs[0] != Run::Scattered && runs[1] != Run::Scattered).then_some(Halves { runs, first })
+    }
+
+    /// Of 64-bit addresses.
+    #[inline(always)]
+    pub(super) fn wide(row: &[u64; 32], offset: i64) -> Option<Halves> {
+        let runs = [run_of_wide(row, 0), run_of_wide(row, 1)];
+        let first = [row[0], row[16]].map(|address| address.wrapping_add_signed(offset));
+        (runs[0] != Run::Scattered && runs[1] != Run::Scattered).then_some(Halves { runs, first })
+    }
+
+    /// Bytes that a half touches.
+    #[inline(always)]
+    pub(super) fn length(&self, half: usize) -> u64 {
+        if self.runs[half] == Run::Contiguous { 64 } else { 4 }
+    }
+
+    /// Whether both halves lie in `[base, end)`, aligned.
+    #[inline(always)]
+    pub(super) fn within(&self, base: u64, end: u64) -> bool {
+        let inside = |half: usize| {
+            let (first, length) = (self.first[half], self.length(half));
+            first >= base && first <= end && end - first >= length
+        };
+        inside(0) & inside(1) & ((self.first[0] | self.first[1]) & 3 == 0)
+    }
 }

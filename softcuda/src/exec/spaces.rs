@@ -25,10 +25,10 @@ impl Engine<'_> {
         access: &Access,
         at: u32,
         mask: u32,
-        mut addresses: Lanes,
+        addresses: Lanes,
         direction: Direction,
     ) -> Checked {
-        let (bytes, frame) = (access.bytes(), self.kernel.local_bytes);
+        let (bytes, frame) = (access.bytes(), self.local_bytes);
         for lane in lanes(mask) {
             let address = addresses.0[lane];
             if address > frame || frame - address < bytes {
@@ -37,12 +37,8 @@ impl Engine<'_> {
             if !address.is_multiple_of(bytes) {
                 return Err(self.misaligned(warp, at, lane as u32, "local access", u64::from(address), bytes));
             }
-            addresses.0[lane] += frame * (32 * warp.index + lane as u32);
         }
-        let shape = Shape::scattered(&addresses.0, bytes);
-        let host = self.site.local.pointer() as usize;
-        // SAFETY: the loop above has put every lane of `mask` inside its thread's window.
-        unsafe { transfer::<Plain>(warp, access, host, &shape, mask, direction) };
+        self.site.local.transfer(warp.index, &mut warp.registers, access, &addresses.0, mask, direction);
         Ok(())
     }
 

@@ -1,76 +1,62 @@
-//! The most frequent access by far, on a path of its own: one 32-bit word a lane, all lanes active.
+//! The most frequent access by far, on a path of its own: one 32-bit word a lane, all lanes of all the warps active, and
+//! each half of a warp at one address or at consecutive ones. Any other goes the general way.
 
-use super::access::{Checked, Direction, narrow_addresses, place};
+use super::access::Direction;
 use super::engine::Engine;
 use super::registers::Simd;
-use super::shape::KnownShape;
+use super::run::Failure;
+use super::shape::Halves;
 use super::traffic;
-use super::transfer::{load_known, load_words, store_known, store_words};
-use super::value::Lanes;
+use super::transfer::{load_shared_words, load_words, store_shared_words, store_words};
 use super::warp::Warp;
-use crate::program::op::Op;
+use crate::program::op::{AddressWidth, Op};
 
 impl Engine<'_> {
-    /// One 32-bit word a lane between shared memory and a slot, at addresses that are known: loops and unrolled code address
-    /// shared memory by registers that seldom change. `false` when the addresses have to be looked at.
-    #[inline(always)]
-    pub(super) fn known_shared_word<const LOAD: bool>(&mut self, warp: &mut Warp, op: &Op) -> bool {
-        let known = &warp.shapes[op.aux as usize];
-        if known.version != warp.registers.version(op.a) || self.site.in_flight != 0 && self.site.poisoned_word(known) {
-            return false;
-        }
-        let counters = &mut self.counters;
-        let counter = if LOAD { &mut counters.shared_loads } else { &mut counters.shared_stores };
-        counter.requests += 1;
-        counter.ideal_wavefronts += 1;
-        counter.wavefronts += known.wavefronts;
-        let host = self.site.shared.pointer();
-        // SAFETY: the register has not changed since its addresses were found to lie inside shared memory.
-        unsafe {
-            if LOAD {
-                load_known(warp.registers.word_mut(op.d), host, known);
-            } else {
-                store_known(warp.registers.word(op.d), host, known);
-            }
-        }
-        true
-    }
-
-    /// The same at any address; all lanes are active.
+    /// One 32-bit word a lane between shared memory and a slot.
     ///
     /// # Safety
     /// The host must have the instructions of `S`.
     #[inline(always)]
-    pub(super) unsafe fn shared_word<S: Simd, const LOAD: bool>(
+    pub(super) unsafe fn shared_words<S: Simd, const LOAD: bool>(
         &mut self,
-        warp: &mut Warp,
+        warps: &mut [Warp],
         op: &Op,
         at: u32,
-    ) -> Checked {
+    ) -> Result<(), Failure> {
         let kernel = self.kernel;
         let access = &kernel.tables.accesses[op.aux as usize];
-        let addresses = narrow_addresses(warp, op.a, access.address, access.offset);
-        let action = if LOAD { "shared load" } else { "shared store" };
-        // SAFETY: the caller's promise.
-        let shape = unsafe { self.shared_shape::<S>(warp, at, &addresses, u32::MAX, 4, action)? };
+        let narrow = access.address == AddressWidth::Narrow;
+        let size = self.site.shared.len();
+        let host = self.site.shared.pointer();
+        let (mut requests, mut wavefronts) = (0, 0);
+        for (index, warp) in warps.iter_mut().enumerate() {
+            if narrow
+                && let Some(halves) = Halves::narrow(warp.registers.word(op.a), access.offset)
+                && halves.within(0, size)
+                && (self.site.in_flight == 0 || !self.site.poisoned_words(&halves))
+            {
+                requests += 1;
+                wavefronts += traffic::wavefronts_of_halves(&halves);
+                // SAFETY: both halves lie inside the block's shared memory.
+                unsafe {
+                    if LOAD {
+                        load_shared_words(warp.registers.word_mut(op.d), host, &halves);
+                    } else {
+                        store_shared_words(warp.registers.word(op.d), host, &halves);
+                    }
+                }
+                continue;
+            }
+            let direction = if LOAD { Direction::Load } else { Direction::Store };
+            // SAFETY: the caller's promise.
+            unsafe { self.move_shared::<S>(warp, op, at, u32::MAX, direction) }
+                .map_err(|fault| Failure { index, fault })?;
+        }
         let counters = &mut self.counters;
         let counter = if LOAD { &mut counters.shared_loads } else { &mut counters.shared_stores };
-        let before = counter.wavefronts;
-        traffic::count_shared(counter, &shape, u32::MAX);
-        if shape.regular() {
-            let first = [shape.offsets[0], shape.offsets[16]];
-            let (version, wavefronts) = (warp.registers.version(op.a), counter.wavefronts - before);
-            warp.shapes[op.aux as usize] = KnownShape { version, runs: shape.runs, first, wavefronts };
-        }
-        let host = self.site.shared.pointer() as usize;
-        // SAFETY: shared_shape has shown that all lanes lie inside the block's shared memory.
-        unsafe {
-            if LOAD {
-                load_words::<S>(warp.registers.word_mut(op.d), host, &shape);
-            } else {
-                store_words::<S>(warp.registers.word(op.d), host, &shape);
-            }
-        }
+        counter.requests += requests;
+        counter.ideal_wavefronts += requests;
+        counter.wavefronts += wavefronts;
         Ok(())
     }
 
@@ -79,36 +65,45 @@ impl Engine<'_> {
     /// # Safety
     /// The host must have the instructions of `S`.
     #[inline(always)]
-    pub(super) unsafe fn global_word<S: Simd, const LOAD: bool>(
+    pub(super) unsafe fn global_words<S: Simd, const LOAD: bool>(
         &mut self,
-        warp: &mut Warp,
+        warps: &mut [Warp],
         op: &Op,
         at: u32,
-    ) -> Checked {
+    ) -> Result<(), Failure> {
         let kernel = self.kernel;
         let access = &kernel.tables.accesses[op.aux as usize];
-        let addresses = self.addresses(warp, op.a, access.address, access.offset);
-        let direction = if LOAD { Direction::Load } else { Direction::Store };
-        let span = self.access_spans[op.aux as usize];
-        let mut offsets = Lanes([0; 32]);
-        // SAFETY: the caller's promise.
-        let place = unsafe { place::<S>(&span, &addresses, u32::MAX, 4, direction, &mut offsets) };
-        let Some(place) = place else {
-            return self.move_global_slowly(warp, op, at, u32::MAX, &addresses, direction);
-        };
-        if !LOAD {
-            self.check_sources(warp, at, &addresses, u32::MAX, 4)?;
-        }
-        let sectors = traffic::sectors(&place.shape, place.low, u32::MAX);
-        self.count_global(direction, sectors, u32::MAX, 4);
-        // SAFETY: `place` has shown that all lanes lie inside a live allocation, writable for a store.
-        unsafe {
-            if LOAD {
-                load_words::<S>(warp.registers.word_mut(op.d), place.host, &place.shape);
-            } else {
-                store_words::<S>(warp.registers.word(op.d), place.host, &place.shape);
+        let wide = access.address == AddressWidth::Wide;
+        let (mut requests, mut sectors) = (0, 0);
+        for (index, warp) in warps.iter_mut().enumerate() {
+            let span = &self.access_spans[op.aux as usize];
+            if wide
+                && let Some(halves) = Halves::wide(warp.registers.double(op.a), access.offset)
+                && halves.within(span.base, span.end)
+                && (LOAD || !span.read_only && self.site.in_flight == 0)
+            {
+                requests += 1;
+                sectors += traffic::sectors_of_halves(&halves);
+                // SAFETY: both halves lie inside a live allocation, writable for a store.
+                unsafe {
+                    if LOAD {
+                        load_words::<S>(warp.registers.word_mut(op.d), span.shift, &halves);
+                    } else {
+                        store_words::<S>(warp.registers.word(op.d), span.shift, &halves);
+                    }
+                }
+                continue;
             }
+            let direction = if LOAD { Direction::Load } else { Direction::Store };
+            // SAFETY: the caller's promise.
+            unsafe { self.move_global::<S>(warp, op, at, u32::MAX, direction) }
+                .map_err(|fault| Failure { index, fault })?;
         }
+        let counters = &mut self.counters;
+        let counter = if LOAD { &mut counters.global_loads } else { &mut counters.global_stores };
+        counter.requests += requests;
+        counter.sectors += sectors;
+        counter.bytes += 128 * requests;
         Ok(())
     }
 }

@@ -76,7 +76,7 @@ impl Flow {
 
 /// Whether an instruction can send a thread elsewhere than to the next one.
 fn ends_block(opcode: Opcode) -> bool {
-    matches!(opcode, Opcode::Bra | Opcode::BrxIdx | Opcode::Exit | Opcode::Ret | Opcode::Trap)
+    matches!(opcode, Opcode::Bra | Opcode::BrxIdx | Opcode::Call | Opcode::Exit | Opcode::Ret | Opcode::Trap)
 }
 
 fn successors(body: &Body, block_at: &[Option<usize>], last: usize, number: usize, exit: usize) -> Vec<usize> {

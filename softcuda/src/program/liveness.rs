@@ -34,6 +34,17 @@ pub(crate) struct Allocation {
     pub(crate) slot_count: u32,
     /// Predicates used.
     pub(crate) predicate_count: u32,
+    /// For each basic block that ends with a call: registers that are read after it, its results left out.
+    pub(crate) live_after_call: Vec<Vec<RegisterId>>,
+}
+
+impl Allocation {
+    /// Moves everything behind `slots` slots and `predicates` predicates of other functions.
+    pub(crate) fn shift(&mut self, body: &Body, slots: u32, predicates: u32) {
+        for (slot, register) in self.slots.iter_mut().zip(&body.registers) {
+            *slot += if kind(register.ty) == Some(Kind::Predicate) { predicates } else { slots };
+        }
+    }
 }
 
 /// Number of leading operands that an instruction writes.
@@ -41,7 +52,7 @@ pub(crate) fn destinations(instruction: &Instruction) -> usize {
     use Opcode::*;
     match instruction.row.opcode {
         Bra | Exit | Ret | Trap | St | Red | CpAsync | CpAsyncCommitGroup | CpAsyncWaitAll | CpAsyncWaitGroup
-        | Fence | Membar | Prefetch | Nanosleep | Call | BrxIdx | BarWarpSync | WmmaStoreD => 0,
+        | Fence | Membar | Prefetch | Nanosleep | BrxIdx | BarWarpSync | WmmaStoreD => 0,
         // `bar.red` alone writes; it has a type.
         Bar | Barrier => usize::from(!instruction.types.is_empty()),
         _ => usize::from(!instruction.operands.is_empty()),
@@ -180,11 +191,23 @@ pub(crate) fn allocate(body: &Body, flow: &Flow) -> Allocation {
             }
         });
     }
-    for (block, (input, output)) in flow.blocks.iter().zip(live_sets(body, flow)) {
+    let mut live_after_call = vec![Vec::new(); flow.blocks.len()];
+    for (number, (block, (input, output))) in flow.blocks.iter().zip(live_sets(body, flow)).enumerate() {
         input.members().for_each(|register| touch(register, 2 * block.start));
         output.members().for_each(|register| touch(register, 2 * block.end));
+        let last = &body.instructions[block.end - 1];
+        if last.row.opcode == Opcode::Call {
+            let mut results = Vec::new();
+            registers(last, &mut |register, written| {
+                if written {
+                    results.push(register);
+                }
+            });
+            let live = output.members().map(|register| RegisterId(register as u32));
+            live_after_call[number] = live.filter(|register| !results.contains(register)).collect();
+        }
     }
-    assign(body, &interval)
+    Allocation { live_after_call, ..assign(body, &interval) }
 }
 
 /// Arithmetic that becomes one record: its sources are read before its result is written.

@@ -4,6 +4,11 @@
 //! parameters and special registers are slots too, filled before the first instruction, so that every operand is a slot.
 //! Predicates are 32-bit masks in a file of their own.
 
+mod warp;
+
+pub use super::calls::BuiltinCall;
+pub use warp::*;
+
 use crate::exec::mma::Form;
 
 /// Operation codes. `32` and `64` are operand widths in bits; predicate operands are indices into the predicate file.
@@ -13,7 +18,10 @@ use crate::exec::mma::Form;
 #[allow(missing_docs, reason = "the names say what they do; semantics stand in exec/")]
 pub enum Code {
     // Control: `imm` is a target or a block index.
-    Enter, Guard, Branch, BranchIf, Exit, ExitIf, Barrier, WarpSync, Trap, Nop,
+    // A conditional branch holds its reconvergence point in `b` and `c`, `CheckFrame` the callee's frame size.
+    Enter, Guard, Branch, BranchIf, Call, Ret, RetIf, CheckFrame, Exit, ExitIf, Barrier, WarpSync, Trap, Nop,
+    // A function of the device library: `aux` indexes the table of builtin calls.
+    Builtin,
     // Moves and selections.
     Mov32, Mov64, Selp32, Selp64, Pack64, UnpackLow, UnpackHigh, Pack16, ReadSpecial,
     // 32-bit integers.
@@ -77,6 +85,16 @@ impl Op {
     /// A record with every field but the code zero.
     pub fn new(code: Code) -> Op {
         Op { code, d: 0, a: 0, b: 0, c: 0, aux: 0, imm: 0 }
+    }
+
+    /// A second immediate in `b` and `c`: a reconvergence point, a frame size.
+    pub fn second(&self) -> u32 {
+        u32::from(self.b) | u32::from(self.c) << 16
+    }
+
+    /// Sets [`second`](Self::second).
+    pub fn set_second(&mut self, value: u32) {
+        (self.b, self.c) = (value as u16, (value >> 16) as u16);
     }
 }
 
@@ -208,101 +226,6 @@ pub struct MatrixLoad {
     pub generic: bool,
 }
 
-/// Shuffle modes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are PTX's own")]
-pub enum ShuffleMode {
-    Up,
-    Down,
-    Bfly,
-    Idx,
-}
-
-/// Vote modes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are PTX's own")]
-pub enum VoteMode {
-    All,
-    Any,
-    Uni,
-    Ballot,
-}
-
-/// Reductions of `redux.sync`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are PTX's own")]
-pub enum ReduxKind {
-    Add,
-    MinS,
-    MinU,
-    MaxS,
-    MaxU,
-    And,
-    Or,
-    Xor,
-}
-
-/// A `.sync` warp operation: the lanes of `mask` take part together. Side table.
-#[derive(Clone, Debug)]
-#[allow(missing_docs, reason = "fields are slots named as PTX names its operands; p and source are predicates")]
-pub enum WarpOperation {
-    /// `shfl.sync`: d slot, p predicate, a, b, c slots.
-    Shuffle { mode: ShuffleMode, d: u16, p: Option<u16>, a: u16, b: u16, c: u16, mask: u16 },
-    /// `vote.sync`: d is a predicate, or a slot for ballot.
-    Vote { mode: VoteMode, d: u16, source: u16, negated: bool, mask: u16 },
-    /// `match.sync`.
-    Match { all: bool, wide: bool, d: u16, p: Option<u16>, a: u16, mask: u16 },
-    /// `redux.sync`.
-    Redux { kind: ReduxKind, d: u16, a: u16, mask: u16 },
-    /// `bar.warp.sync`.
-    Sync { mask: u16 },
-}
-
-impl WarpOperation {
-    /// Slot of the member mask.
-    pub fn mask(&self) -> u16 {
-        match *self {
-            Self::Shuffle { mask, .. }
-            | Self::Vote { mask, .. }
-            | Self::Match { mask, .. }
-            | Self::Redux { mask, .. }
-            | Self::Sync { mask } => mask,
-        }
-    }
-}
-
-/// What a thread does at a barrier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BarrierKind {
-    /// Waits.
-    Sync,
-    /// Is counted and goes on.
-    Arrive,
-    /// Waits and counts true predicates.
-    RedPopc,
-    /// Waits: all predicates true.
-    RedAnd,
-    /// Waits: any predicate true.
-    RedOr,
-}
-
-/// `bar` and `barrier`. Side table.
-#[derive(Clone, Debug)]
-pub struct BlockBarrier {
-    /// What the threads do.
-    pub kind: BarrierKind,
-    /// All threads of a warp must meet it together.
-    pub aligned: bool,
-    /// Slot of the barrier number.
-    pub id: u16,
-    /// Slot of the thread count; all threads of the block where absent.
-    pub count: Option<u16>,
-    /// Destination of a reduction: slot (popc) or predicate.
-    pub d: u16,
-    /// Predicate of a reduction and whether it is negated.
-    pub source: (u16, bool),
-}
-
 /// One product of 16 rows and 8 columns: slots of its fragments' registers; unused ones are 0.
 #[derive(Clone, Debug, Default)]
 pub struct Tile {
@@ -341,6 +264,8 @@ pub enum Preset {
     Param32 { offset: u32, bytes: u8, signed: bool },
     /// Eight bytes of the parameter block.
     Param64 { offset: u32 },
+    /// Offset of the running function's frame in local memory: 0 in the kernel, changed by calls.
+    FramePointer,
     /// A special register with 32 bits.
     Special(crate::ptx::ast::Special),
 }
@@ -373,6 +298,8 @@ pub struct Tables {
     pub multiplies: Vec<MatrixMultiply>,
     /// Forms of those, each once.
     pub forms: Vec<Form>,
+    /// Calls of the device library.
+    pub builtin_calls: Vec<BuiltinCall>,
 }
 
 impl Tables {
@@ -386,6 +313,7 @@ impl Tables {
             self.warp_operations.len(),
             self.barriers.len(),
             self.multiplies.len(),
+            self.builtin_calls.len(),
         ]
         .into_iter()
         .fold(0, usize::max)

@@ -2,9 +2,12 @@
 
 mod context;
 mod launch;
+mod libraries;
+mod linking;
 mod memory;
 mod module;
 mod names;
+mod options;
 mod pointers;
 
 use cudarc::{

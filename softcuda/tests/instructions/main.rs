@@ -105,6 +105,7 @@ fn check(module: &ast::Module, run: &Run) -> Result<(), String> {
     let config = Config { threads: 1, ..Config::default() };
     let machine = Machine { architecture: run.architecture, memory: &memory, config: &config };
     let launch = Launch {
+        stack_bytes: 1024,
         grid: [run.grid, 1, 1],
         block: [run.block, 1, 1],
         dynamic_shared_bytes: 0,

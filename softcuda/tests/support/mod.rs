@@ -14,6 +14,8 @@ pub(crate) struct Bench {
     pub(crate) memory: GlobalMemory,
     /// Its settings.
     pub(crate) config: Config,
+    /// Stack of a thread.
+    pub(crate) stack_bytes: u32,
     /// Its chip.
     pub(crate) architecture: Architecture,
     program: Program,
@@ -27,7 +29,7 @@ impl Bench {
         let addresses = vec![0; module.variables.len()];
         let program = Program::load(&module, &addresses).unwrap_or_else(|error| panic!("{error}"));
         let memory = GlobalMemory::new(0x7000_0000_0000, 1 << 30).expect("address space for device memory");
-        Bench { memory, config: Config::default(), architecture: Architecture::Sm80, program }
+        Bench { memory, config: Config::default(), stack_bytes: 1024, architecture: Architecture::Sm80, program }
     }
 
     /// Device memory with these contents.
@@ -63,7 +65,14 @@ impl Bench {
             bytes[offset as usize..][..value.len()].copy_from_slice(value);
         }
         let machine = Machine { architecture: self.architecture, memory: &self.memory, config: &self.config };
-        let launch = Launch { grid, block, dynamic_shared_bytes: shared, params: &bytes, resident_blocks: 108 };
+        let launch = Launch {
+            grid,
+            block,
+            dynamic_shared_bytes: shared,
+            params: &bytes,
+            resident_blocks: 108,
+            stack_bytes: self.stack_bytes,
+        };
         exec::launch(&machine, kernel, &launch)
     }
 }

@@ -33,7 +33,7 @@ impl Second for BTable {
 /// B as each row of a sparse A selects from it.
 #[derive(Clone)]
 #[repr(C, align(64))]
-pub struct Selected {
+pub(super) struct Selected {
     /// By (group, t, column): a row a lane.
     pub(super) values: [[[[u32; 16]; 8]; 4]; GROUPS],
     /// Exponents in the same way.

@@ -17,7 +17,7 @@ pub(super) const GROUPS: usize = 8;
 /// A: vectors of rows.
 #[derive(Clone)]
 #[repr(C, align(64))]
-pub struct ATable {
+pub(super) struct ATable {
     /// By (group, t): an f32, two 16-bit integers or 32 bits for each row.
     pub(super) values: [[[u32; 16]; 4]; GROUPS],
     /// By (group or pair of groups, t): exponents, two 16-bit halves, with f32's bias.
@@ -27,7 +27,7 @@ pub struct ATable {
 /// B: single elements.
 #[derive(Clone)]
 #[repr(C, align(64))]
-pub struct BTable {
+pub(super) struct BTable {
     /// By (group, lane of the fragment): lane `4 n + t` belongs to column `n`.
     pub(super) values: [[u32; 32]; GROUPS],
     /// By (group or pair of groups, lane): exponents, two 16-bit halves, without bias.

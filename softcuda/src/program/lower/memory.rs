@@ -1,6 +1,7 @@
 //! Loads, stores, atomics, asynchronous copies, address conversions.
 
 use super::{Builder, Lowered, bits, first_type, has, operand, signed, unsupported};
+use crate::program::layout::Place;
 use crate::program::liveness::Kind;
 use crate::program::op::*;
 use crate::ptx::ast::{Base, Instruction, Operand, Space, Type};
@@ -55,7 +56,22 @@ impl Builder<'_> {
         }
     }
 
-    pub(super) fn space(&self, instruction: &Instruction) -> Space {
+    /// The state space of an access: as the instruction says, or that of the variable it names. Parameters and results of
+    /// functions, and arguments of calls, lie in the local memory of a thread.
+    pub(super) fn space_of_access(&self, instruction: &Instruction, address: &Operand) -> Space {
+        let named = match address {
+            Operand::Address(Base::Symbol(symbol), _) => self.place(*symbol).ok(),
+            _ => None,
+        };
+        match (self.space(instruction), named) {
+            (Space::Param | Space::Generic, Some(Place::Frame(_))) => Space::Local,
+            (Space::Param, None) if self.number != 0 => Space::Local,
+            (Space::Generic, Some(Place::Fixed(space, _))) => space,
+            (space, _) => space,
+        }
+    }
+
+    fn space(&self, instruction: &Instruction) -> Space {
         let spaces = [
             (Modifier::Global, Space::Global),
             (Modifier::Shared, Space::Shared),
@@ -76,7 +92,15 @@ impl Builder<'_> {
                 Kind::Double => (self.register_slot(*register), AddressWidth::Wide, *offset),
                 Kind::Predicate => return Err("a predicate is no address".to_owned()),
             },
-            Base::Symbol(symbol) => (0, AddressWidth::Absolute, self.symbol(*symbol, *offset)? as i64),
+            Base::Symbol(symbol) => match self.place(*symbol)? {
+                Place::Fixed(_, address) => (0, AddressWidth::Absolute, address.wrapping_add_signed(*offset) as i64),
+                Place::Frame(at) if self.number == 0 => {
+                    (0, AddressWidth::Absolute, at.wrapping_add_signed(*offset) as i64)
+                }
+                Place::Frame(at) => {
+                    (self.frame_pointer(), AddressWidth::Narrow, at.wrapping_add_signed(*offset) as i64)
+                }
+            },
             Base::Absolute => (0, AddressWidth::Absolute, *offset),
         })
     }
@@ -91,7 +115,7 @@ impl Builder<'_> {
 
     fn load(&mut self, instruction: &Instruction) -> Lowered {
         let ty = first_type(instruction)?;
-        let space = self.space(instruction);
+        let space = self.space_of_access(instruction, operand(instruction, 1)?);
         self.note_order(instruction, space);
         let destination = operand(instruction, 0)?;
         let address = self.address(operand(instruction, 1)?)?;
@@ -158,7 +182,7 @@ impl Builder<'_> {
 
     fn store_memory(&mut self, instruction: &Instruction) -> Lowered {
         let ty = first_type(instruction)?;
-        let space = self.space(instruction);
+        let space = self.space_of_access(instruction, operand(instruction, 0)?);
         self.note_order(instruction, space);
         let address = self.address(operand(instruction, 0)?)?;
         let source = operand(instruction, 1)?;

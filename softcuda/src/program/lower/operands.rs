@@ -1,9 +1,10 @@
 //! Operands: registers, constants, addresses and predicates as slots.
 
 use super::{Builder, Lowered, SCRATCH_PREDICATES, SCRATCH_SLOTS, bits, signed};
+use crate::program::layout::Place;
 use crate::program::liveness::{self, Kind};
 use crate::program::op::{Code, Op, Preset, PresetSlot};
-use crate::ptx::ast::{Operand, RegisterId, Space, Symbol, Type};
+use crate::ptx::ast::{Operand, RegisterId, Symbol, Type};
 
 impl Builder<'_> {
     pub(super) fn preset(&mut self, value: Preset) -> u16 {
@@ -26,7 +27,7 @@ impl Builder<'_> {
     }
 
     pub(super) fn scratch32(&mut self) -> u16 {
-        let slot = self.allocation.slot_count + self.scratch;
+        let slot = self.registers.0 + self.scratch;
         self.scratch += 1;
         debug_assert!(self.scratch <= SCRATCH_SLOTS, "an instruction needs more scratch slots");
         slot as u16
@@ -39,7 +40,7 @@ impl Builder<'_> {
     }
 
     pub(super) fn scratch_predicate(&mut self) -> u16 {
-        let slot = self.allocation.predicate_count + self.scratch_predicate;
+        let slot = self.registers.1 + self.scratch_predicate;
         self.scratch_predicate += 1;
         debug_assert!(self.scratch_predicate <= SCRATCH_PREDICATES, "an instruction needs more scratch predicates");
         slot as u16
@@ -100,7 +101,10 @@ impl Builder<'_> {
             }
             Operand::Float32(value) => *value,
             Operand::Float64(value) => (f64::from_bits(*value) as f32).to_bits(),
-            Operand::Symbol(symbol, offset) => self.symbol(*symbol, *offset)? as u32,
+            Operand::Symbol(symbol, offset) => match self.place(*symbol)? {
+                Place::Fixed(_, address) => address.wrapping_add_signed(*offset) as u32,
+                Place::Frame(at) => return Ok(self.frame_address(at.wrapping_add_signed(*offset))),
+            },
             _ => return Err("operand has the wrong form".to_owned()),
         };
         Ok(self.word(value))
@@ -128,7 +132,15 @@ impl Builder<'_> {
             }
             Operand::Integer(value) | Operand::Float64(value) => *value,
             Operand::Float32(value) => f64::from(f32::from_bits(*value)).to_bits(),
-            Operand::Symbol(symbol, offset) => self.symbol(*symbol, *offset)?,
+            Operand::Symbol(symbol, offset) => match self.place(*symbol)? {
+                Place::Fixed(_, address) => address.wrapping_add_signed(*offset),
+                Place::Frame(at) => {
+                    let narrow = self.frame_address(at.wrapping_add_signed(*offset));
+                    let slot = self.scratch64();
+                    self.emit(Code::Zext32To64, slot, narrow, 0, 0);
+                    return Ok(slot);
+                }
+            },
             _ => return Err("operand has the wrong form".to_owned()),
         };
         Ok(self.double(value))
@@ -139,15 +151,26 @@ impl Builder<'_> {
         if bits(ty) == 64 { self.source64(operand) } else { self.source32(operand, ty) }
     }
 
-    /// The address of a variable in its state space.
-    pub(super) fn symbol(&mut self, symbol: Symbol, offset: i64) -> Lowered<u64> {
-        self.space_of(symbol).map(|(_, address)| address.wrapping_add_signed(offset))
+    /// Where a variable lies.
+    pub(super) fn place(&self, symbol: Symbol) -> Lowered<Place> {
+        self.layout
+            .place(self.module, self.parts[self.number].function, self.number, self.addresses, symbol)
+            .ok_or_else(|| "the address of this symbol cannot be taken".to_owned())
     }
 
-    pub(super) fn space_of(&mut self, symbol: Symbol) -> Lowered<(Space, u64)> {
-        self.layout
-            .address(self.module, self.body, self.addresses, symbol)
-            .ok_or_else(|| "the address of this symbol cannot be taken".to_owned())
+    /// The slot that holds the offset of the function's frame in local memory.
+    pub(super) fn frame_pointer(&mut self) -> u16 {
+        self.preset(Preset::FramePointer)
+    }
+
+    /// A slot with the local address of what lies `offset` bytes behind the frame pointer.
+    pub(super) fn frame_address(&mut self, offset: u64) -> u16 {
+        if self.number == 0 {
+            return self.word(offset as u32);
+        }
+        let (pointer, offset, slot) = (self.frame_pointer(), self.word(offset as u32), self.scratch32());
+        self.emit(Code::Add32, slot, pointer, offset, 0);
+        slot
     }
 
     /// Destination slot for a value of the width of `ty`; run `store` afterwards with the same operand.

@@ -135,7 +135,7 @@ impl Builder<'_> {
         let ty = if layout.bits == 64 { Type::B64 } else { Type::B32 };
         let registers = self.fragment(operand(instruction, fragment)?, ty, !is_store)?;
         let mut addresses = self.lane_addresses(instruction, &layout, at)?;
-        let space = self.space(instruction);
+        let space = self.space_of_access(instruction, operand(instruction, at)?);
         let code = match (space, is_store) {
             (Space::Global, false) => Code::LdGlobal,
             (Space::Global, true) => Code::StGlobal,

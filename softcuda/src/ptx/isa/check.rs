@@ -191,6 +191,7 @@ impl Context<'_> {
             (Kind::Targets, Operand::Vector(items)) => items.iter().all(|item| matches!(item, Operand::Label(_))),
             (Kind::Callee, Operand::Symbol(Symbol::Function(_), 0)) => true,
             (Kind::List, Operand::Vector(_)) => true,
+            (Kind::Prototype, Operand::Prototype(_)) => true,
             _ => false,
         }
     }
@@ -277,6 +278,7 @@ impl Context<'_> {
             Kind::Targets => "a .branchtargets list".into(),
             Kind::Callee => "a function".into(),
             Kind::List => "a list of arguments".into(),
+            Kind::Prototype => "a .callprototype or .calltargets list".into(),
         }
     }
 
@@ -301,6 +303,7 @@ impl Context<'_> {
             Operand::Pair(..) => "a pair".into(),
             Operand::Sink => "_".into(),
             Operand::Label(_) => "a label".into(),
+            Operand::Prototype(_) => "a call prototype".into(),
         }
     }
 }

@@ -15,12 +15,15 @@ const LABEL: OperandRule = fixed(Kind::Label, B64);
 const TARGETS: OperandRule = fixed(Kind::Targets, B64);
 const CALLEE: OperandRule = fixed(Kind::Callee, B64);
 const LIST: OperandRule = fixed(Kind::List, B64);
+const POINTER: OperandRule = fixed(Kind::ReadRegister, B64);
+const PROTOTYPE: OperandRule = fixed(Kind::Prototype, B64);
 
 #[rustfmt::skip]
 pub(super) const ROWS: &[Row] = &[
     row(Opcode::Bra, "bra", &[UNI], &[], &[LABEL], Control, "goes on at a label"),
     row(Opcode::BrxIdx, "brx.idx", &[UNI], &[], &[S_U32, TARGETS], Control, "goes on at the a-th label of a .branchtargets list"),
-    row(Opcode::Call, "call", &[UNI], &[], &[LIST, CALLEE, LIST], Control, "calls a function: return values, function, arguments. Only read: a kernel that holds a call (or the `st.param` of its arguments) is an error when it is loaded"),
+    row(Opcode::Call, "call", &[UNI], &[], &[LIST, CALLEE, LIST], Control, "calls a function: results, function, arguments"),
+    row(Opcode::Call, "call", &[UNI], &[], &[LIST, POINTER, LIST, PROTOTYPE], Control, "calls the function with this address, one of those that the prototype fits"),
     row(Opcode::Ret, "ret", &[UNI], &[], &[], Control, "returns to the caller; ends the thread in a kernel"),
     row(Opcode::Exit, "exit", &[], &[], &[], Control, "ends the thread"),
     row(Opcode::Trap, "trap", &[], &[], &[], Control, "ends the kernel with a fault"),
