@@ -36,13 +36,8 @@ fn run(body: &str) -> Vec<u32> {
     let config = Config { threads: 4, ..Config::default() };
     let machine = Machine { architecture: Architecture::Sm80, memory: &memory, config: &config };
     let params = address.to_le_bytes();
-    let launch = Launch {
-        grid: [4, 1, 1],
-        block: [32, 1, 1],
-        params: &params,
-        resident_blocks: 4,
-        ..Launch::default()
-    };
+    let launch =
+        Launch { grid: [4, 1, 1], block: [32, 1, 1], params: &params, resident_blocks: 4, ..Launch::default() };
     exec::launch(&machine, &program.kernels[0], &launch).unwrap_or_else(|fault| panic!("{}", fault.text));
     let mut bytes = vec![0; 4 * WORDS];
     memory.read(address, &mut bytes).expect("the allocation is as long");

@@ -113,7 +113,7 @@ pub(crate) struct Engine<'a> {
     /// The warps that run are all that the block has left, and nobody waits at a barrier.
     pub(crate) whole_block: bool,
     /// Tensor-core functions.
-    pub(crate) tensor: super::Multiply,
+    pub(crate) tensor: super::tensor::Tensor,
 }
 
 impl<'a> Engine<'a> {
@@ -137,7 +137,7 @@ impl<'a> Engine<'a> {
             unsettled: 0,
             local_bytes: launch.local_bytes(kernel),
             whole_block: false,
-            tensor: super::Multiply::select(machine.config.level(), machine.architecture, machine.config.tensor),
+            tensor: super::tensor::Tensor::new(machine, kernel),
         }
     }
 

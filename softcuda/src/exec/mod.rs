@@ -22,6 +22,7 @@ mod report;
 mod run;
 mod shape;
 mod spaces;
+mod tensor;
 mod traffic;
 mod transfer;
 pub mod value;
@@ -29,11 +30,9 @@ mod warp;
 mod warp_operation;
 mod word;
 
-use crate::config::TensorMode;
 use crate::{chip::Architecture, config::Config, fault::Fault, memory::View, profile::Counters, program::Kernel};
 use block::{Block, BlockStop};
 use engine::{Engine, Shared};
-use mma::HostLevel;
 use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::Mutex;
@@ -95,28 +94,6 @@ impl Default for Launch<'_> {
             stack_bytes: 1024,
             heap_bytes: 8 << 20,
             output: &to_stderr,
-        }
-    }
-}
-
-/// The mma functions of a launch.
-pub(crate) struct Multiply {
-    pub(crate) f16_f32: mma::MmaF32,
-    pub(crate) bf16_f32: mma::MmaF32,
-    pub(crate) f16_f16: mma::MmaF16,
-}
-
-impl Multiply {
-    fn select(level: HostLevel, architecture: Architecture, mode: TensorMode) -> Multiply {
-        use mma::{Arithmetic, OperandType::*, Shape::K16};
-        let arithmetic = match mode {
-            TensorMode::Exact => Arithmetic::Exact(architecture.into()),
-            TensorMode::Fast => Arithmetic::Fast,
-        };
-        Multiply {
-            f16_f32: mma::select_f32(level, K16, F16, arithmetic),
-            bf16_f32: mma::select_f32(level, K16, Bf16, arithmetic),
-            f16_f16: mma::select_f16(level, K16, F16, arithmetic),
         }
     }
 }

@@ -8,7 +8,7 @@ use super::warp::Warp;
 use super::{rare_float, rare_integer};
 use crate::fault::{Fault, FaultKind};
 use crate::program::op::WHOLE_CLOCK;
-use crate::program::op::{Code, MmaKind, Op};
+use crate::program::op::{Code, Op};
 
 /// Executes any op that `alu` does not know.
 ///
@@ -117,46 +117,5 @@ pub(super) unsafe fn other<S: Simd>(
             let what = format!("internal error: {:?} has no execution", op.code);
             Err(engine.fault(FaultKind::IllegalInstruction, warp, at, mask.trailing_zeros(), &what))
         }
-    }
-}
-
-impl Engine<'_> {
-    /// `mma.sync`.
-    #[inline(always)]
-    fn multiply(&mut self, warp: &mut Warp, op: &Op, at: u32, mask: u32) -> Result<(), Box<Fault>> {
-        let kernel = self.kernel;
-        let mma = &kernel.tables.multiplies[op.aux as usize];
-        if mask != u32::MAX {
-            let what = format!("mma by the lanes {mask:#010x} only: all 32 must take part");
-            return Err(self.fault(FaultKind::LaunchFailed, warp, at, mask.trailing_zeros(), &what));
-        }
-        self.counters.tensor_multiply_adds += 16 * 8 * 16;
-        let registers = &mut warp.registers;
-        let [a0, a1, a2, a3] = mma.a;
-        let a = [registers.lanes(a0), registers.lanes(a1), registers.lanes(a2), registers.lanes(a3)];
-        let b = [registers.lanes(mma.b[0]), registers.lanes(mma.b[1])];
-        let functions = &self.tensor;
-        match mma.kind {
-            MmaKind::F16F16 => {
-                let c = [registers.lanes(mma.c[0]), registers.lanes(mma.c[1])];
-                // SAFETY: the function was selected for this host.
-                let d = unsafe { (functions.f16_f16)(a, b, c) };
-                // By reference: rows that move through the stack lose their alignment, and with it half the speed.
-                for (&slot, lanes) in mma.d.iter().zip(&d) {
-                    *registers.word_mut(slot) = lanes.0;
-                }
-            }
-            kind => {
-                let function = if kind == MmaKind::F16F32 { functions.f16_f32 } else { functions.bf16_f32 };
-                let [c0, c1, c2, c3] = mma.c;
-                let c = [registers.lanes(c0), registers.lanes(c1), registers.lanes(c2), registers.lanes(c3)];
-                // SAFETY: as above.
-                let d = unsafe { function(a, b, c) };
-                for (&slot, lanes) in mma.d.iter().zip(&d) {
-                    *registers.word_mut(slot) = lanes.0;
-                }
-            }
-        }
-        Ok(())
     }
 }

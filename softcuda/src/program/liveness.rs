@@ -55,7 +55,7 @@ pub(crate) fn destinations(instruction: &Instruction) -> usize {
     match instruction.row.opcode {
         Applypriority | Bra | Brkpt | Discard | Exit | Pmevent | Ret | Stackrestore | Trap | St | Red | CpAsync
         | CpAsyncCommitGroup | CpAsyncWaitAll | CpAsyncWaitGroup | Fence | Membar | Prefetch | Nanosleep | BrxIdx
-        | BarWarpSync => 0,
+        | BarWarpSync | WmmaStoreD => 0,
         // `bar.red` alone writes; it has a type.
         Bar | Barrier => usize::from(!instruction.types.is_empty()),
         _ => usize::from(!instruction.operands.is_empty()),

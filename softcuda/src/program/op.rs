@@ -9,6 +9,8 @@ mod warp;
 pub use super::calls::BuiltinCall;
 pub use warp::*;
 
+use crate::exec::mma::Form;
+
 /// Operation codes. `32` and `64` are operand widths in bits; predicate operands are indices into the predicate file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u16)]
@@ -233,30 +235,30 @@ pub struct MatrixLoad {
     pub generic: bool,
 }
 
-/// Operand types of `mma`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MmaKind {
-    /// m16n8k16, f16 operands, f32 accumulators.
-    F16F32,
-    /// m16n8k16, bf16 operands, f32 accumulators.
-    Bf16F32,
-    /// m16n8k16, f16 operands, f16 accumulators.
-    F16F16,
+/// One product of 16 rows and 8 columns: slots of its fragments' registers; unused ones are 0.
+#[derive(Clone, Debug, Default)]
+pub struct Tile {
+    /// Result.
+    pub d: [u16; 8],
+    /// A fragment.
+    pub a: [u16; 8],
+    /// B fragment.
+    pub b: [u16; 4],
+    /// Accumulator.
+    pub c: [u16; 8],
 }
 
-/// `mma.sync`. Side table; unused slots are 0.
+/// `mma`, `mma.sp`, `wmma.mma`. Side table.
 #[derive(Clone, Debug)]
 pub struct MatrixMultiply {
-    /// Types.
-    pub kind: MmaKind,
-    /// Result slots.
-    pub d: [u16; 4],
-    /// A fragment.
-    pub a: [u16; 4],
-    /// B fragment.
-    pub b: [u16; 2],
-    /// Accumulator slots.
-    pub c: [u16; 4],
+    /// Index into [`Tables::forms`].
+    pub form: u16,
+    /// Multiply-adds of the instruction, zeros of a sparse A included.
+    pub multiply_adds: u32,
+    /// Its products.
+    pub tiles: Vec<Tile>,
+    /// Slot of a sparse A's metadata.
+    pub metadata: u16,
 }
 
 /// Values that fill slots before a thread's first instruction.
@@ -301,8 +303,10 @@ pub struct Tables {
     pub warp_operations: Vec<WarpOperation>,
     /// Barriers.
     pub barriers: Vec<BlockBarrier>,
-    /// `mma`.
+    /// `mma` and its relatives.
     pub multiplies: Vec<MatrixMultiply>,
+    /// Forms of those, each once.
+    pub forms: Vec<Form>,
     /// Calls of the device library.
     pub builtin_calls: Vec<BuiltinCall>,
 }

@@ -76,6 +76,8 @@ pub enum Opcode {
     Membar,
     Min,
     Mma,
+    MmaSp,
+    MmaSpOrdered,
     Mov,
     Movmatrix,
     Mul,
@@ -115,6 +117,11 @@ pub enum Opcode {
     Testp,
     Trap,
     Vote,
+    WmmaLoadA,
+    WmmaLoadB,
+    WmmaLoadC,
+    WmmaMma,
+    WmmaStoreD,
     Xor,
 }
 

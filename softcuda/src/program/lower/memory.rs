@@ -58,7 +58,7 @@ impl Builder<'_> {
 
     /// The state space of an access: as the instruction says, or that of the variable it names. Parameters and results of
     /// functions, and arguments of calls, lie in the local memory of a thread.
-    fn space_of_access(&self, instruction: &Instruction, address: &Operand) -> Space {
+    pub(super) fn space_of_access(&self, instruction: &Instruction, address: &Operand) -> Space {
         let named = match address {
             Operand::Address(Base::Symbol(symbol), _) => self.place(*symbol).ok(),
             _ => None,
@@ -82,7 +82,7 @@ impl Builder<'_> {
         spaces.into_iter().find(|(modifier, _)| has(instruction, *modifier)).map_or(Space::Generic, |(_, space)| space)
     }
 
-    fn address(&mut self, operand: &Operand) -> Lowered<Address> {
+    pub(super) fn address(&mut self, operand: &Operand) -> Lowered<Address> {
         let Operand::Address(base, offset) = operand else {
             return Err("expected an address in brackets".to_owned());
         };
@@ -207,7 +207,7 @@ impl Builder<'_> {
         self.access(code, ty, data, address)
     }
 
-    fn access(&mut self, code: Code, ty: Type, data: Vec<u16>, address: Address) -> Lowered {
+    pub(super) fn access(&mut self, code: Code, ty: Type, data: Vec<u16>, address: Address) -> Lowered {
         let (data, element_bytes) = elements(data, ty);
         if !matches!(element_bytes, 1 | 2 | 4 | 8) {
             return Err(format!("{ty:?} cannot be loaded or stored"));

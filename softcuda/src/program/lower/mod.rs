@@ -8,10 +8,12 @@ mod convert;
 mod float;
 mod frame;
 mod integer;
+mod matrix;
 mod memory;
 mod moves;
 mod operands;
 mod warp;
+mod wmma;
 
 use super::calls::CallGraph;
 use super::flow::Flow;
@@ -317,7 +319,9 @@ impl<'a> Builder<'a> {
         match instruction.row.opcode {
             Ld | Ldu | St | Atom | Red | Cvta | Isspacep | Prefetch | Createpolicy | Fence | Membar | CpAsync
             | CpAsyncCommitGroup | CpAsyncWaitAll | CpAsyncWaitGroup => self.memory(instruction),
-            Shfl | Vote | Match | Redux | Activemask | Ldmatrix | Movmatrix | Mma | Nanosleep => self.warp(instruction),
+            Shfl | Vote | Match | Redux | Activemask | Nanosleep => self.warp(instruction),
+            Ldmatrix | Movmatrix | Mma | MmaSp | MmaSpOrdered | WmmaLoadA | WmmaLoadB | WmmaLoadC | WmmaStoreD
+            | WmmaMma => self.matrix(instruction),
             Mov | Selp | Prmt | Set | Setp | Slct => self.moves(instruction),
             Cvt => self.convert(instruction),
             Alloca | Stacksave | Stackrestore => self.stack(instruction),

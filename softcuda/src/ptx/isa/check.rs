@@ -110,7 +110,7 @@ impl Context<'_> {
         };
         if let Some(n) = count {
             let expected = || format!("{{..}} of {n} times {}", self.expected(rule));
-            if self.wanted(rule).0.bits() as usize * n > 128 {
+            if rule.count == Count::ByModifier && self.wanted(rule).0.bits() as usize * n > 128 {
                 return Err("a vector of at most 128 bits".into());
             }
             return match operand {
