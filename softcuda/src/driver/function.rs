@@ -6,11 +6,12 @@ use super::{
     error::{Code, Error},
     jit::Options,
     library,
+    occupancy::{self, Needs},
     source::Source,
     table::{Table, new_handle},
 };
 use crate::{
-    chip::{MAX_BLOCK_THREADS, REGISTER_UNIT, REGISTERS, SHARED_PER_BLOCK, SUB_CORES, WARP_SIZE},
+    chip::{MAX_BLOCK_THREADS, SHARED_PER_BLOCK, WARP_SIZE},
     program::Kernel,
 };
 use std::{
@@ -30,6 +31,8 @@ pub(super) struct Function {
     module: Handle,
     name: CString,
     local_bytes: u32,
+    /// Named barriers.
+    barriers: u32,
     const_bytes: u64,
     ptx_target: u32,
     binary_architecture: u32,
@@ -119,6 +122,8 @@ impl Function {
             name: CString::new(kernel.name.clone()).map_err(|_| Code::INVALID_PTX)?,
             registers: known.map(|known| known.registers),
             local_bytes: known.map_or(kernel.local_bytes, |known| known.local_bytes),
+            // A kernel without any still has the one of `bar.sync 0`.
+            barriers: known.map_or(1, |known| known.barriers.max(1)),
             const_bytes,
             ptx_target,
             binary_architecture: source.binary_architecture.unwrap_or(chip.architecture.number()),
@@ -144,6 +149,20 @@ impl Function {
     /// What is set by `choice`, here or for the library's kernel.
     fn setting<T>(&self, choice: impl Fn(Choices) -> Option<T>) -> Option<T> {
         choice(self.settings.choices()).or_else(|| choice(self.inherited.get()?.choices()))
+    }
+
+    /// What a block of `threads` threads takes of a multiprocessor.
+    pub(super) fn needs(&self, threads: u32, dynamic_shared_bytes: u32) -> Needs {
+        Needs {
+            threads,
+            registers: self.registers_or_nominal(),
+            shared_bytes: self.kernel.static_shared_bytes.saturating_add(dynamic_shared_bytes),
+            barriers: self.barriers,
+            carveout: self
+                .setting(|choices| choices.carveout)
+                .filter(|percent| *percent >= 0)
+                .map(|percent| percent as u32),
+        }
     }
 
     /// A line on what it needs.
@@ -235,8 +254,7 @@ impl Function {
 
 /// Threads that the registers of a multiprocessor suffice for, in whole warps.
 fn max_threads_by_registers(registers: u32) -> u32 {
-    let warp = (registers * WARP_SIZE).next_multiple_of(REGISTER_UNIT).max(1);
-    (REGISTERS / SUB_CORES / warp * SUB_CORES * WARP_SIZE).min(MAX_BLOCK_THREADS)
+    (occupancy::warps_by_registers(registers) * WARP_SIZE).min(MAX_BLOCK_THREADS)
 }
 
 pub extern "C" fn cuFuncGetAttribute(value: Out<i32>, attribute: u32, function: Handle) -> CuResult {

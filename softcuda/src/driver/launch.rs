@@ -13,7 +13,7 @@ use super::{
     stream,
 };
 use crate::{
-    chip::{MAX_BLOCK, MAX_BLOCK_THREADS, MAX_GRID, REGISTER_UNIT, REGISTERS, SHARED_PER_BLOCK, WARP_SIZE},
+    chip::{MAX_BLOCK, MAX_BLOCK_THREADS, MAX_GRID, SHARED_PER_BLOCK, WARP_SIZE},
     exec::{self, Launch, Machine},
     profile::{LaunchReport, record},
 };
@@ -109,6 +109,8 @@ impl KernelCall {
             params: &self.params,
             resident_blocks: resident_blocks(function, shape, device),
             stack_bytes: context.limit(limit::STACK_SIZE as usize).min(1 << 19) as u32,
+            heap_bytes: context.limit(limit::MALLOC_HEAP_SIZE as usize) as u64,
+            ..Launch::default()
         };
         match exec::launch(&machine, &function.kernel, &request) {
             Ok(counters) => {
@@ -171,12 +173,13 @@ fn check(function: &Function, shape: &Shape, device: &Device) -> Result<(), Erro
         );
     }
     if let Some(registers) = function.registers {
-        let warp = (registers * WARP_SIZE).next_multiple_of(REGISTER_UNIT);
-        let needed = warp * threads.div_ceil(WARP_SIZE);
-        if needed > REGISTERS {
+        let (needed, there_are) = (threads.div_ceil(WARP_SIZE), occupancy::warps_by_registers(registers));
+        if needed > there_are {
             return refuse(
                 Code::LAUNCH_OUT_OF_RESOURCES,
-                format!("{threads} threads of {registers} registers need {needed}, there are {REGISTERS}"),
+                format!(
+                    "{threads} threads are {needed} warps; of {registers} registers a thread there are enough for {there_are}"
+                ),
             );
         }
     }

@@ -26,6 +26,7 @@ pub(super) struct Resources {
     pub(super) kernel: String,
     pub(super) registers: u32,
     pub(super) local_bytes: u32,
+    pub(super) barriers: u32,
 }
 
 /// Where the address of the fatbin lies in the structure that nvcc wraps around it in host code.
@@ -104,6 +105,7 @@ fn read_fatbin(image: &[u8], chip: &Chip) -> Result<Source, Error> {
         kernel: kernel.name,
         registers: kernel.registers,
         local_bytes: u32::try_from(kernel.local_bytes).unwrap_or(u32::MAX),
+        barriers: kernel.barriers,
     });
     Ok(Source {
         ptx: String::from_utf8_lossy(&text.payload).into_owned(),
