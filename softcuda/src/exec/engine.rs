@@ -242,7 +242,10 @@ impl<'a> Engine<'a> {
                 Special::TotalSmemSize | Special::AggrSmemSize => self.site.shared.len() as u32,
                 // Every block is a cluster of its own.
                 Special::ClusterNctaid(_) | Special::ClusterNctarank => 1,
-                // Clocks are read where they stand; environment and performance registers are 0.
+                // Where the grid's barrier is, its upper half first.
+                Special::Envreg(1) => (self.launch.grid_workspace >> 32) as u32,
+                Special::Envreg(2) => self.launch.grid_workspace as u32,
+                // Clocks are read where they stand; other environment and performance registers are 0.
                 _ => 0,
             };
         }

@@ -56,12 +56,17 @@ fn copies_between_devices_need_no_peer_access() {
     ));
     assert_eq!(here.take(), 123);
 
-    let mut copy: sys::CUDA_MEMCPY3D_PEER = zeroed();
-    copy.srcMemoryType = sys::CUmemorytype::CU_MEMORYTYPE_DEVICE;
-    copy.dstMemoryType = sys::CUmemorytype::CU_MEMORYTYPE_DEVICE;
-    (copy.srcDevice, copy.srcContext) = (there.address(), there.context.cu_ctx());
-    (copy.dstDevice, copy.dstContext) = (here.address(), here.context.cu_ctx());
-    (copy.WidthInBytes, copy.Height, copy.Depth) = (2, 1, 1);
+    let mut copy = filled!(sys::CUDA_MEMCPY3D_PEER {
+        srcMemoryType: sys::CUmemorytype::CU_MEMORYTYPE_DEVICE,
+        srcDevice: there.address(),
+        srcContext: there.context.cu_ctx(),
+        dstMemoryType: sys::CUmemorytype::CU_MEMORYTYPE_DEVICE,
+        dstDevice: here.address(),
+        dstContext: here.context.cu_ctx(),
+        WidthInBytes: 2,
+        Height: 1,
+        Depth: 1,
+    });
     ok!(cuMemcpy3DPeerAsync(&copy, here.on()));
     assert_eq!(here.take(), 123);
     copy.WidthInBytes = 5;

@@ -92,12 +92,15 @@ fn copies_fills_and_host_functions_are_nodes() {
     (fill.dst, fill.elementSize, fill.width, fill.height, fill.value) = (graph.bench.address(), 1, 4, 1, 7);
     let mut filled = NULL;
     ok!(cuGraphAddMemsetNode(&mut filled, graph.handle, ptr::null(), 0, &fill, current));
-    let mut copy: sys::CUDA_MEMCPY3D = zeroed();
-    copy.srcMemoryType = sys::CUmemorytype::CU_MEMORYTYPE_DEVICE;
-    copy.srcDevice = graph.bench.address();
-    copy.dstMemoryType = sys::CUmemorytype::CU_MEMORYTYPE_HOST;
-    copy.dstHost = (&raw mut host).cast();
-    (copy.WidthInBytes, copy.Height, copy.Depth) = (4, 1, 1);
+    let mut copy = filled!(sys::CUDA_MEMCPY3D {
+        srcMemoryType: sys::CUmemorytype::CU_MEMORYTYPE_DEVICE,
+        srcDevice: graph.bench.address(),
+        dstMemoryType: sys::CUmemorytype::CU_MEMORYTYPE_HOST,
+        dstHost: (&raw mut host).cast(),
+        WidthInBytes: 4,
+        Height: 1,
+        Depth: 1,
+    });
     let mut copied = NULL;
     ok!(cuGraphAddMemcpyNode(&mut copied, graph.handle, &filled, 1, &copy, current));
     let call = sys::CUDA_HOST_NODE_PARAMS { fn_: Some(double), userData: (&raw mut host).cast() };
@@ -115,7 +118,7 @@ fn copies_fills_and_host_functions_are_nodes() {
     let mut kind = sys::CUgraphNodeType::CU_GRAPH_NODE_TYPE_KERNEL;
     ok!(cuGraphNodeGetType(called, &mut kind));
     assert_eq!(kind, sys::CUgraphNodeType::CU_GRAPH_NODE_TYPE_HOST);
-    let mut found: sys::CUDA_MEMCPY3D = zeroed();
+    let mut found = sys::CUDA_MEMCPY3D { WidthInBytes: 0, ..copy };
     ok!(cuGraphMemcpyNodeGetParams(copied, &mut found));
     assert_eq!((found.srcDevice, found.WidthInBytes), (copy.srcDevice, 4));
     assert_eq!(code!(cuGraphMemcpyNodeGetParams(filled, &mut found)), CUresult::CUDA_ERROR_INVALID_VALUE);

@@ -25,6 +25,20 @@ macro_rules! ok {
     }};
 }
 
+/// A structure of the C interface with these fields, and zeros in all others, for which zeros must be valid.
+#[allow(unused_macros, reason = "each test binary uses its part")]
+macro_rules! filled {
+    ($type:path { $($field:ident: $value:expr),* $(,)? }) => {{
+        let mut all = std::mem::MaybeUninit::<$type>::zeroed();
+        let place = all.as_mut_ptr();
+        // SAFETY: the fields are inside of `all`; tests name those that must not be zero.
+        unsafe {
+            $((&raw mut (*place).$field).write($value);)*
+            all.assume_init()
+        }
+    }};
+}
+
 /// A structure of numbers and pointers, all of them zero.
 pub(crate) fn zeroed<T>() -> T {
     // SAFETY: tests ask for structures of the C interface, for which zeros are valid.
@@ -32,11 +46,13 @@ pub(crate) fn zeroed<T>() -> T {
 }
 
 /// Arguments of a launch, and pointers to them.
+#[allow(dead_code, reason = "each test binary uses its part")]
 pub(crate) struct Arguments {
     values: Box<[u64]>,
     pointers: Vec<*mut c_void>,
 }
 
+#[allow(dead_code, reason = "each test binary uses its part")]
 impl Arguments {
     /// Values of up to eight bytes.
     pub(crate) fn new(values: &[u64]) -> Arguments {

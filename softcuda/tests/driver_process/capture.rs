@@ -163,8 +163,12 @@ fn a_capturing_stream_and_its_events_must_not_be_waited_for() {
         let isolation = CUresult::CUDA_ERROR_STREAM_CAPTURE_ISOLATION;
         breaks(&bench, RELAXED, isolation, |stream| code!(cuStreamWaitEvent(stream, event.cu_event(), 0)));
         let address = bench.address();
-        breaks(&bench, RELAXED, UNSUPPORTED, |stream| code!(cuStreamAddCallback(stream, callback(), ptr::null_mut(), 0)));
-        breaks(&bench, RELAXED, CUresult::CUDA_ERROR_INVALID_VALUE, |stream| code!(cuMemsetD32Async(address, 0, 2, stream)));
+        breaks(&bench, RELAXED, UNSUPPORTED, |stream| {
+            code!(cuStreamAddCallback(stream, callback(), ptr::null_mut(), 0))
+        });
+        breaks(&bench, RELAXED, CUresult::CUDA_ERROR_INVALID_VALUE, |stream| {
+            code!(cuMemsetD32Async(address, 0, 2, stream))
+        });
     });
 }
 
