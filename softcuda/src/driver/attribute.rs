@@ -78,7 +78,7 @@ pub(super) fn of(chip: &Chip, ordinal: i32, attribute: i32) -> Option<i32> {
         106 => chip.blocks_per_multiprocessor as i32,  // MAX_BLOCKS_PER_MULTIPROCESSOR
         107 => 0,                                      // GENERIC_COMPRESSION_SUPPORTED
         108 => chip.l2_persisting_bytes as i32,        // MAX_PERSISTING_L2_CACHE_SIZE
-        109 => 128 << 20,                              // MAX_ACCESS_POLICY_WINDOW_SIZE
+        109 => (128 << 20) - 4096,                     // MAX_ACCESS_POLICY_WINDOW_SIZE
         110 => 0,                                      // GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED
         111 => SHARED_RESERVED_PER_BLOCK as i32,       // RESERVED_SHARED_MEMORY_PER_BLOCK
         112 => 0,                                      // SPARSE_CUDA_ARRAY_SUPPORTED

@@ -359,7 +359,7 @@ pub extern "C" fn cuCtxGetLimit(value: Out<usize>, limit: u32) -> CuResult {
     })
 }
 
-/// Limits are kept and reported; the stack size counts for kernels with recursive functions.
+/// Limits are kept and reported; the stack size counts for recursive functions, the heap size for `malloc` in kernels.
 pub extern "C" fn cuCtxSetLimit(limit: u32, value: usize) -> CuResult {
     call(|| {
         let context = current()?;

@@ -109,6 +109,8 @@ impl KernelCall {
             params: &self.params,
             resident_blocks: resident_blocks(function, shape, device),
             stack_bytes: context.limit(limit::STACK_SIZE as usize).min(1 << 19) as u32,
+            heap_bytes: context.limit(limit::MALLOC_HEAP_SIZE as usize) as u64,
+            ..Launch::default()
         };
         match exec::launch(&machine, &function.kernel, &request) {
             Ok(counters) => {

@@ -60,6 +60,14 @@ impl View for KernelView<'_> {
         }
     }
 
+    fn heap_allocate(&self, bytes: u64, limit: u64) -> Option<u64> {
+        self.own.heap_allocate(bytes, limit)
+    }
+
+    fn heap_free(&self, address: u64) -> bool {
+        self.own.heap_free(address)
+    }
+
     fn refusal(&self, address: u64) -> Option<String> {
         if virtual_memory::owns(address) && virtual_memory::extent(address, self.ordinal()).is_none() {
             return Some(virtual_memory::refusal(address, self.ordinal()));

@@ -1,6 +1,7 @@
 //! Memories of the device.
 mod allocator;
 mod global;
+mod heap;
 mod reservation;
 mod view;
 mod virtual_memory;

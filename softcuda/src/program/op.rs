@@ -9,6 +9,8 @@ mod warp;
 pub use super::calls::BuiltinCall;
 pub use warp::*;
 
+use crate::exec::mma::Form;
+
 /// Operation codes. `32` and `64` are operand widths in bits; predicate operands are indices into the predicate file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u16)]
@@ -17,7 +19,7 @@ pub use warp::*;
 pub enum Code {
     // Control: `imm` is a target or a block index.
     // A conditional branch holds its reconvergence point in `b` and `c`, `CheckFrame` the callee's frame size.
-    Enter, Guard, Branch, BranchIf, Call, Ret, RetIf, CheckFrame, Exit, ExitIf, Barrier, WarpSync, Trap, Nop,
+    Enter, Guard, Branch, BranchIf, Call, Ret, RetIf, CheckFrame, Alloca, Exit, ExitIf, Barrier, WarpSync, Trap, Nop,
     // A function of the device library: `aux` indexes the table of builtin calls.
     Builtin,
     // Moves and selections.
@@ -57,10 +59,13 @@ pub enum Code {
     // Memory: `aux` indexes the table of accesses; `32`: one 32-bit word a lane, the most frequent access.
     LdGlobal, StGlobal, LdShared, StShared, LdGlobal32, StGlobal32, LdShared32, StShared32, LdGeneric, StGeneric, LdParam, LdLocal, StLocal, Atom,
     CpAsync, CpAsyncCommit, CpAsyncWait, CpAsyncWaitAll, Ldmatrix, Movmatrix,
-    ToShared, FromShared, ToLocal, FromLocal, IsShared, IsLocal, IsGlobal, Fence,
+    ToShared, FromShared, ToLocal, FromLocal, ToParam, FromParam, IsShared, IsLocal, IsGlobal, IsConst, IsParam, Fence,
     // Warp-level: `aux` indexes the table of warp operations.
     Shfl, Vote, Match, Redux, Activemask, Mma,
 }
+
+/// `Op::aux` of a `ReadSpecial` of all 64 bits; 0 and 1 read the lower and the upper half.
+pub const WHOLE_CLOCK: u16 = 2;
 
 /// One record.
 #[derive(Clone, Copy, Debug)]
@@ -169,6 +174,7 @@ pub enum AtomicType {
     F16,
     Bf16,
     B16,
+    B128,
 }
 
 /// State space of an atomic.
@@ -189,8 +195,10 @@ pub struct Atomic {
     pub ty: AtomicType,
     /// Where.
     pub space: AtomicSpace,
-    /// `atom` writes the old value to `Op::d`; `red` does not.
+    /// `atom` writes the old values; `red` does not.
     pub returns: bool,
+    /// Slots of the old value and of the operand: one pair, or one an element of a vector.
+    pub elements: Vec<(u16, u16)>,
     /// Width of the address register in `Op::a`.
     pub address: AddressWidth,
     /// Byte offset.
@@ -227,30 +235,30 @@ pub struct MatrixLoad {
     pub generic: bool,
 }
 
-/// Operand types of `mma`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MmaKind {
-    /// m16n8k16, f16 operands, f32 accumulators.
-    F16F32,
-    /// m16n8k16, bf16 operands, f32 accumulators.
-    Bf16F32,
-    /// m16n8k16, f16 operands, f16 accumulators.
-    F16F16,
+/// One product of 16 rows and 8 columns: slots of its fragments' registers; unused ones are 0.
+#[derive(Clone, Debug, Default)]
+pub struct Tile {
+    /// Result.
+    pub d: [u16; 8],
+    /// A fragment.
+    pub a: [u16; 8],
+    /// B fragment.
+    pub b: [u16; 4],
+    /// Accumulator.
+    pub c: [u16; 8],
 }
 
-/// `mma.sync`. Side table; unused slots are 0.
+/// `mma`, `mma.sp`, `wmma.mma`. Side table.
 #[derive(Clone, Debug)]
 pub struct MatrixMultiply {
-    /// Types.
-    pub kind: MmaKind,
-    /// Result slots.
-    pub d: [u16; 4],
-    /// A fragment.
-    pub a: [u16; 4],
-    /// B fragment.
-    pub b: [u16; 2],
-    /// Accumulator slots.
-    pub c: [u16; 4],
+    /// Index into [`Tables::forms`].
+    pub form: u16,
+    /// Multiply-adds of the instruction, zeros of a sparse A included.
+    pub multiply_adds: u32,
+    /// Its products.
+    pub tiles: Vec<Tile>,
+    /// Slot of a sparse A's metadata.
+    pub metadata: u16,
 }
 
 /// Values that fill slots before a thread's first instruction.
@@ -295,8 +303,10 @@ pub struct Tables {
     pub warp_operations: Vec<WarpOperation>,
     /// Barriers.
     pub barriers: Vec<BlockBarrier>,
-    /// `mma`.
+    /// `mma` and its relatives.
     pub multiplies: Vec<MatrixMultiply>,
+    /// Forms of those, each once.
+    pub forms: Vec<Form>,
     /// Calls of the device library.
     pub builtin_calls: Vec<BuiltinCall>,
 }

@@ -267,6 +267,21 @@ pub enum Special {
     GlobalTimer,
     DynamicSmemSize,
     TotalSmemSize,
+    AggrSmemSize,
+    ClockHi,
+    GlobalTimerLo,
+    GlobalTimerHi,
+    Envreg(u8),
+    Pm(u8),
+    Pm64(u8),
+    ClusterCtaid(u8),
+    ClusterNctaid(u8),
+    ClusterId(u8),
+    NclusterId(u8),
+    ClusterCtarank,
+    ClusterNctarank,
+    IsExplicitCluster,
+    CurrentGraphExec,
 }
 
 /// What an address is relative to.

@@ -8,6 +8,7 @@ mod coverage;
 mod definitions;
 mod determinism;
 mod forms;
+mod library;
 mod lock_step;
 mod memcheck;
 mod numeric;

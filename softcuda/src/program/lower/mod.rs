@@ -6,11 +6,14 @@ mod compare;
 pub(super) mod control;
 mod convert;
 mod float;
+mod frame;
 mod integer;
+mod matrix;
 mod memory;
 mod moves;
 mod operands;
 mod warp;
+mod wmma;
 
 use super::calls::CallGraph;
 use super::flow::Flow;
@@ -92,7 +95,7 @@ pub(super) fn kernel(
         static_shared_bytes: layout.shared_bytes as u32,
         dynamic_shared_offset: layout.dynamic_offset as u32,
         local_bytes: graph.local_bytes(&layout) as u32,
-        recursive: graph.recursive.contains(&true),
+        needs_stack: graph.recursive.contains(&true) || parts.iter().any(|part| part.has_alloca()),
         max_threads: function.max_block.map(|[x, y, z]| x.saturating_mul(y).saturating_mul(z)),
         required_block: function.required_block,
         ops: builder.ops,
@@ -141,6 +144,8 @@ struct Builder<'a> {
     branches: Vec<(usize, usize)>,
     /// Conditional branches of the function whose `imm` is an op already; and their own block.
     jumps: Vec<(usize, usize)>,
+    /// Slots of the function's `alloca`, if it has any.
+    dynamic: Option<frame::Dynamic>,
     /// `Enter` ops in the midst of a basic block of the function, and that block: each starts a part that costs nothing.
     middles: Vec<(usize, usize)>,
     /// First op of every function, and the calls whose `imm` is to become that of the function they name.
@@ -185,6 +190,7 @@ impl<'a> Builder<'a> {
             communicates: false,
             branches: Vec::new(),
             jumps: Vec::new(),
+            dynamic: None,
             middles: Vec::new(),
             first_ops: Vec::new(),
             calls: Vec::new(),
@@ -197,6 +203,7 @@ impl<'a> Builder<'a> {
         (self.number, self.body, self.flow, self.allocation) = (number, part.body, &part.flow, &part.allocation);
         self.first_block = self.blocks.len();
         self.first_ops.push(self.ops.len());
+        self.begin_frame();
         for number in 0..part.flow.blocks.len() {
             self.enter(number);
             for instruction in &part.body.instructions[part.flow.blocks[number].start..part.flow.blocks[number].end] {
@@ -312,9 +319,16 @@ impl<'a> Builder<'a> {
         match instruction.row.opcode {
             Ld | Ldu | St | Atom | Red | Cvta | Isspacep | Prefetch | Createpolicy | Fence | Membar | CpAsync
             | CpAsyncCommitGroup | CpAsyncWaitAll | CpAsyncWaitGroup => self.memory(instruction),
-            Shfl | Vote | Match | Redux | Activemask | Ldmatrix | Movmatrix | Mma | Nanosleep => self.warp(instruction),
+            Shfl | Vote | Match | Redux | Activemask | Nanosleep => self.warp(instruction),
+            Ldmatrix | Movmatrix | Mma | MmaSp | MmaSpOrdered | WmmaLoadA | WmmaLoadB | WmmaLoadC | WmmaStoreD
+            | WmmaMma => self.matrix(instruction),
             Mov | Selp | Prmt | Set | Setp | Slct => self.moves(instruction),
             Cvt => self.convert(instruction),
+            Alloca | Stacksave | Stackrestore => self.stack(instruction),
+            Pmevent => {
+                self.push(Op::new(Code::Nop));
+                Ok(())
+            }
             _ => match instruction.types.first().copied() {
                 Some(Type::F16 | Type::F16x2 | Type::Bf16 | Type::Bf16x2 | Type::F32 | Type::F64) => {
                     self.float(instruction)

@@ -190,7 +190,7 @@ fn spelling(text: &str) -> Option<Spelling> {
             types.push(ty);
             continue;
         }
-        let modifier = Modifier::from_name(opcode, part)?;
+        let modifier = Modifier::from_name(opcode, part)?.after(&modifiers);
         if modifiers.has(modifier) {
             return None;
         }

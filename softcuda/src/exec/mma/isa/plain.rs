@@ -65,29 +65,11 @@ impl Isa for Plain {
         [value; 16]
     }
     #[inline(always)]
-    fn repeat_quad(self, from: &[u32; 4]) -> Vector {
-        let mut out = [0; 16];
-        for (i, lane) in out.iter_mut().enumerate() {
-            *lane = from[i % 4];
-        }
-        out
-    }
-    #[inline(always)]
-    fn spread_quads(self, vector: Vector, place: usize) -> Vector {
-        let mut out = [0; 16];
-        for (i, lane) in out.iter_mut().enumerate() {
-            *lane = vector[i / 4 * 4 + place];
-        }
-        out
-    }
-    #[inline(always)]
-    fn transpose_b(self, vectors: [Vector; 2]) -> [Vector; 2] {
-        let mut out = [[0; 16]; 2];
-        for place in 0..4 {
-            for column in 0..8 {
-                let from = column * 4 + place;
-                let to = place * 8 + column % 2 * 4 + column / 2;
-                out[to / 16][to % 16] = vectors[from / 16][from % 16];
+    fn transpose_quads(self, vectors: [Vector; 4]) -> [Vector; 4] {
+        let mut out = [[0; 16]; 4];
+        for (q, vector) in vectors.into_iter().enumerate() {
+            for (lane, value) in vector.into_iter().enumerate() {
+                out[lane % 4][lane / 4 * 4 + q] = value;
             }
         }
         out
@@ -100,6 +82,10 @@ impl Isa for Plain {
     #[inline(always)]
     fn or(self, a: Vector, b: Vector) -> Vector {
         zip(a, b, |a, b| a | b)
+    }
+    #[inline(always)]
+    fn xor(self, a: Vector, b: Vector) -> Vector {
+        zip(a, b, |a, b| a ^ b)
     }
     #[inline(always)]
     fn shift_left<const BITS: u32>(self, a: Vector) -> Vector {
@@ -136,6 +122,14 @@ impl Isa for Plain {
     }
 
     #[inline(always)]
+    fn shift_left16<const BITS: u32>(self, a: Vector) -> Vector {
+        map(a, |a| halves(a, 0, |a, _| a << BITS))
+    }
+    #[inline(always)]
+    fn shift_right16_signed<const BITS: u32>(self, a: Vector) -> Vector {
+        map(a, |a| halves(a, 0, |a, _| (a as i16 >> BITS) as u16))
+    }
+    #[inline(always)]
     fn shift_right16<const BITS: u32>(self, a: Vector) -> Vector {
         map(a, |a| halves(a, 0, |a, _| a >> BITS))
     }
@@ -155,6 +149,13 @@ impl Isa for Plain {
     #[inline(always)]
     fn max_of_halves(self, a: Vector) -> Vector {
         map(a, |a| (a as i16).max((a >> 16) as i16) as i32 as u32)
+    }
+
+    #[inline(always)]
+    fn dot16(self, a: Vector, b: Vector, sum: Vector) -> Vector {
+        let product = |a: u32, b: u32| i32::from(a as u16 as i16) * i32::from(b as u16 as i16);
+        let products = zip(a, b, |a, b| product(a, b).wrapping_add(product(a >> 16, b >> 16)) as u32);
+        self.add(products, sum)
     }
 
     #[inline(always)]

@@ -14,9 +14,8 @@ use crate::ptx::ast::Type::{self, *};
 
 const PREDICATE: &[&[Type]] = &[&[Pred]];
 const SHIFTS_RIGHT: &[Type] = &[B16, B32, B64, U16, U32, U64, S16, S32, S64];
-const MOVES: &[Type] = &[B16, B32, B64, U16, U32, U64, S16, S32, S64, F32, F64];
-const ADDRESS_SPACE: Group = one(&[Global, Shared, Local, Const]);
-const TESTED_SPACE: Group = one(&[Global, Shared, Local]);
+const MOVES: &[Type] = &[B16, B32, B64, B128, U16, U32, U64, S16, S32, S64, F32, F64];
+const ADDRESS_SPACE: Group = one(&[Global, Shared, Local, Const, Param]);
 const TO_TYPES: &[&[Type]] = &[&[U64]];
 
 #[rustfmt::skip]
@@ -40,7 +39,7 @@ pub(super) const ROWS: &[Row] = &[
     row(Opcode::Mov, "mov", &[], &[MOVES], &[fixed_to_type(Kind::WriteOrUnpack), fixed_to_type(Kind::ReadOrPack)], Move, "d = a: a register, a constant, a special register, an address, or parts put together or taken apart"),
     row(Opcode::Cvta, "cvta", &[ADDRESS_SPACE], TO_TYPES, &[D, fixed_to_type(Kind::ReadOrSymbol)], Move, "d = generic address of a, an address in the space"),
     row(Opcode::Cvta, "cvta", &[all(&[To]), ADDRESS_SPACE], TO_TYPES, &[D, fixed_to_type(Kind::ReadOrSymbol)], Move, "d = address in the space of a, a generic address"),
-    row(Opcode::Isspacep, "isspacep", &[TESTED_SPACE], &[], &[D_PRED, fixed(Kind::Read, U64)], Alu, "d = whether the generic address a lies in the space"),
+    row(Opcode::Isspacep, "isspacep", &[ADDRESS_SPACE], &[], &[D_PRED, fixed(Kind::Read, U64)], Alu, "d = whether the generic address a lies in the space"),
 ];
 
 /// An operand of the first type.
