@@ -35,7 +35,7 @@ const NUMBERED: &[(&str, &str, u8, fn(u8) -> Special)] =
     &[("%envreg", "", 32, Special::Envreg), ("%pm", "_64", 8, Special::Pm64), ("%pm", "", 8, Special::Pm)];
 
 /// Special registers with components x, y, z.
-const VECTORS: &[(&str, fn(u8) -> Special)] = &[
+const VECTORS: &[(&str, Make)] = &[
     ("%tid", Special::Tid),
     ("%ntid", Special::Ntid),
     ("%ctaid", Special::Ctaid),
