@@ -3,6 +3,7 @@
 
 mod faults;
 mod install;
+mod library;
 mod report;
 
 use std::{
