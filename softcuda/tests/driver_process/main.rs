@@ -7,6 +7,7 @@ mod calls;
 mod capture;
 mod faults;
 mod install;
+mod library;
 mod report;
 
 use std::{
