@@ -2,6 +2,7 @@
 
 use super::{
     abi::{CuResult, DeviceOrdinal, Handle, Out, call},
+    capture,
     device::{Device, device},
     error::{Code, Error},
     event, host, limit, memory, module, stream,
@@ -9,8 +10,9 @@ use super::{
 };
 use std::{
     cell::RefCell,
+    collections::BTreeSet,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering},
     },
 };
@@ -27,6 +29,8 @@ pub(super) struct Context {
     destroyed: AtomicBool,
     /// The code of the fault that ended it; 0 while it lives.
     fault: AtomicI32,
+    /// Devices whose memory its kernels see.
+    peers: Mutex<BTreeSet<DeviceOrdinal>>,
 }
 
 static CONTEXTS: Table<Context> = Table::new();
@@ -49,6 +53,7 @@ impl Context {
             limits: Mutex::new(limit::DEFAULTS),
             destroyed: AtomicBool::new(false),
             fault: AtomicI32::new(0),
+            peers: Mutex::default(),
         });
         CONTEXTS.insert(context.handle, context.clone());
         context
@@ -75,11 +80,30 @@ impl Context {
         let _ = self.fault.compare_exchange(0, code.0, Ordering::AcqRel, Ordering::Acquire);
     }
 
+    fn peers(&self) -> MutexGuard<'_, BTreeSet<DeviceOrdinal>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether its kernels see the memory of another device.
+    pub(super) fn has_peer(&self, device: DeviceOrdinal) -> bool {
+        self.peers().contains(&device)
+    }
+
+    /// Lets its kernels see the memory of another device; `false`: they do already.
+    pub(super) fn add_peer(&self, device: DeviceOrdinal) -> bool {
+        self.peers().insert(device)
+    }
+
+    /// Undoes [`add_peer`](Self::add_peer); `false`: there is nothing to undo.
+    pub(super) fn remove_peer(&self, device: DeviceOrdinal) -> bool {
+        self.peers().remove(&device)
+    }
+
     /// Frees everything that belongs to it.
     fn destroy(&self) {
-        self.destroyed.store(true, Ordering::Release);
         let _ = CONTEXTS.remove(self.handle);
         stream::remove_all(self.handle);
+        self.destroyed.store(true, Ordering::Release);
         event::remove_all(self.handle);
         module::remove_all(self.handle);
         memory::free_all(self.handle);
@@ -109,7 +133,7 @@ pub(super) fn of_or_current(handle: Handle) -> Result<Arc<Context>, Error> {
     Ok(context)
 }
 
-fn find(handle: Handle) -> Result<Arc<Context>, Error> {
+pub(super) fn find(handle: Handle) -> Result<Arc<Context>, Error> {
     CONTEXTS.get(handle).map_err(|_| Code::INVALID_CONTEXT.into())
 }
 
@@ -311,13 +335,19 @@ pub extern "C" fn cuCtxSetFlags(flags: u32) -> CuResult {
     })
 }
 
-/// Every operation ends before its call returns: there is nothing to wait for, but a fault is told.
+fn synchronize(context: &Context) -> Result<(), Error> {
+    capture::forbid_in(context.handle)?;
+    capture::forbid_unsafe()?;
+    stream::synchronize_all(context)?;
+    context.check()
+}
+
 pub extern "C" fn cuCtxSynchronize() -> CuResult {
-    call(|| current().map(drop))
+    call(|| synchronize(&*current()?))
 }
 
 pub extern "C" fn cuCtxSynchronize_v2(handle: Handle) -> CuResult {
-    call(|| of_or_current(handle).map(drop))
+    call(|| synchronize(&*of_or_current(handle)?))
 }
 
 pub extern "C" fn cuCtxGetLimit(value: Out<usize>, limit: u32) -> CuResult {
@@ -329,7 +359,7 @@ pub extern "C" fn cuCtxGetLimit(value: Out<usize>, limit: u32) -> CuResult {
     })
 }
 
-/// Limits are kept and reported; the stack size counts for kernels with recursive functions.
+/// Limits are kept and reported; the stack size counts for recursive functions, the heap size for `malloc` in kernels.
 pub extern "C" fn cuCtxSetLimit(limit: u32, value: usize) -> CuResult {
     call(|| {
         let context = current()?;
@@ -373,12 +403,4 @@ pub extern "C" fn cuCtxGetStreamPriorityRange(least: Out<i32>, greatest: Out<i32
 
 pub extern "C" fn cuCtxResetPersistingL2Cache() -> CuResult {
     call(|| current().map(drop))
-}
-
-pub extern "C" fn cuCtxEnablePeerAccess(_peer: Handle, _flags: u32) -> CuResult {
-    call(|| Err(Code::PEER_ACCESS_UNSUPPORTED.into()))
-}
-
-pub extern "C" fn cuCtxDisablePeerAccess(_peer: Handle) -> CuResult {
-    call(|| Err(Code::PEER_ACCESS_NOT_ENABLED.into()))
 }

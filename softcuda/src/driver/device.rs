@@ -91,7 +91,7 @@ impl Driver {
             ordinal: ordinal as DeviceOrdinal,
             chip: architecture.chip(),
             primary: Mutex::default(),
-            pools: Pools::new(ordinal as DeviceOrdinal),
+            pools: Pools::new(),
             memory: OnceLock::new(),
         };
         Driver { devices: architectures.iter().enumerate().map(device).collect(), config }
@@ -191,31 +191,6 @@ pub extern "C" fn cuDeviceGetByPCIBusId(out: Out<DeviceOrdinal>, text: In<c_char
         let asked = text.text()?;
         let found = initialized()?.devices.iter().find(|device| device.pci_bus_id().eq_ignore_ascii_case(asked.trim()));
         out.set(found.ok_or(Code::INVALID_DEVICE)?.ordinal)
-    })
-}
-
-/// Kernels of one device do not see another one's memory; copies between devices work all the same.
-pub extern "C" fn cuDeviceCanAccessPeer(can: Out<i32>, ordinal: DeviceOrdinal, peer: DeviceOrdinal) -> CuResult {
-    call(|| {
-        device(ordinal)?;
-        device(peer)?;
-        can.set(0)
-    })
-}
-
-pub extern "C" fn cuDeviceGetP2PAttribute(
-    value: Out<i32>,
-    attribute: i32,
-    from: DeviceOrdinal,
-    to: DeviceOrdinal,
-) -> CuResult {
-    call(|| {
-        device(from)?;
-        device(to)?;
-        match attribute {
-            1..=5 if from != to => value.set(0),
-            _ => Err(Code::INVALID_VALUE.into()),
-        }
     })
 }
 

@@ -2,83 +2,152 @@
 
 use super::{
     abi::{CuResult, Handle, In, call},
+    context::Context,
     device::{Device, driver},
     error::{Code, Error},
     faults,
     function::{self, Function},
-    limit, occupancy, stream,
+    limit, occupancy,
+    operation::Operation,
+    peer::KernelView,
+    stream,
 };
 use crate::{
     chip::{MAX_BLOCK, MAX_BLOCK_THREADS, MAX_GRID, SHARED_PER_BLOCK, WARP_SIZE},
     exec::{self, Launch, Machine},
     profile::{LaunchReport, record},
 };
+use std::{collections::BTreeMap, sync::Arc};
+
+/// `CUlaunchAttributeValue`.
+pub(super) type AttributeValue = [u32; 16];
+
+/// CU_LAUNCH_ATTRIBUTE_COOPERATIVE.
+pub(super) const COOPERATIVE: u32 = 2;
 
 /// The shape of a launch, as asked for.
-struct Shape {
-    grid: [u32; 3],
-    block: [u32; 3],
-    dynamic_shared_bytes: u32,
-    cooperative: bool,
+#[derive(Clone, Copy, PartialEq)]
+pub(super) struct Shape {
+    pub(super) grid: [u32; 3],
+    pub(super) block: [u32; 3],
+    pub(super) dynamic_shared_bytes: u32,
+    pub(super) cooperative: bool,
+}
+
+/// A launch that has passed the checks, with copies of its parameters.
+pub(super) struct KernelCall {
+    /// What the caller named: a function.
+    pub(super) handle: Handle,
+    pub(super) function: Arc<Function>,
+    pub(super) shape: Shape,
+    params: Box<[u8]>,
+    /// Address of each parameter in `params`.
+    pub(super) pointers: Box<[usize]>,
+    /// Attributes that change no result, kept for questions.
+    pub(super) attributes: BTreeMap<u32, AttributeValue>,
+}
+
+impl KernelCall {
+    /// Checks a launch and gathers its parameters; a kernel of a library runs in `context`.
+    pub(super) fn new(
+        handle: Handle,
+        context: impl FnOnce() -> Result<Arc<Context>, Error>,
+        shape: Shape,
+        parameters: In<usize>,
+        extra: In<usize>,
+    ) -> Result<KernelCall, Error> {
+        let function = function::get_in(handle, context)?;
+        let params = parameter_block(&function, parameters, extra)?.into_boxed_slice();
+        let start = params.as_ptr() as usize;
+        let pointers = function.kernel.params.iter().map(|(offset, _)| start + *offset as usize).collect();
+        let call = KernelCall { handle, function, shape, params, pointers, attributes: BTreeMap::new() };
+        call.check()?;
+        Ok(call)
+    }
+
+    /// The same launch in another shape.
+    pub(super) fn reshaped(&self, shape: Shape) -> Result<KernelCall, Error> {
+        let given = In::from_address(self.pointers.as_ptr() as usize);
+        let call =
+            KernelCall::new(self.handle, || Ok(self.function.context.clone()), shape, given, In::from_address(0))?;
+        Ok(KernelCall { attributes: self.attributes.clone(), ..call })
+    }
+
+    /// The same launch with other attributes.
+    pub(super) fn with_attributes(self, attributes: BTreeMap<u32, AttributeValue>) -> KernelCall {
+        KernelCall { attributes, ..self }
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let (function, shape, device) = (&self.function, &self.shape, self.function.context.device);
+        check(function, shape, device)?;
+        let resident_blocks = resident_blocks(function, shape, device);
+        let blocks: u64 = shape.grid.iter().map(|count| u64::from(*count)).product();
+        if shape.cooperative && blocks > resident_blocks {
+            return Err(Error::new(
+                Code::COOPERATIVE_LAUNCH_TOO_LARGE,
+                format!(
+                    "kernel {}: {blocks} blocks in a cooperative launch, at most {resident_blocks} are on the device at once",
+                    function.kernel.name
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Runs the kernel to its end; a fault ends its context.
+    pub(super) fn run(&self) -> Result<(), Error> {
+        let (function, shape) = (&self.function, &self.shape);
+        let context = &function.context;
+        let device = context.device;
+        let view = KernelView::new(context)?;
+        let machine = Machine { architecture: device.chip.architecture, memory: &view, config: &driver()?.config };
+        let request = Launch {
+            grid: shape.grid,
+            block: shape.block,
+            dynamic_shared_bytes: shape.dynamic_shared_bytes,
+            params: &self.params,
+            resident_blocks: resident_blocks(function, shape, device),
+            stack_bytes: context.limit(limit::STACK_SIZE as usize).min(1 << 19) as u32,
+            heap_bytes: context.limit(limit::MALLOC_HEAP_SIZE as usize) as u64,
+            ..Launch::default()
+        };
+        match exec::launch(&machine, &function.kernel, &request) {
+            Ok(counters) => {
+                let report = LaunchReport {
+                    kernel: function.kernel.name.clone(),
+                    device: device.ordinal as usize,
+                    grid: shape.grid,
+                    block: shape.block,
+                    dynamic_shared_bytes: shape.dynamic_shared_bytes,
+                    registers: function.registers,
+                    counters,
+                };
+                record(report, machine.config.report.as_deref());
+            }
+            // A kernel's fault shows in the calls that follow, as on a GPU, where a launch only starts the kernel.
+            Err(fault) => context.poison(faults::record(*fault)),
+        }
+        Ok(())
+    }
 }
 
 fn launch(
     function: Handle,
-    shape: &Shape,
+    shape: Shape,
     on_stream: Handle,
     parameters: In<usize>,
     extra: In<usize>,
 ) -> Result<(), Error> {
     let context = stream::context_of(on_stream)?;
-    let function = function::get_in(function, || Ok(context.clone()))?;
-    if context.handle != function.context.handle {
+    let call = KernelCall::new(function, || Ok(context.clone()), shape, parameters, extra)?;
+    if context.handle != call.function.context.handle {
         return Err(Error::new(
             Code::INVALID_HANDLE,
-            format!("kernel {}: function and stream belong to different contexts", function.kernel.name),
+            format!("kernel {}: function and stream belong to different contexts", call.function.kernel.name),
         ));
     }
-    let device = context.device;
-    check(&function, shape, device)?;
-    let resident_blocks = resident_blocks(&function, shape, device);
-    let blocks: u64 = shape.grid.iter().map(|count| u64::from(*count)).product();
-    if shape.cooperative && blocks > resident_blocks {
-        return Err(Error::new(
-            Code::COOPERATIVE_LAUNCH_TOO_LARGE,
-            format!(
-                "kernel {}: {blocks} blocks in a cooperative launch, at most {resident_blocks} are on the device at once",
-                function.kernel.name
-            ),
-        ));
-    }
-    let params = parameter_block(&function, parameters, extra)?;
-
-    let machine =
-        Machine { architecture: device.chip.architecture, memory: device.memory()?, config: &driver()?.config };
-    let request = Launch {
-        grid: shape.grid,
-        block: shape.block,
-        dynamic_shared_bytes: shape.dynamic_shared_bytes,
-        params: &params,
-        resident_blocks,
-        stack_bytes: context.limit(limit::STACK_SIZE as usize).min(1 << 19) as u32,
-    };
-    match exec::launch(&machine, &function.kernel, &request) {
-        Ok(counters) => {
-            let report = LaunchReport {
-                kernel: function.kernel.name.clone(),
-                device: device.ordinal as usize,
-                grid: shape.grid,
-                block: shape.block,
-                dynamic_shared_bytes: shape.dynamic_shared_bytes,
-                registers: function.registers,
-                counters,
-            };
-            record(report, machine.config.report.as_deref());
-        }
-        // A kernel's fault shows in the calls that follow, as on a GPU, where a launch only starts the kernel.
-        Err(fault) => context.poison(faults::record(*fault)),
-    }
-    Ok(())
+    stream::enqueue(on_stream, Operation::Kernel(Arc::new(call))).map(drop)
 }
 
 /// The limits of the chip and the kernel's own.
@@ -217,7 +286,7 @@ pub extern "C" fn cuLaunchKernel(
         dynamic_shared_bytes,
         cooperative: false,
     };
-    call(|| launch(function, &shape, stream, parameters, extra))
+    call(|| launch(function, shape, stream, parameters, extra))
 }
 
 /// All blocks of a launch are on the device at once, or it is refused.
@@ -239,7 +308,7 @@ pub extern "C" fn cuLaunchCooperativeKernel(
         dynamic_shared_bytes,
         cooperative: true,
     };
-    call(|| launch(function, &shape, stream, parameters, In::from_address(0)))
+    call(|| launch(function, shape, stream, parameters, In::from_address(0)))
 }
 
 /// `CUlaunchConfig`.
@@ -260,7 +329,7 @@ pub struct LaunchConfig {
 pub struct Attribute {
     kind: u32,
     padding: u32,
-    value: [u32; 16],
+    value: AttributeValue,
 }
 
 /// What the attributes of a launch ask for beyond a plain launch; an error for what is not supported.
@@ -307,6 +376,6 @@ pub extern "C" fn cuLaunchKernelEx(
             dynamic_shared_bytes: config.dynamic_shared_bytes,
             cooperative: cooperative(&config)?,
         };
-        launch(function, &shape, config.stream, parameters, extra)
+        launch(function, shape, config.stream, parameters, extra)
     })
 }

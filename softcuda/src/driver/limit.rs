@@ -5,6 +5,8 @@ use crate::chip::{Architecture, Chip};
 
 /// CU_LIMIT_STACK_SIZE.
 pub(super) const STACK_SIZE: u32 = 0;
+/// CU_LIMIT_MALLOC_HEAP_SIZE.
+pub(super) const MALLOC_HEAP_SIZE: u32 = 2;
 const DEV_RUNTIME_SYNC_DEPTH: u32 = 3;
 const MAX_L2_FETCH_GRANULARITY: u32 = 5;
 const PERSISTING_L2_CACHE_SIZE: u32 = 6;

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     chip::Chip,
     memory::GlobalMemory,
-    program::Program,
+    program::{Program, calls::function_address},
     ptx::{
         self,
         ast::{self, Linkage, Space, Symbol, Variable},
@@ -220,9 +220,15 @@ fn initialize(
     let mut bytes = variable.init.clone();
     bytes.resize(variable.bytes as usize, 0);
     for (offset, symbol, addend) in &variable.relocations {
-        let bad = || at(variable, "is initialized with an address that is not that of a .global or .const variable");
+        let bad = || {
+            at(
+                variable,
+                "is initialized with an address that is not that of a .global or .const variable or of a function",
+            )
+        };
         let target = match symbol {
             Symbol::Module(index) => addresses.get(*index as usize).copied(),
+            Symbol::Function(index) => Some(function_address(*index)),
             _ => None,
         };
         let target = target.filter(|target| *target != 0).ok_or_else(bad)?;

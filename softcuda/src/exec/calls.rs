@@ -12,6 +12,7 @@ pub(super) fn trap_text(reason: u16) -> &'static str {
     match reason {
         0 => "trap",
         1 => "brx.idx: the index is past the last target",
+        3 => "brkpt: there is no debugger",
         _ => "call: no function that it may go to has this address",
     }
 }
@@ -115,5 +116,26 @@ impl Engine<'_> {
             pointers[lane] + own
         );
         Err(self.fault(FaultKind::LaunchFailed, warp, at, lane as u32, &what))
+    }
+
+    /// `alloca`: `b` is the frame pointer, `c` the slot of what has been allocated behind the frame's own `imm` bytes.
+    pub(super) fn alloca(&mut self, warp: &mut Warp, op: &Op, at: u32, mask: u32) -> Result<(), Box<Fault>> {
+        let (sizes, pointers) = (*warp.registers.word(op.a), *warp.registers.word(op.b));
+        let (align, limit) = (1u64 << op.aux, u64::from(self.local_bytes));
+        for lane in lanes(mask) {
+            let frame = u64::from(pointers[lane]) + u64::from(op.imm as u32);
+            let start = (frame + u64::from(warp.registers.word(op.c)[lane])).next_multiple_of(align);
+            let end = start + u64::from(sizes[lane]);
+            if end > limit {
+                let what = format!(
+                    "stack overflow: alloca of {} bytes behind {start} bytes, a thread has {limit} bytes of local memory (CU_LIMIT_STACK_SIZE)",
+                    sizes[lane]
+                );
+                return Err(self.fault(FaultKind::LaunchFailed, warp, at, lane as u32, &what));
+            }
+            warp.registers.word_mut(op.c)[lane] = (end - frame) as u32;
+            warp.registers.word_mut(op.d)[lane] = start as u32;
+        }
+        Ok(())
     }
 }

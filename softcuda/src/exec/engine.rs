@@ -16,7 +16,9 @@ use std::sync::atomic::AtomicU64;
 pub(crate) const SHARED_WINDOW: u64 = 0x7e00_0000_0000;
 /// Generic addresses of local memory, 16 MiB long.
 pub(crate) const LOCAL_WINDOW: u64 = 0x7e10_0000_0000;
-/// Length of either window.
+/// Generic addresses of the parameters of the kernel, 16 MiB long.
+pub(crate) const PARAM_WINDOW: u64 = 0x7e20_0000_0000;
+/// Length of each window.
 pub(crate) const WINDOW_BYTES: u64 = 1 << 24;
 
 /// Warp instructions that a warp runs before another warp gets its turn.
@@ -40,6 +42,8 @@ pub(crate) struct Site {
     pub(crate) copies: Vec<AsyncCopies>,
     /// Local memory.
     pub(crate) local: LocalMemory,
+    /// What its threads have printed.
+    pub(crate) printed: Vec<u8>,
 }
 
 /// Bytes aligned to 16.
@@ -55,6 +59,11 @@ impl AlignedBytes {
     /// Every byte 0xff: f16, bf16 and f32 NaN, and absurd as an index.
     pub(crate) fn reset(&mut self) {
         self.words.fill(u128::MAX);
+    }
+    /// One byte.
+    pub(crate) fn byte(&self, offset: u64) -> Option<u8> {
+        let word = self.words.get(usize::try_from(offset / 16).ok()?)?;
+        (offset < self.bytes as u64).then(|| word.to_le_bytes()[offset as usize % 16])
     }
     pub(crate) fn len(&self) -> u64 {
         self.bytes as u64
@@ -199,7 +208,7 @@ impl<'a> Engine<'a> {
     pub(crate) fn fill_block_presets(&self, warp: &mut Warp) {
         for preset in &self.kernel.presets {
             match preset.value {
-                Preset::Special(special @ (Special::Ctaid(_) | Special::SmId)) => {
+                Preset::Special(special @ (Special::Ctaid(_) | Special::ClusterId(_) | Special::SmId)) => {
                     self.fill_special(warp.index, &mut warp.registers, preset.slot, special);
                 }
                 Preset::FramePointer => *warp.registers.word_mut(preset.slot) = [0; 32],
@@ -215,8 +224,8 @@ impl<'a> Engine<'a> {
             *value = match special {
                 Special::Tid(dimension) => self.thread(warp, lane)[dimension as usize],
                 Special::Ntid(dimension) => self.launch.block[dimension as usize],
-                Special::Ctaid(dimension) => self.site.block[dimension as usize],
-                Special::Nctaid(dimension) => self.launch.grid[dimension as usize],
+                Special::Ctaid(dimension) | Special::ClusterId(dimension) => self.site.block[dimension as usize],
+                Special::Nctaid(dimension) | Special::NclusterId(dimension) => self.launch.grid[dimension as usize],
                 Special::LaneId => lane,
                 Special::WarpId => warp,
                 Special::NwarpId => threads.div_ceil(32),
@@ -230,8 +239,11 @@ impl<'a> Engine<'a> {
                 Special::LanemaskGe => u32::MAX << lane,
                 Special::LanemaskGt => u32::MAX << lane << 1,
                 Special::DynamicSmemSize => self.launch.dynamic_shared_bytes,
-                Special::TotalSmemSize => self.site.shared.len() as u32,
-                Special::Clock | Special::Clock64 | Special::GlobalTimer => 0,
+                Special::TotalSmemSize | Special::AggrSmemSize => self.site.shared.len() as u32,
+                // Every block is a cluster of its own.
+                Special::ClusterNctaid(_) | Special::ClusterNctarank => 1,
+                // Clocks are read where they stand; environment and performance registers are 0.
+                _ => 0,
             };
         }
     }
@@ -254,6 +266,7 @@ impl Site {
             sources: (u64::MAX, 0),
             copies: (0..threads.div_ceil(32)).map(|_| AsyncCopies::default()).collect(),
             local: LocalMemory::new(threads.div_ceil(32), launch.local_bytes(kernel)),
+            printed: Vec::new(),
         }
     }
 

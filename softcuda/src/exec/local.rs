@@ -34,8 +34,9 @@ impl LocalMemory {
     }
 
     /// One byte of a thread.
-    pub(super) fn byte(&mut self, warp: u32, lane: usize, address: u32) -> Option<u8> {
-        let word = self.warp(warp).get(address as usize / 4)?[lane];
+    pub(super) fn byte(&self, warp: u32, lane: usize, address: u32) -> Option<u8> {
+        let rows = &self.rows[warp as usize * self.words..][..self.words];
+        let word = rows.get(address as usize / 4)?[lane];
         Some(word.to_le_bytes()[address as usize % 4])
     }
 

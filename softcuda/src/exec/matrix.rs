@@ -62,12 +62,15 @@ impl Engine<'_> {
             }
         }
         traffic::count_shared(&mut self.counters.async_stores, &shape, mask);
-        let words = copy.bytes as usize / 4;
-        for lane in lanes(mask) {
-            let first = shape.offsets[lane] as usize / 4;
-            self.site.poison[first..first + words].fill(1);
+        // What is not counted as in flight is not looked for.
+        if self.machine.config.checks.asynchronous_copies {
+            let words = copy.bytes as usize / 4;
+            for lane in lanes(mask) {
+                let first = shape.offsets[lane] as usize / 4;
+                self.site.poison[first..first + words].fill(1);
+            }
+            self.site.in_flight += mask.count_ones() as usize;
         }
-        self.site.in_flight += mask.count_ones() as usize;
         let span = self.copy_spans[op.aux as usize];
         let copies = &mut self.site.copies[warp.index as usize];
         copies.pending.push(Copy {
@@ -161,7 +164,8 @@ impl Engine<'_> {
         for lane in lanes(done) {
             let bytes = copy.bytes as usize;
             let count = copy.source_bytes[lane] as usize;
-            let mut data = [0u8; 16];
+            // Words, for the alignment.
+            let mut data = [0u64; 2];
             if count > 0 {
                 let address = copy.source[lane];
                 let known = address >= copy.span.base && address + count as u64 <= copy.span.end;
@@ -174,15 +178,17 @@ impl Engine<'_> {
                 let step = if whole { count } else { 1 };
                 for offset in (0..count).step_by(step) {
                     // SAFETY: `lookup` has shown that `count` bytes lie inside a live allocation; `data` has 16.
-                    unsafe { copy_lane(host.add(offset), data.as_mut_ptr().add(offset), step as u32) };
+                    unsafe { copy_lane(host.add(offset), data.as_mut_ptr().cast::<u8>().add(offset), step as u32) };
                 }
             }
             let start = copy.destination[lane] as usize;
             // SAFETY: the destination was checked at issue and shared memory does not shrink.
-            unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), shared.add(start), bytes) };
+            unsafe { std::ptr::copy_nonoverlapping(data.as_ptr().cast::<u8>(), shared.add(start), bytes) };
             self.site.poison[start / 4..(start + bytes) / 4].fill(0);
         }
-        self.site.in_flight -= done.count_ones() as usize;
+        if self.machine.config.checks.asynchronous_copies {
+            self.site.in_flight -= done.count_ones() as usize;
+        }
         Ok(())
     }
 

@@ -23,6 +23,12 @@ pub trait View: Sync {
     /// The allocation nearest to `address`, freed ones included, for reports.
     fn nearest(&self, address: u64) -> Option<AllocationInfo>;
 
+    /// `malloc` of device code, whose heap may have `limit` bytes; `None`: zero bytes or no room.
+    fn heap_allocate(&self, bytes: u64, limit: u64) -> Option<u64>;
+
+    /// `free` of device code; `false`: `malloc` has not given this address.
+    fn heap_free(&self, address: u64) -> bool;
+
     /// Why a kernel may not access the memory at `address`, if there is memory.
     fn refusal(&self, _address: u64) -> Option<String> {
         None
@@ -38,5 +44,13 @@ impl View for GlobalMemory {
 
     fn nearest(&self, address: u64) -> Option<AllocationInfo> {
         self.nearest(address)
+    }
+
+    fn heap_allocate(&self, bytes: u64, limit: u64) -> Option<u64> {
+        self.heap_allocate(bytes, limit)
+    }
+
+    fn heap_free(&self, address: u64) -> bool {
+        self.heap_free(address)
     }
 }

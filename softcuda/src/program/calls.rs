@@ -8,7 +8,7 @@ use crate::ptx::isa::Opcode;
 const FUNCTIONS: u64 = 0x7e40_0000_0000;
 
 /// Address of the module's function `index`, the same for every launch.
-pub(crate) fn address_of(index: u32) -> u64 {
+pub fn function_address(index: u32) -> u64 {
     FUNCTIONS + 16 * (u64::from(index) + 1)
 }
 

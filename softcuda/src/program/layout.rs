@@ -41,6 +41,8 @@ pub(crate) struct Layout {
     pub(crate) frames: Vec<Frame>,
     /// Offset of every shared variable of the module.
     module: Vec<u64>,
+    /// Frames begin at multiples of this many bytes.
+    pub(crate) frame_align: u64,
     /// Static shared memory.
     pub(crate) shared_bytes: u64,
     /// Where dynamic shared memory starts.
@@ -84,6 +86,7 @@ impl Layout {
         let align =
             bodies().flat_map(|body| &body.variables).filter(in_frames).map(|variable| u64::from(variable.align));
         let align = align.max().unwrap_or(0).max(FRAME_ALIGN);
+        layout.frame_align = align;
         for (&number, &saved) in functions.iter().zip(saved) {
             let function = &module.functions[number];
             let mut frame = Frame::default();
@@ -153,7 +156,7 @@ impl Layout {
                     space => Some(Place::Fixed(space, *addresses.get(index as usize)?)),
                 }
             }
-            Symbol::Function(index) => Some(Place::Fixed(Space::Generic, super::calls::address_of(index))),
+            Symbol::Function(index) => Some(Place::Fixed(Space::Generic, super::calls::function_address(index))),
         }
     }
 }

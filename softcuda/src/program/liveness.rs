@@ -13,6 +13,8 @@ pub(crate) enum Kind {
     Word,
     /// Two slots.
     Double,
+    /// Four slots.
+    Quad,
 }
 
 /// The file that a declared type belongs to; `None` for types that no slot can hold.
@@ -20,7 +22,7 @@ pub(crate) fn kind(ty: Type) -> Option<Kind> {
     match ty {
         Type::Pred => Some(Kind::Predicate),
         Type::B64 | Type::U64 | Type::S64 | Type::F64 => Some(Kind::Double),
-        Type::B128 => None,
+        Type::B128 => Some(Kind::Quad),
         _ => Some(Kind::Word),
     }
 }
@@ -51,8 +53,9 @@ impl Allocation {
 pub(crate) fn destinations(instruction: &Instruction) -> usize {
     use Opcode::*;
     match instruction.row.opcode {
-        Bra | Exit | Ret | Trap | St | Red | CpAsync | CpAsyncCommitGroup | CpAsyncWaitAll | CpAsyncWaitGroup
-        | Fence | Membar | Prefetch | Nanosleep | BrxIdx | BarWarpSync | WmmaStoreD => 0,
+        Applypriority | Bra | Brkpt | Discard | Exit | Pmevent | Ret | Stackrestore | Trap | St | Red | CpAsync
+        | CpAsyncCommitGroup | CpAsyncWaitAll | CpAsyncWaitGroup | Fence | Membar | Prefetch | Nanosleep | BrxIdx
+        | BarWarpSync | WmmaStoreD => 0,
         // `bar.red` alone writes; it has a type.
         Bar | Barrier => usize::from(!instruction.types.is_empty()),
         _ => usize::from(!instruction.operands.is_empty()),
@@ -242,8 +245,8 @@ fn assign(body: &Body, interval: &[Option<(usize, usize)>]) -> Allocation {
     let mut order: Vec<usize> = (0..interval.len()).filter(|&register| interval[register].is_some()).collect();
     order.sort_by_key(|&register| interval[register].map(|(start, _)| start));
     let mut allocation = Allocation { slots: vec![0; interval.len()], ..Default::default() };
-    let mut active: [std::collections::BinaryHeap<std::cmp::Reverse<(usize, u32)>>; 3] = Default::default();
-    let mut free: [std::collections::BTreeSet<u32>; 3] = Default::default();
+    let mut active: [std::collections::BinaryHeap<std::cmp::Reverse<(usize, u32)>>; 4] = Default::default();
+    let mut free: [std::collections::BTreeSet<u32>; 4] = Default::default();
     for register in order {
         let (Some((start, end)), Some(kind)) = (interval[register], kind(body.registers[register].ty)) else {
             continue;
@@ -260,6 +263,7 @@ fn assign(body: &Body, interval: &[Option<(usize, usize)>]) -> Allocation {
             Kind::Predicate => bump(&mut allocation.predicate_count, 1),
             Kind::Word => bump(&mut allocation.slot_count, 1),
             Kind::Double => bump(&mut allocation.slot_count, 2),
+            Kind::Quad => bump(&mut allocation.slot_count, 4),
         });
         allocation.slots[register] = slot;
         active[file].push(std::cmp::Reverse((end, slot)));

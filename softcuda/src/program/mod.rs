@@ -56,8 +56,9 @@ pub struct Kernel {
     pub dynamic_shared_offset: u32,
     /// Local memory of a thread: the frames of its deepest chain of calls, each recursive function counted once.
     pub local_bytes: u32,
-    /// How deep calls go depends on the data: a thread also needs a stack of the size that the context sets.
-    pub recursive: bool,
+    /// How much local memory a thread needs depends on the data (recursion, `alloca`): it also has a stack, of the size that
+    /// the context sets.
+    pub needs_stack: bool,
     /// `.maxntid`, multiplied out.
     pub max_threads: Option<u32>,
     /// `.reqntid`.

@@ -52,6 +52,10 @@ pub enum Type {
     U4,
     S4,
     B1,
+    U2,
+    S2,
+    U16x2,
+    S16x2,
 }
 
 /// State spaces.
@@ -263,6 +267,21 @@ pub enum Special {
     GlobalTimer,
     DynamicSmemSize,
     TotalSmemSize,
+    AggrSmemSize,
+    ClockHi,
+    GlobalTimerLo,
+    GlobalTimerHi,
+    Envreg(u8),
+    Pm(u8),
+    Pm64(u8),
+    ClusterCtaid(u8),
+    ClusterNctaid(u8),
+    ClusterId(u8),
+    NclusterId(u8),
+    ClusterCtarank,
+    ClusterNctarank,
+    IsExplicitCluster,
+    CurrentGraphExec,
 }
 
 /// What an address is relative to.

@@ -166,7 +166,8 @@ fn limits_of_a_context_are_those_of_its_chip() {
     assert_eq!(limit(1, Limit::CU_LIMIT_MALLOC_HEAP_SIZE, 16 << 20), 16 << 20);
     assert_eq!(limit(1, Limit::CU_LIMIT_MAX_L2_FETCH_GRANULARITY, 512), 128);
     assert_eq!(limit(0, Limit::CU_LIMIT_PERSISTING_L2_CACHE_SIZE, 1 << 40), 30 << 20);
-    context(2).bind_to_thread().unwrap();
+    let hopper = context(2);
+    hopper.bind_to_thread().unwrap();
     let mut depth = 0;
     // SAFETY: a valid pointer.
     let result = unsafe { sys::cuCtxGetLimit(&mut depth, Limit::CU_LIMIT_DEV_RUNTIME_SYNC_DEPTH) };

@@ -12,10 +12,10 @@ use softcuda::ptx::isa::{Modifier, Opcode, Row, rows};
 use std::collections::BTreeMap;
 
 /// A form of a row: which modifiers, which types, with the optional operands or without.
-struct Form {
-    modifiers: Vec<Modifier>,
-    types: Vec<Type>,
-    optional: bool,
+pub(super) struct Form {
+    pub(super) modifiers: Vec<Modifier>,
+    pub(super) types: Vec<Type>,
+    pub(super) optional: bool,
 }
 
 /// What a group may contribute.
@@ -95,17 +95,32 @@ fn spelling(row: &Row, form: &Form) -> String {
     text
 }
 
+/// The type of a register for an operand, and its bits.
+pub(super) fn type_of(rule: &OperandRule, form: &Form) -> (Type, u32) {
+    let (ty, bits) = match rule.typing {
+        Typing::Of(n) | Typing::AtLeast(n) => (form.types[n], form.types[n].bits()),
+        Typing::Twice => (Type::U64, 2 * form.types[0].bits()),
+        Typing::Is(ty) => (ty, ty.bits()),
+    };
+    (if rule.typing == Typing::Twice && bits == 32 { Type::U32 } else { ty }, bits)
+}
+
 /// A kernel of one instruction: declarations, values, the instruction.
 #[derive(Default)]
-struct Writer {
-    before: String,
-    registers: usize,
+pub(super) struct Writer {
+    pub(super) before: String,
+    pub(super) registers: usize,
 }
 
 impl Writer {
     /// A register of a type, with a value in it.
-    fn register(&mut self, ty: Type, bits: u32) -> String {
+    pub(super) fn register(&mut self, ty: Type, bits: u32) -> String {
         let name = format!("%o{}", self.registers);
+        self.named(name, ty, bits)
+    }
+
+    /// The same under a name.
+    pub(super) fn named(&mut self, name: String, ty: Type, bits: u32) -> String {
         self.registers += 1;
         let (kind, value) = match (ty, bits) {
             (Type::Pred, _) => ("pred", ""),
@@ -128,13 +143,8 @@ impl Writer {
         name
     }
 
-    fn typed(&mut self, rule: &OperandRule, form: &Form) -> String {
-        let (ty, bits) = match rule.typing {
-            Typing::Of(n) | Typing::AtLeast(n) => (form.types[n], form.types[n].bits()),
-            Typing::Twice => (Type::U64, 2 * form.types[0].bits()),
-            Typing::Is(ty) => (ty, ty.bits()),
-        };
-        let ty = if rule.typing == Typing::Twice && bits == 32 { Type::U32 } else { ty };
+    pub(super) fn typed(&mut self, rule: &OperandRule, form: &Form) -> String {
+        let (ty, bits) = type_of(rule, form);
         self.register(ty, bits)
     }
 
@@ -214,7 +224,12 @@ fn kernel(row: &Row, form: &Form) -> String {
             *count = "32".to_owned();
         }
     }
-    let opcode = spelling(row, form);
+    let targets = if row.opcode == Opcode::BrxIdx { "TARGETS: .branchtargets LAST, LAST, LAST, LAST;" } else { "" };
+    module(&format!("{}{targets}", writer.before), &format!("{} {}", spelling(row, form), operands.join(", ")))
+}
+
+/// A module with a kernel `k(p, q)` around one instruction.
+pub(super) fn module(before: &str, instruction: &str) -> String {
     format!(
         ".version 8.8\n.target sm_90\n.address_size 64\n\
          .func (.param .b32 r) f(.param .b32 a) {{ .reg .b32 x; ld.param.b32 x, [a]; st.param.b32 [r], x; ret; }}\n\
@@ -223,11 +238,13 @@ fn kernel(row: &Row, form: &Form) -> String {
          PROTOTYPE: .callprototype (.param .b32 _) _ (.param .b32 _);\n.reg .b64 %function;\nmov.u64 %function, f;\n\
          .reg .b64 %global, %local, %generic;\n.reg .b32 %shared;\n\
          ld.param.u64 %global, [p];\nmov.u64 %local, frame;\nmov.u32 %shared, memory;\n\
-         mov.u64 %generic, memory;\ncvta.shared.u64 %generic, %generic;\n{}{}\n{opcode} {};\nLAST:\nret;\n}}\n",
-        writer.before,
-        if row.opcode == Opcode::BrxIdx { "TARGETS: .branchtargets LAST, LAST, LAST, LAST;" } else { "" },
-        operands.join(", "),
+         mov.u64 %generic, memory;\ncvta.shared.u64 %generic, %generic;\n{before}\n{instruction};\nLAST:\nret;\n}}\n",
     )
+}
+
+/// Whether the instruction ends the launch with a fault.
+fn ends(row: &Row) -> bool {
+    matches!(row.opcode, Opcode::Trap | Opcode::Brkpt)
 }
 
 #[test]
@@ -267,12 +284,12 @@ fn every_form_of_every_row_loads_and_executes() {
             let params = [buffer.to_le_bytes(), 0u64.to_le_bytes()].concat();
             let launch = Launch { block: [32, 1, 1], params: &params, ..Launch::default() };
             match exec::launch(&machine, &program.kernels[0], &launch) {
-                Err(fault) if row.opcode == Opcode::Trap => {
+                Err(fault) if ends(row) => {
                     assert_eq!(fault.kind, FaultKind::LaunchFailed);
-                    assert!(fault.text.starts_with("trap\n"), "{}", fault.text);
+                    assert!(fault.text.starts_with(row.mnemonic), "{}", fault.text);
                     executed += 1;
                 }
-                Ok(counters) if row.opcode != Opcode::Trap => {
+                Ok(counters) if !ends(row) => {
                     assert!(counters.executed(row.mnemonic) >= 1, "{opcode} is counted");
                     executed += 1;
                 }

@@ -7,6 +7,8 @@ mod counters;
 mod coverage;
 mod definitions;
 mod determinism;
+mod forms;
+mod library;
 mod lock_step;
 mod memcheck;
 mod numeric;

@@ -29,7 +29,7 @@ fn files(folder: &str, fits: impl Fn(&Path) -> bool) -> Vec<(PathBuf, Vec<u8>)> 
 fn corpus_of_ptx() -> Vec<(PathBuf, Vec<u8>)> {
     let is_ptx = |path: &Path| path.extension().is_some_and(|extension| extension == "ptx");
     let mut all = files("fuzz/corpus/ptx", |_| true);
-    for folder in ["tests/ptx", "tests/driver", "benches/ptx"] {
+    for folder in ["tests/ptx", "tests/driver", "tests/instructions", "benches/ptx"] {
         all.extend(files(folder, is_ptx));
     }
     all

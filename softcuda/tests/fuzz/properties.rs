@@ -7,6 +7,7 @@ use softcuda::{
     ptx::{
         self,
         ast::{Module, Position, Space},
+        link,
     },
 };
 
@@ -28,6 +29,7 @@ pub(crate) fn ptx(input: &[u8]) {
     let again =
         ptx::parse(&printed).unwrap_or_else(|error| panic!("what was printed does not parse: {error}\n{printed}"));
     assert_eq!(ptx::print(&again), printed, "printing what was printed changes it");
+    links(&module);
     match Program::load(&module, &addresses(&module)) {
         Ok(program) => {
             let kernels = module.functions.iter().filter(|function| function.entry && function.body.is_some());
@@ -39,6 +41,19 @@ pub(crate) fn ptx(input: &[u8]) {
             assert!(!error.message.is_empty());
             assert_inside(&text, error.position);
         }
+    }
+}
+
+/// Linked with itself, a module gives one that prints to PTX, or says what stands in the way.
+fn links(module: &Module) {
+    let inputs = ["first", "second"].map(|name| (name.to_owned(), module.clone()));
+    match link::link(&inputs) {
+        Ok(linked) => {
+            let printed = ptx::print(&linked);
+            let again = ptx::parse(&printed);
+            assert!(again.is_ok(), "what was linked does not parse: {}\n{printed}", again.unwrap_err());
+        }
+        Err(errors) => assert!(!errors.is_empty() && errors.iter().all(|error| !error.is_empty())),
     }
 }
 

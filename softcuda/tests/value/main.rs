@@ -3,8 +3,13 @@
 mod approximate;
 mod arithmetic;
 mod conversions;
+mod double;
 mod half_types;
+mod kinds;
+mod ptx;
 mod reference;
+#[path = "../support/mod.rs"]
+mod support;
 
 /// A small generator of random bits (splitmix64).
 pub(crate) struct Random(pub(crate) u64);

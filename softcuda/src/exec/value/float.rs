@@ -102,6 +102,20 @@ pub fn sqrt(a: f32) -> f32 {
     canonical(a.sqrt())
 }
 
+/// The sign of a product for the result of `min` or `max` of magnitudes (`.xorsign.abs`); NaN stays.
+#[inline(always)]
+pub fn xorsign(result: f32, a: f32, b: f32) -> f32 {
+    let sign = (a.to_bits() ^ b.to_bits()) & 0x8000_0000;
+    if result.is_nan() { result } else { f32::from_bits(result.to_bits() | sign) }
+}
+
+/// `.sat` of f64: clamped to [0, 1]; NaN becomes +0.
+#[inline(always)]
+pub fn saturate_f64(value: f64) -> f64 {
+    let positive = if value > 0.0 { value } else { 0.0 };
+    if positive > 1.0 { 1.0 } else { positive }
+}
+
 /// `min.f32`, and `min.NaN.f32` with `NAN`: without, NaN gives way to a number. -0 is below +0.
 #[inline(always)]
 pub fn min<const NAN: bool>(a: f32, b: f32) -> f32 {

@@ -45,6 +45,18 @@ pub fn canonical(value: f32) -> f32 {
     f32::from_bits(if is_nan { 0x7fff_ffff } else { bits })
 }
 
+/// f64 has payloads: a NaN result is the first NaN among the operands, quiet; without one it is the chip's own.
+#[inline(always)]
+pub fn propagate_f64(result: f64, operands: &[f64]) -> f64 {
+    const QUIET: u64 = 1 << 51;
+    const DEFAULT: u64 = 0xfff8_0000_0000_0000;
+    if !result.is_nan() {
+        return result;
+    }
+    let first = operands.iter().find(|operand| operand.is_nan());
+    f64::from_bits(first.map_or(DEFAULT, |operand| operand.to_bits() | QUIET))
+}
+
 /// The canonical NaN in place of any other.
 #[inline(always)]
 pub fn canonical_f64(value: f64) -> f64 {

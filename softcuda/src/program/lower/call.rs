@@ -1,5 +1,6 @@
 //! Calls. Parameters and results pass through the frames in local memory; the callee's lies behind the caller's.
 
+use super::frame::Address;
 use super::{Builder, Lowered, Part, bits, operand};
 use crate::program::calls::{self, Builtin, BuiltinCall};
 use crate::program::layout::Place;
@@ -11,6 +12,7 @@ impl Part<'_> {
     /// Bytes that the registers take which are alive after some call.
     pub(super) fn saved(&self) -> u64 {
         let bytes = |register: &RegisterId| match kind(self.body.registers[register.0 as usize].ty) {
+            Some(Kind::Quad) => 16,
             Some(Kind::Double) => 8,
             _ => 4,
         };
@@ -41,7 +43,7 @@ impl Builder<'_> {
         let matches = self.scratch_predicate();
         let mut jumps = Vec::new();
         for &target in &targets {
-            let known = self.double(calls::address_of(target as u32));
+            let known = self.double(calls::function_address(target as u32));
             self.emit(Code::SetpEq64, matches, address, known, 0);
             jumps.push(self.ops.len());
             self.push(Op { a: matches, ..Op::new(Code::BranchIf) });
@@ -70,40 +72,38 @@ impl Builder<'_> {
             false => Vec::new(),
         };
         let function = &self.module.functions[index];
-        let (own, frame) = (self.layout.frames[self.number].bytes, &self.layout.frames[callee]);
-        let pointer = self.frame_pointer();
-        let mut check = Op { a: pointer, imm: own as i32, ..Op::new(Code::CheckFrame) };
-        check.set_second(frame.bytes as u32);
-        self.push(check);
+        let frame = &self.layout.frames[callee];
+        self.begin_call(frame.bytes);
         self.save(&saved, Code::StLocal);
-        for ((argument, param), offset) in arguments.iter().zip(&function.params).zip(&frame.params) {
+        for ((argument, param), &offset) in arguments.iter().zip(&function.params).zip(&frame.params) {
+            self.scratch = 0;
+            let to = self.behind(offset);
             match argument {
                 Operand::Symbol(symbol, 0) => {
                     let from = self.place(*symbol)?;
-                    self.copy(from, own + offset, param.bytes);
+                    self.copy(from, to, param.bytes);
                 }
                 value => {
-                    self.scratch = 0;
                     let slot = self.source(value, param.ty)?;
-                    self.frame_access(Code::StLocal, vec![slot], param.ty, own + offset);
+                    self.access_at(Code::StLocal, vec![slot], param.ty, to);
                 }
             }
         }
-        let length = self.word(own as u32);
-        self.emit(Code::Add32, pointer, pointer, length, 0);
-        self.calls.push((self.ops.len(), callee));
-        self.push(Op::new(Code::Call));
-        self.emit(Code::Sub32, pointer, pointer, length, 0);
-        for ((result, value), offset) in results.iter().zip(&function.returns).zip(&frame.returns) {
+        self.enter_call(callee);
+        for ((result, value), &offset) in results.iter().zip(&function.returns).zip(&frame.returns) {
+            self.scratch = 0;
+            let from = self.behind(offset);
             match result {
                 Operand::Symbol(symbol, 0) => match self.place(*symbol)? {
-                    Place::Frame(to) => self.copy(Place::Frame(own + offset), to, value.bytes),
+                    Place::Frame(to) => {
+                        let to = self.in_frame(to);
+                        self.copy_words(Code::LdLocal, from, to, value.bytes);
+                    }
                     Place::Fixed(..) => return Err("a result needs a .param variable or a register".to_owned()),
                 },
                 register => {
-                    self.scratch = 0;
                     let slot = self.destination(register, value.ty)?;
-                    self.frame_access(Code::LdLocal, vec![slot], value.ty, own + offset);
+                    self.access_at(Code::LdLocal, vec![slot], value.ty, from);
                     self.store(register, value.ty, slot);
                 }
             }
@@ -115,17 +115,23 @@ impl Builder<'_> {
     /// Stores registers to the frame, or loads them back.
     fn save(&mut self, registers: &[RegisterId], code: Code) {
         let mut offset = self.layout.frames[self.number].save;
-        let doubles = registers.iter().filter(|&&register| self.register_kind(register) == Kind::Double);
-        for register in doubles.copied().collect::<Vec<_>>() {
+        for &register in registers {
             let slot = self.register_slot(register);
-            self.frame_access(code, vec![slot], Type::B64, offset);
-            offset += 8;
+            let halves = match self.register_kind(register) {
+                Kind::Quad => vec![slot, slot + 2],
+                Kind::Double => vec![slot],
+                _ => continue,
+            };
+            for slot in halves {
+                self.frame_access(code, vec![slot], Type::B64, offset);
+                offset += 8;
+            }
         }
         for &register in registers {
             let slot = self.register_slot(register);
             self.scratch = 0;
             match (self.register_kind(register), code) {
-                (Kind::Double, _) => continue,
+                (Kind::Double | Kind::Quad, _) => continue,
                 (Kind::Word, _) => self.frame_access(code, vec![slot], Type::B32, offset),
                 (Kind::Predicate, Code::StLocal) => {
                     let (word, one, zero) = (self.scratch32(), self.word(1), self.word(0));
@@ -142,47 +148,51 @@ impl Builder<'_> {
         }
     }
 
-    /// Copies a parameter or result to `to` in the frame.
-    fn copy(&mut self, from: Place, to: u64, bytes: u64) {
-        let (in_frame, start) = match from {
-            Place::Frame(offset) => (true, offset),
-            Place::Fixed(_, offset) => (false, offset),
-        };
+    /// Copies an argument to `to` in the callee's frame.
+    fn copy(&mut self, from: Place, to: Address, bytes: u64) {
+        match from {
+            Place::Frame(offset) => {
+                let from = self.in_frame(offset);
+                self.copy_words(Code::LdLocal, from, to, bytes);
+            }
+            // A parameter of the kernel, passed on.
+            Place::Fixed(_, offset) => {
+                self.copy_words(Code::LdParam, (0, AddressWidth::Absolute, offset as i64), to, bytes);
+            }
+        }
+    }
+
+    fn copy_words(&mut self, load: Code, from: Address, to: Address, bytes: u64) {
         let mut done = 0;
-        while done < bytes {
-            let (from, to, rest) = (start + done, to + done, bytes - done);
+        while done < bytes as i64 {
+            let (from, to) = ((from.0, from.1, from.2 + done), (to.0, to.1, to.2 + done));
+            let rest = bytes as i64 - done;
             // In a frame a variable's last word is its own; the parameters of a kernel end with their last byte.
-            let words = in_frame || from.is_multiple_of(4) && rest >= 4;
-            let fits = |count: &u64| {
+            let words = load == Code::LdLocal || from.2 % 4 == 0 && rest >= 4;
+            // Frames begin at multiples of 16: offsets tell alignment.
+            let fits = |count: &i64| {
                 let size = 4 * count;
-                words && size <= rest.next_multiple_of(4) && from.is_multiple_of(size) && to.is_multiple_of(size)
+                words && size <= (rest + 3) / 4 * 4 && from.2 % size == 0 && to.2 % size == 0
             };
             let count = [4, 2].into_iter().find(fits).unwrap_or(1);
             let ty = if words { Type::B32 } else { Type::B8 };
             self.scratch = 0;
             let slots: Vec<u16> = (0..count).map(|_| self.scratch32()).collect();
-            if in_frame {
-                self.frame_access(Code::LdLocal, slots.clone(), ty, from);
-            } else {
-                self.access_at(Code::LdParam, slots.clone(), ty, (0, AddressWidth::Absolute, from as i64));
-            }
-            self.frame_access(Code::StLocal, slots, ty, to);
-            done += u64::from(bits(ty) / 8) * count;
+            self.access_at(load, slots.clone(), ty, from);
+            self.access_at(Code::StLocal, slots, ty, to);
+            done += i64::from(bits(ty) / 8) * count;
         }
     }
 
     /// A load or store `offset` bytes behind the frame pointer.
     fn frame_access(&mut self, code: Code, data: Vec<u16>, ty: Type, offset: u64) {
-        let address = match self.number {
-            0 => (0, AddressWidth::Absolute, offset as i64),
-            _ => (self.frame_pointer(), AddressWidth::Narrow, offset as i64),
-        };
+        let address = self.in_frame(offset);
         self.access_at(code, data, ty, address);
     }
 
-    fn access_at(&mut self, code: Code, data: Vec<u16>, ty: Type, (slot, address, offset): (u16, AddressWidth, i64)) {
+    pub(super) fn access_at(&mut self, code: Code, data: Vec<u16>, ty: Type, (slot, address, offset): Address) {
         let aux = self.tables.accesses.len() as u16;
-        let element_bytes = bits(ty) / 8;
+        let (data, element_bytes) = elements(data, ty);
         let extension = if super::signed(ty) { Extension::Sign } else { Extension::Zero };
         self.tables.accesses.push(Access { data, wide: element_bytes == 8, element_bytes, extension, address, offset });
         self.push(Op { a: slot, aux, ..Op::new(code) });
@@ -234,5 +244,13 @@ impl Builder<'_> {
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// Slots and size of the elements of an access: 128 bits are moved as twice 64.
+pub(super) fn elements(data: Vec<u16>, ty: Type) -> (Vec<u16>, u32) {
+    match bits(ty) {
+        128 => (data.into_iter().flat_map(|slot| [slot, slot + 2]).collect(), 8),
+        bits => (data, bits / 8),
     }
 }

@@ -7,8 +7,10 @@ use crate::ptx::isa::{Modifier, Opcode};
 
 /// Whether an instruction may change where a thread goes on, or when.
 pub(crate) fn is_control(instruction: &Instruction) -> bool {
-    matches!(instruction.row.opcode, Opcode::Bra | Opcode::BrxIdx | Opcode::Exit | Opcode::Ret | Opcode::Trap)
-        || waits(instruction)
+    matches!(
+        instruction.row.opcode,
+        Opcode::Bra | Opcode::BrxIdx | Opcode::Exit | Opcode::Ret | Opcode::Trap | Opcode::Brkpt
+    ) || waits(instruction)
 }
 
 /// Whether a guard on this instruction must become a branch around it: it may suspend the warp, so the threads that take
@@ -48,11 +50,12 @@ impl Builder<'_> {
                 }
                 Ok(())
             }
-            Opcode::Trap => {
+            Opcode::Trap | Opcode::Brkpt => {
                 if let Some((predicate, negated)) = guard {
                     self.branch(Some((predicate, !negated)), block, block + 1);
                 }
-                self.push(Op::new(Code::Trap));
+                let aux = if instruction.row.opcode == Opcode::Trap { 0 } else { 3 };
+                self.push(Op { aux, ..Op::new(Code::Trap) });
                 Ok(())
             }
             _ => {

@@ -1,10 +1,12 @@
 //! Lowering: each PTX instruction becomes a few records. One file a group of instructions.
 
+mod bits;
 mod call;
 mod compare;
 pub(super) mod control;
 mod convert;
 mod float;
+mod frame;
 mod integer;
 mod matrix;
 mod memory;
@@ -93,7 +95,7 @@ pub(super) fn kernel(
         static_shared_bytes: layout.shared_bytes as u32,
         dynamic_shared_offset: layout.dynamic_offset as u32,
         local_bytes: graph.local_bytes(&layout) as u32,
-        recursive: graph.recursive.contains(&true),
+        needs_stack: graph.recursive.contains(&true) || parts.iter().any(|part| part.has_alloca()),
         max_threads: function.max_block.map(|[x, y, z]| x.saturating_mul(y).saturating_mul(z)),
         required_block: function.required_block,
         ops: builder.ops,
@@ -142,6 +144,8 @@ struct Builder<'a> {
     branches: Vec<(usize, usize)>,
     /// Conditional branches of the function whose `imm` is an op already; and their own block.
     jumps: Vec<(usize, usize)>,
+    /// Slots of the function's `alloca`, if it has any.
+    dynamic: Option<frame::Dynamic>,
     /// `Enter` ops in the midst of a basic block of the function, and that block: each starts a part that costs nothing.
     middles: Vec<(usize, usize)>,
     /// First op of every function, and the calls whose `imm` is to become that of the function they name.
@@ -186,6 +190,7 @@ impl<'a> Builder<'a> {
             communicates: false,
             branches: Vec::new(),
             jumps: Vec::new(),
+            dynamic: None,
             middles: Vec::new(),
             first_ops: Vec::new(),
             calls: Vec::new(),
@@ -198,6 +203,7 @@ impl<'a> Builder<'a> {
         (self.number, self.body, self.flow, self.allocation) = (number, part.body, &part.flow, &part.allocation);
         self.first_block = self.blocks.len();
         self.first_ops.push(self.ops.len());
+        self.begin_frame();
         for number in 0..part.flow.blocks.len() {
             self.enter(number);
             for instruction in &part.body.instructions[part.flow.blocks[number].start..part.flow.blocks[number].end] {
@@ -318,6 +324,11 @@ impl<'a> Builder<'a> {
             | WmmaMma => self.matrix(instruction),
             Mov | Selp | Prmt | Set | Setp | Slct => self.moves(instruction),
             Cvt => self.convert(instruction),
+            Alloca | Stacksave | Stackrestore => self.stack(instruction),
+            Pmevent => {
+                self.push(Op::new(Code::Nop));
+                Ok(())
+            }
             _ => match instruction.types.first().copied() {
                 Some(Type::F16 | Type::F16x2 | Type::Bf16 | Type::Bf16x2 | Type::F32 | Type::F64) => {
                     self.float(instruction)
@@ -351,10 +362,11 @@ pub(crate) fn bits(ty: Type) -> u32 {
     use Type::*;
     match ty {
         Pred | B1 => 1,
+        U2 | S2 => 2,
         U4 | S4 => 4,
         B8 | U8 | S8 | E4m3 | E5m2 => 8,
         B16 | U16 | S16 | F16 | Bf16 | E4m3x2 | E5m2x2 => 16,
-        B32 | U32 | S32 | F16x2 | Bf16x2 | F32 | Tf32 => 32,
+        B32 | U32 | S32 | F16x2 | Bf16x2 | U16x2 | S16x2 | F32 | Tf32 => 32,
         B64 | U64 | S64 | F64 => 64,
         B128 => 128,
     }
@@ -362,5 +374,5 @@ pub(crate) fn bits(ty: Type) -> u32 {
 
 /// Whether integers of this type carry a sign.
 fn signed(ty: Type) -> bool {
-    matches!(ty, Type::S8 | Type::S16 | Type::S32 | Type::S64 | Type::S4)
+    matches!(ty, Type::S2 | Type::S4 | Type::S8 | Type::S16 | Type::S16x2 | Type::S32 | Type::S64)
 }

@@ -3,8 +3,8 @@
 use super::{Builder, Lowered, SCRATCH_PREDICATES, SCRATCH_SLOTS, bits, signed};
 use crate::program::layout::Place;
 use crate::program::liveness::{self, Kind};
-use crate::program::op::{Code, Op, Preset, PresetSlot};
-use crate::ptx::ast::{Operand, RegisterId, Symbol, Type};
+use crate::program::op::{Code, Op, Preset, PresetSlot, WHOLE_CLOCK};
+use crate::ptx::ast::{Operand, RegisterId, Special, Symbol, Type};
 
 impl Builder<'_> {
     pub(super) fn preset(&mut self, value: Preset) -> u16 {
@@ -76,6 +76,8 @@ impl Builder<'_> {
                 self.push(Op { d: slot, imm: i32::from(*value != 0), ..Op::new(Code::PredConst) });
                 Ok((slot, false))
             }
+            // Nobody can ask for a cluster of more than one block.
+            Operand::Special(Special::IsExplicitCluster) => self.predicate(&Operand::Integer(0)),
             _ => Err("expected a predicate".to_owned()),
         }
     }
@@ -91,6 +93,7 @@ impl Builder<'_> {
                         self.emit(Code::UnpackLow, slot, self.register_slot(*register), 0, 0);
                         Ok(slot)
                     }
+                    Kind::Quad => Err("a 128-bit register where a narrower value is expected".to_owned()),
                     Kind::Predicate => Err("a predicate where a value is expected".to_owned()),
                 };
             }
@@ -121,8 +124,14 @@ impl Builder<'_> {
                         self.emit(Code::Zext32To64, slot, self.register_slot(*register), 0, 0);
                         Ok(slot)
                     }
+                    Kind::Quad => Err("a 128-bit register where a narrower value is expected".to_owned()),
                     Kind::Predicate => Err("a predicate where a value is expected".to_owned()),
                 };
+            }
+            Operand::Special(Special::Clock64 | Special::GlobalTimer) => {
+                let slot = self.scratch64();
+                self.push(Op { d: slot, aux: WHOLE_CLOCK, ..Op::new(Code::ReadSpecial) });
+                return Ok(slot);
             }
             Operand::Special(special) => {
                 let low = self.special32(*special)?;
@@ -148,7 +157,14 @@ impl Builder<'_> {
 
     /// A source of the width of `ty`.
     pub(super) fn source(&mut self, operand: &Operand, ty: Type) -> Lowered<u16> {
-        if bits(ty) == 64 { self.source64(operand) } else { self.source32(operand, ty) }
+        match (bits(ty), operand) {
+            (128, Operand::Register(register)) if self.register_kind(*register) == Kind::Quad => {
+                Ok(self.register_slot(*register))
+            }
+            (128, _) => Err("expected a 128-bit register".to_owned()),
+            (64, _) => self.source64(operand),
+            _ => self.source32(operand, ty),
+        }
     }
 
     /// Where a variable lies.
@@ -158,30 +174,23 @@ impl Builder<'_> {
             .ok_or_else(|| "the address of this symbol cannot be taken".to_owned())
     }
 
-    /// The slot that holds the offset of the function's frame in local memory.
-    pub(super) fn frame_pointer(&mut self) -> u16 {
-        self.preset(Preset::FramePointer)
-    }
-
-    /// A slot with the local address of what lies `offset` bytes behind the frame pointer.
-    pub(super) fn frame_address(&mut self, offset: u64) -> u16 {
-        if self.number == 0 {
-            return self.word(offset as u32);
-        }
-        let (pointer, offset, slot) = (self.frame_pointer(), self.word(offset as u32), self.scratch32());
-        self.emit(Code::Add32, slot, pointer, offset, 0);
-        slot
-    }
-
     /// Destination slot for a value of the width of `ty`; run `store` afterwards with the same operand.
     pub(super) fn destination(&mut self, operand: &Operand, ty: Type) -> Lowered<u16> {
         match operand {
             Operand::Register(register) => match (self.register_kind(*register), bits(ty)) {
-                (Kind::Double, 64) | (Kind::Word, 1..=32) => Ok(self.register_slot(*register)),
-                (Kind::Double, _) => Ok(self.scratch32()),
+                (Kind::Quad, 128) | (Kind::Double, 64) | (Kind::Word, 1..=32) => Ok(self.register_slot(*register)),
+                (Kind::Double, ..64) => Ok(self.scratch32()),
                 (kind, width) => Err(format!("a {width}-bit result does not fit a {kind:?} register")),
             },
-            Operand::Sink => Ok(if bits(ty) == 64 { self.scratch64() } else { self.scratch32() }),
+            Operand::Sink => Ok(match bits(ty) {
+                128 => {
+                    let slot = self.scratch64();
+                    self.scratch64();
+                    slot
+                }
+                64 => self.scratch64(),
+                _ => self.scratch32(),
+            }),
             _ => Err("the destination must be a register".to_owned()),
         }
     }

@@ -74,6 +74,7 @@ modifiers! {
     ModeEcr "ecr"
     ModeRc16 "rc16"
     Shiftamt "shiftamt"
+    Pack "pack"
     // Comparison.
     Eq "eq"
     Ne "ne"
@@ -121,6 +122,7 @@ modifiers! {
     AcqRel "acq_rel"
     Sc "sc"
     Volatile "volatile"
+    Mmio "mmio"
     Cta "cta"
     Cluster "cluster"
     Gpu "gpu"
@@ -162,6 +164,7 @@ modifiers! {
     All "all"
     Any "any"
     Uni "uni"
+    Mask "mask"
     Ballot "ballot"
     // Matrix.
     M8n8 "m8n8"

@@ -5,8 +5,8 @@ use super::{
     scope::{Builder, Name},
 };
 use crate::ptx::{
-    ast::{Body, Function, Guard, Instruction, Operand, Position, Prototype, RegisterId, Space, Symbol, Type},
-    isa::{self, Mismatch, Modifier, Modifiers, Names, Opcode, Row},
+    ast::{Body, Function, Guard, Instruction, Module, Operand, Position, Prototype, RegisterId, Space, Symbol, Type},
+    isa::{self, Mismatch, Modifier, Modifiers, Names, Needs, Opcode, Row},
     lexer::Token,
 };
 
@@ -61,6 +61,7 @@ impl<'a> Parser<'a> {
         };
         self.expect(";")?;
         let row = self.matching_row(builder, &spelling, &mut operands, position)?;
+        self.check_needs(Needs::of(row, &spelling.modifiers, &spelling.types), position)?;
         if row.opcode == Opcode::Call {
             self.check_call(builder, &operands, position)?;
         }
@@ -103,6 +104,21 @@ impl<'a> Parser<'a> {
         }
         let message = closest.map_or(String::new(), |mismatch| mismatch.message);
         Err(self.error(position, &message))
+    }
+
+    /// The module's target and version must have the instruction.
+    fn check_needs(&self, needs: Needs, position: Position) -> Result<()> {
+        let Module { target, version, .. } = self.module;
+        if needs.target > target {
+            let message = format!("needs .target sm_{} or higher, the module has sm_{target}", needs.target);
+            return Err(self.error(position, &message));
+        }
+        if needs.version > version {
+            let ((major, minor), (has_major, has_minor)) = (needs.version, version);
+            let message = format!("needs .version {major}.{minor} or later, the module has {has_major}.{has_minor}");
+            return Err(self.error(position, &message));
+        }
+        Ok(())
     }
 
     /// Arguments and return values must be as many, and as large, as the function's.

@@ -213,6 +213,10 @@ impl<'a> Parser<'a> {
             _ => (Base::Absolute, self.integer()? as i64),
         };
         self.expect("]")?;
+        // A hint that the address is the same in every thread.
+        if self.token == Token::Dot("unified") {
+            self.advance()?;
+        }
         Ok(Operand::Address(base, offset))
     }
 }
