@@ -3,6 +3,7 @@
 use super::layout::{Layout, each_symbol};
 use crate::ptx::ast::{Function, Instruction, Module, Operand, Prototype, Symbol};
 use crate::ptx::isa::Opcode;
+use std::collections::{BTreeSet, HashMap};
 
 /// Where function addresses begin: no memory lies there.
 const FUNCTIONS: u64 = 0x7e40_0000_0000;
@@ -69,8 +70,10 @@ pub(crate) struct CallGraph {
     pub(crate) recursive: Vec<bool>,
     /// For each: positions in `functions` of those that it calls.
     callees: Vec<Vec<usize>>,
-    /// For each: positions in `functions` of those that calls lead to, however many.
-    reached: Vec<Vec<bool>>,
+    /// For each: the number of its cycle of calls; callees come before their callers.
+    cycles: Vec<usize>,
+    /// Positions in `functions` by index in the module.
+    positions: HashMap<usize, usize>,
     /// Indices of functions whose address is taken.
     pointed_to: Vec<usize>,
 }
@@ -82,7 +85,8 @@ impl CallGraph {
             functions: vec![kernel],
             recursive: Vec::new(),
             callees: Vec::new(),
-            reached: Vec::new(),
+            cycles: Vec::new(),
+            positions: HashMap::from([(kernel, 0)]),
             pointed_to: pointed_to(module),
         };
         while let Some(&index) = graph.functions.get(graph.callees.len()) {
@@ -93,19 +97,24 @@ impl CallGraph {
                     if module.functions[callee].body.is_none() {
                         continue;
                     }
-                    let position = graph.functions.iter().position(|&known| known == callee).unwrap_or_else(|| {
+                    let next = graph.functions.len();
+                    let position = *graph.positions.entry(callee).or_insert(next);
+                    if position == next {
                         graph.functions.push(callee);
-                        graph.functions.len() - 1
-                    });
-                    if !callees.contains(&position) {
-                        callees.push(position);
                     }
+                    callees.push(position);
                 }
             }
+            callees.sort_unstable();
+            callees.dedup();
             graph.callees.push(callees);
         }
-        graph.reached = (0..graph.functions.len()).map(|start| graph.reach(start)).collect();
-        graph.recursive = graph.reached.iter().enumerate().map(|(number, reached)| reached[number]).collect();
+        graph.cycles = cycles(&graph.callees);
+        let mut members = vec![0; graph.functions.len()];
+        graph.cycles.iter().for_each(|&cycle| members[cycle] += 1);
+        graph.recursive = (0..graph.functions.len())
+            .map(|number| members[graph.cycles[number]] > 1 || graph.callees[number].contains(&number))
+            .collect();
         graph
     }
 
@@ -133,56 +142,84 @@ impl CallGraph {
 
     /// Position of a function among those reached.
     pub(crate) fn position(&self, index: usize) -> Option<usize> {
-        self.functions.iter().position(|&known| known == index)
+        self.positions.get(&index).copied()
     }
 
-    /// Whether a call from the function at one position to that at another may lead back to the first.
+    /// Whether the call of one function by another may lead back to the caller.
     pub(crate) fn returns_to(&self, caller: usize, callee: usize) -> bool {
-        callee == caller || self.reached[callee][caller]
-    }
-
-    fn reach(&self, start: usize) -> Vec<bool> {
-        let mut reached = vec![false; self.functions.len()];
-        let mut open = self.callees[start].clone();
-        while let Some(next) = open.pop() {
-            if !std::mem::replace(&mut reached[next], true) {
-                open.extend(&self.callees[next]);
-            }
-        }
-        reached
+        self.cycles[callee] == self.cycles[caller]
     }
 
     /// Bytes that the frames of the deepest chain of calls take, each recursive function counted once.
     pub(crate) fn local_bytes(&self, layout: &Layout) -> u64 {
-        // Callees of callees and so on: as many rounds as there are functions give every chain without a cycle its due.
+        let mut order: Vec<usize> = (0..self.functions.len()).collect();
+        order.sort_by_key(|&number| self.cycles[number]);
         let mut deepest = vec![0; self.functions.len()];
-        for _ in 0..self.functions.len() {
-            for number in 0..self.functions.len() {
-                let below = self.callees[number]
-                    .iter()
-                    .filter(|&&callee| !self.returns_to(number, callee))
-                    .map(|&callee| deepest[callee]);
-                let own = layout.frames[number].bytes;
-                deepest[number] = own + below.max().unwrap_or(0);
+        for number in order {
+            let others = self.callees[number].iter().filter(|&&callee| !self.returns_to(number, callee));
+            let below = others.map(|&callee| deepest[callee]).max().unwrap_or(0);
+            deepest[number] = layout.frames[number].bytes + below;
+        }
+        let recursive = (0..self.functions.len()).filter(|&number| self.recursive[number]);
+        deepest[0] + recursive.map(|number| layout.frames[number].bytes).sum::<u64>()
+    }
+}
+
+/// Numbers the cycles of calls, a function that is in none being one by itself: callees have lower numbers than their
+/// callers. Tarjan's algorithm ("Depth-first search and linear graph algorithms", 1972), without recursion of our own.
+fn cycles(callees: &[Vec<usize>]) -> Vec<usize> {
+    const NONE: usize = usize::MAX;
+    let count = callees.len();
+    let (mut number, mut low, mut cycle) = (vec![NONE; count], vec![NONE; count], vec![NONE; count]);
+    let (mut numbers, mut cycles) = (0, 0);
+    let mut open = Vec::new();
+    for start in 0..count {
+        let mut path = vec![(start, 0)];
+        while let Some((node, next)) = path.pop() {
+            if next == 0 {
+                if number[node] != NONE {
+                    continue;
+                }
+                (number[node], low[node]) = (numbers, numbers);
+                numbers += 1;
+                open.push(node);
+            } else {
+                // Back from a callee.
+                low[node] = low[node].min(low[callees[node][next - 1]]);
+            }
+            let mut step = next;
+            while let Some(&callee) = callees[node].get(step) {
+                step += 1;
+                if number[callee] == NONE {
+                    path.push((node, step));
+                    path.push((callee, 0));
+                    break;
+                }
+                if cycle[callee] == NONE {
+                    low[node] = low[node].min(number[callee]);
+                }
+            }
+            let waits = path.last().is_some_and(|&(top, next)| next == 0 && number[top] == NONE);
+            if !waits && low[node] == number[node] {
+                while let Some(member) = open.pop() {
+                    cycle[member] = cycles;
+                    if member == node {
+                        break;
+                    }
+                }
+                cycles += 1;
             }
         }
-        // The members of a cycle one below the other, once each.
-        let cycles: u64 = (0..self.functions.len())
-            .filter(|&number| self.recursive[number])
-            .map(|number| layout.frames[number].bytes)
-            .sum();
-        deepest[0] + cycles
     }
+    cycle
 }
 
 /// Functions whose address some instruction or initial value takes.
 fn pointed_to(module: &Module) -> Vec<usize> {
-    let mut found = Vec::new();
+    let mut found = BTreeSet::new();
     let mut note = |symbol: Symbol| {
-        if let Symbol::Function(index) = symbol
-            && !found.contains(&(index as usize))
-        {
-            found.push(index as usize);
+        if let Symbol::Function(index) = symbol {
+            found.insert(index as usize);
         }
     };
     let locals = module.functions.iter().filter_map(|function| function.body.as_ref()).flat_map(|body| &body.variables);
@@ -198,8 +235,34 @@ fn pointed_to(module: &Module) -> Vec<usize> {
             }
         }
     }
-    found.sort_unstable();
-    found
+    found.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cycles;
+
+    #[test]
+    fn functions_that_reach_each_other_share_a_number_and_callees_come_first() {
+        // 0 calls 1 and 4; 1, 2 and 3 are a cycle with an inner one; 4 calls itself and 5.
+        let numbers = cycles(&[vec![1, 4], vec![2], vec![3, 1], vec![1, 5], vec![4, 5], vec![]]);
+        assert_eq!(numbers[1], numbers[2]);
+        assert_eq!(numbers[1], numbers[3]);
+        let distinct = [numbers[0], numbers[1], numbers[4], numbers[5]];
+        assert!(distinct.iter().enumerate().all(|(i, a)| distinct[..i].iter().all(|b| a != b)), "{numbers:?}");
+        assert!(
+            numbers[0] > numbers[1] && numbers[0] > numbers[4] && numbers[1] > numbers[5] && numbers[4] > numbers[5]
+        );
+    }
+
+    #[test]
+    fn long_chains_of_calls_take_no_recursion() {
+        let count = 200_000;
+        let chain: Vec<Vec<usize>> = (0..count).map(|n| if n + 1 < count { vec![n + 1] } else { vec![] }).collect();
+        assert_eq!(cycles(&chain)[0], count - 1);
+        let ring: Vec<Vec<usize>> = (0..count).map(|n| vec![(n + 1) % count]).collect();
+        assert!(cycles(&ring).iter().all(|&number| number == 0));
+    }
 }
 
 #[cfg(test)]
