@@ -65,9 +65,8 @@ fn forms(row: &Row) -> Vec<Form> {
             for optional in if has_optional { &[true, false][..] } else { &[true] } {
                 let form = Form { modifiers: choice.concat(), types: types.clone(), optional: *optional };
                 // PTX has no vectors of more than 128 bits.
-                let elements = if form.modifiers.contains(&Modifier::V4) { 4 } else { 2 };
                 let vector = row.operands.iter().any(|rule| rule.count == Count::ByModifier);
-                let wide = vector && types[0].bits() == 64 && elements == 4 && form.modifiers.contains(&Modifier::V4);
+                let wide = vector && types[0].bits() as usize * elements(&form).unwrap_or(1) > 128;
                 if !wide {
                     forms.push(form);
                 }
@@ -112,6 +111,12 @@ pub(super) struct Writer {
     pub(super) registers: usize,
 }
 
+/// How many elements the form's vectors have.
+fn elements(form: &Form) -> Option<usize> {
+    let counts = [(Modifier::V2, 2), (Modifier::V4, 4), (Modifier::V8, 8)];
+    counts.into_iter().find(|(modifier, _)| form.modifiers.contains(modifier)).map(|(_, count)| count)
+}
+
 impl Writer {
     /// A register of a type, with a value in it.
     pub(super) fn register(&mut self, ty: Type, bits: u32) -> String {
@@ -131,6 +136,11 @@ impl Writer {
             (Type::F16x2, _) => ("b32", "0x3c003c00"),
             (Type::Bf16x2, _) => ("b32", "0x3f803f80"),
             (Type::B32, _) => ("b32", "-1"),
+            (Type::B128, _) => {
+                self.before += &format!(".reg .b128 {name};\n.reg .b64 {name}half;\nmov.b64 {name}half, 3;\n");
+                self.before += &format!("mov.b128 {name}, {{{name}half, {name}half}};\n");
+                return name;
+            }
             (_, 64) => ("b64", "3"),
             (_, 32) => ("b32", "3"),
             _ => ("b16", "3"),
@@ -159,9 +169,7 @@ impl Writer {
         let count = match rule.count {
             Count::One => None,
             Count::Vector(n) => Some(n),
-            Count::ByModifier if form.modifiers.contains(&Modifier::V4) => Some(4),
-            Count::ByModifier if form.modifiers.contains(&Modifier::V2) => Some(2),
-            Count::ByModifier => None,
+            Count::ByModifier => elements(form),
         };
         if let Some(count) = count {
             let names: Vec<String> = (0..count).map(|_| self.typed(rule, form)).collect();
