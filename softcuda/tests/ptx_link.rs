@@ -123,7 +123,7 @@ fn two_definitions_in_one_text_and_two_linkages_are_errors() {
         parse(&format!(".version 8.0\n.target sm_80\n.address_size 64\n{body}")).map(drop).unwrap_err().to_string()
     };
     let twice = message(".visible .global .align 4 .u32 x;\n.visible .global .align 4 .u32 x;");
-    assert_eq!(twice, "ptx:5:34: `x` is declared twice");
+    assert_eq!(twice, "ptx:5:32: `x` is declared twice");
     assert!(message(".visible .extern .global .u32 x;").starts_with("ptx:4:10: expected a declaration"));
     assert_eq!(message(".common .func f();"), "ptx:4:9: a function cannot be `.common`");
     module(".extern .global .align 4 .u32 x;\n.visible .global .align 4 .u32 x = 1;\n.extern .global .align 4 .u32 x;");

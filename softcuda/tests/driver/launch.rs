@@ -245,6 +245,8 @@ fn every_launch_is_reported() {
     let stream = context.default_stream();
     let required = kernels(&context).load_function("required").unwrap();
     launch(&stream, &required, shape((3, 5, 1), (64, 2, 1), 16)).unwrap();
+    // The default stream waits for what other tests have asked of theirs.
+    stream.synchronize().unwrap();
     let reports = softcuda::launches();
     let ours = reports.iter().rfind(|report| report.device == 2 && report.grid == [3, 5, 1]).unwrap();
     assert_eq!(ours.kernel, "required");
