@@ -44,6 +44,9 @@ const HALF: &[Type] = &[F16, F16x2];
 const HALF_OR_BRAIN: &[Type] = &[F16, F16x2, Bf16, Bf16x2];
 const PACKED: &[Type] = &[U16x2, S16x2];
 const FP8: &[Type] = &[E4m3x2, E5m2x2];
+const BYTES: &[Type] = &[E4m3, E5m2];
+const WMMA_SM80: &[Type] = &[Bf16, Tf32, F64];
+const SMALL: &[Type] = &[S4, U4, B1];
 const INTEGERS: &[Type] = &[U8, U16, U32, U64, S8, S16, S32, S64];
 const ALL: &[Type] = &[B16, B32, B64, U8, U16, U32, U64, S8, S16, S32, S64, F16, F16x2, Bf16, Bf16x2, F32, F64];
 
@@ -133,12 +136,62 @@ const NEEDS: &[Need] = &[
     need("createpolicy", &[], &[], 80, (7, 4)),
     need("cvta", &[Param], &[], 70, (7, 7)),
     need("isspacep", &[Param], &[], 70, (7, 7)),
+    need("discard", &[], &[], 80, (7, 4)),
+    need("applypriority", &[], &[], 80, (7, 4)),
+    need("fence.proxy.alias", &[], &[], 70, (7, 5)),
+    need("ld", &[Mmio], &[], 70, (8, 2)),
+    need("st", &[Mmio], &[], 70, (8, 2)),
+    need("atom", &[], &[&[B128]], 90, (8, 3)),
+    need("ld", &[], &[&[B128]], 70, (8, 3)),
+    need("st", &[], &[&[B128]], 70, (8, 3)),
+    need("mov", &[], &[&[B128]], 70, (8, 3)),
     // Warps.
     need("redux", &[], &[], 80, (7, 0)),
     need("ldmatrix", &[], &[], 75, (6, 5)),
     need("movmatrix", &[], &[], 75, (7, 8)),
     need("bar", &[Cta], &[], 70, (7, 8)),
     need("barrier", &[Cta], &[], 70, (7, 8)),
+    // Matrices.
+    need("mma", &[M8n8k4], &[], 70, (6, 4)),
+    need("mma", &[M8n8k4], &[&[F64]], 80, (7, 0)),
+    need("mma", &[M8n8k16], &[], 75, (6, 5)),
+    need("mma", &[M8n8k32], &[], 75, (6, 5)),
+    need("mma", &[M8n8k128], &[], 75, (7, 0)),
+    need("mma", &[M16n8k4], &[], 80, (7, 0)),
+    need("mma", &[M16n8k8], &[], 75, (6, 5)),
+    need("mma", &[M16n8k8], &[&[F32], &[Bf16, Tf32]], 80, (7, 0)),
+    need("mma", &[M16n8k16], &[], 80, (7, 0)),
+    need("mma", &[M16n8k32], &[], 80, (7, 0)),
+    need("mma", &[M16n8k64], &[], 80, (7, 0)),
+    need("mma", &[M16n8k128], &[], 80, (7, 0)),
+    need("mma", &[M16n8k256], &[], 80, (7, 0)),
+    need("mma", &[And], &[], 80, (7, 1)),
+    need("mma", &[M16n8k4], &[&[F64]], 90, (7, 8)),
+    need("mma", &[M16n8k8], &[&[F64]], 90, (7, 8)),
+    need("mma", &[M16n8k16], &[&[F64]], 90, (7, 8)),
+    need("mma", &[], &[&[F32], BYTES], 89, (8, 4)),
+    need("mma", &[], &[&[F16], BYTES], 89, (8, 7)),
+    need("mma", &[M16n8k16], &[&[F16, F32], BYTES], 89, (8, 7)),
+    need("mma.sp", &[], &[], 80, (7, 1)),
+    need("mma.sp", &[], &[&[F16, F32], BYTES], 89, (8, 4)),
+    need("mma.sp::ordered_metadata", &[], &[], 80, (8, 5)),
+    need("mma.sp::ordered_metadata", &[], &[&[F16, F32], BYTES], 89, (8, 5)),
+    need("wmma.load.a", &[], &[WMMA_SM80], 80, (7, 0)),
+    need("wmma.load.b", &[], &[WMMA_SM80], 80, (7, 0)),
+    need("wmma.load.c", &[], &[&[F64]], 80, (7, 0)),
+    need("wmma.load.c", &[M16n16k8], &[], 80, (7, 0)),
+    need("wmma.store.d", &[], &[&[F64]], 80, (7, 0)),
+    need("wmma.store.d", &[M16n16k8], &[], 80, (7, 0)),
+    need("wmma.mma", &[], &[&[F32, F64], WMMA_SM80], 80, (7, 0)),
+    need("wmma.mma", &[And], &[], 80, (7, 1)),
+    need("wmma.load.a", &[], &[SMALL], 75, (6, 3)),
+    need("wmma.load.b", &[], &[SMALL], 75, (6, 3)),
+    need("wmma.load.a", &[], &[&[S8, U8]], 72, (6, 3)),
+    need("wmma.load.b", &[], &[&[S8, U8]], 72, (6, 3)),
+    need("wmma.load.c", &[], &[&[S32]], 72, (6, 3)),
+    need("wmma.store.d", &[], &[&[S32]], 72, (6, 3)),
+    need("wmma.mma", &[], &[&[S32]], 72, (6, 3)),
+    need("wmma.mma", &[], &[&[S32], SMALL], 75, (6, 3)),
 ];
 
 /// The rules of a mnemonic.
