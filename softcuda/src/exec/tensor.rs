@@ -36,7 +36,8 @@ impl Tensor {
 }
 
 impl Engine<'_> {
-    /// One instruction.
+    /// One instruction. Inlined, so that registers are copied with the host's vector instructions.
+    #[inline(always)]
     pub(super) fn multiply(&mut self, warp: &mut Warp, op: &Op, at: u32, mask: u32) -> Checked {
         let kernel = self.kernel;
         let mma = &kernel.tables.multiplies[op.aux as usize];
@@ -45,13 +46,14 @@ impl Engine<'_> {
             return Err(self.fault(FaultKind::LaunchFailed, warp, at, mask.trailing_zeros(), &what));
         }
         self.counters.tensor_multiply_adds += u64::from(mma.multiply_adds);
-        let (Some(multiplier), Some(memo)) = (self.tensor.multipliers[mma.form as usize], &mut self.tensor.memo) else {
+        let Tensor { multipliers, memo, results } = &mut self.tensor;
+        let (Some(multiplier), Some(memo)) = (&multipliers[mma.form as usize], memo) else {
             let what = format!("{:?} is no matrix instruction of this chip", kernel.tables.forms[mma.form as usize]);
             return Err(self.fault(FaultKind::IllegalInstruction, warp, at, 0, &what));
         };
         let form = multiplier.form();
         if form.a == Element::F64 {
-            multiply_doubles(&multiplier, &mut warp.registers, &mma.tiles[0]);
+            multiply_doubles(multiplier, &mut warp.registers, &mma.tiles[0]);
             return Ok(());
         }
         let metadata = warp.registers.lanes(mma.metadata);
@@ -62,7 +64,8 @@ impl Engine<'_> {
             return Err(self.fault(FaultKind::IllegalInstruction, warp, at, lane as u32, &what));
         }
         let counts = multiplier.registers();
-        for (tile, d) in mma.tiles.iter().zip(&mut self.tensor.results) {
+        let owner = warp.index << 20;
+        for (tile, d) in mma.tiles.iter().zip(results.iter_mut()) {
             let registers = &warp.registers;
             let [a, c] = [&tile.a, &tile.c].map(|slots| slots.map(|slot| registers.lanes(slot)));
             let b = tile.b.map(|slot| registers.lanes(slot));
@@ -71,12 +74,12 @@ impl Engine<'_> {
                 b: &b[..counts.b],
                 c: &c[..counts.c],
                 metadata: form.is_sparse().then_some(metadata),
-                places: [tile.a[0] as usize, tile.b[0] as usize],
+                places: [owner + u32::from(tile.a[0]), owner + u32::from(tile.b[0])],
             };
             multiplier.multiply(memo, &operands, d);
         }
         // Results last: their registers may be those of the operands.
-        for (tile, d) in mma.tiles.iter().zip(&self.tensor.results) {
+        for (tile, d) in mma.tiles.iter().zip(results) {
             for (&slot, lanes) in tile.d[..counts.d].iter().zip(d) {
                 *warp.registers.word_mut(slot) = lanes.0;
             }

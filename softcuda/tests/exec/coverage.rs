@@ -148,6 +148,13 @@ impl Writer {
         self.register(ty, bits)
     }
 
+    /// A register with this value.
+    fn word(&mut self, value: u32) -> String {
+        let name = self.register(Type::U32, 32);
+        self.before += &format!("mov.b32 {name}, {value};\n");
+        name
+    }
+
     fn operand(&mut self, rule: &OperandRule, row: &Row, form: &Form) -> String {
         let count = match rule.count {
             Count::One => None,
@@ -161,6 +168,12 @@ impl Writer {
             return format!("{{{}}}", names.join(", "));
         }
         let space = |modifier| form.modifiers.contains(&modifier);
+        match (row.opcode, rule.kind) {
+            // Metadata: the first two elements of every chunk. A stride of 32 elements keeps every row aligned.
+            (Opcode::MmaSp | Opcode::MmaSpOrdered, Kind::ReadRegister) => return self.word(0x4444_4444),
+            (_, Kind::Read) if row.mnemonic.starts_with("wmma.") => return self.word(32),
+            _ => {}
+        }
         match rule.kind {
             Kind::WritePair | Kind::WriteBoth => {
                 format!("{}|{}", self.typed(rule, form), self.register(Type::Pred, 1))
@@ -221,7 +234,7 @@ pub(super) fn module(before: &str, instruction: &str) -> String {
         ".version 8.8\n.target sm_90\n.address_size 64\n\
          .func (.param .b32 r) f(.param .b32 a) {{ .reg .b32 x; ld.param.b32 x, [a]; st.param.b32 [r], x; ret; }}\n\
          .visible .entry k(.param .u64 p, .param .u64 q)\n{{\n\
-         .shared .align 16 .b8 memory[512];\n.local .align 16 .b8 frame[64];\n.param .align 16 .b8 argument[64];\n\
+         .shared .align 16 .b8 memory[8192];\n.local .align 16 .b8 frame[64];\n.param .align 16 .b8 argument[64];\n\
          PROTOTYPE: .callprototype (.param .b32 _) _ (.param .b32 _);\n.reg .b64 %function;\nmov.u64 %function, f;\n\
          .reg .b64 %global, %local, %generic;\n.reg .b32 %shared;\n\
          ld.param.u64 %global, [p];\nmov.u64 %local, frame;\nmov.u32 %shared, memory;\n\

@@ -130,6 +130,8 @@ fn operand(
             let name = format!("name{}", writer.registers);
             writer.named(name, ty, bits)
         }
+        // The stride of a matrix.
+        "r" if row.mnemonic.starts_with("wmma.") => "16".to_owned(),
         "r" | "p" => writer.register(ty, bits),
         _ => return None,
     })
@@ -163,7 +165,8 @@ fn check(opcode: &str, shapes: &[&str]) -> Result<(), String> {
         match Type::from_name(part) {
             Some(ty) => form.types.push(ty),
             None => {
-                let modifier = Modifier::from_name(rows[0].opcode, part).ok_or(format!("no modifier .{part}"))?;
+                let modifier =
+                    Modifier::from_name(rows[0].opcode, part).ok_or(format!("no modifier .{part}"))?.after(&set);
                 form.modifiers.push(modifier);
                 set.insert(modifier);
             }

@@ -1,6 +1,6 @@
 //! f64: chains of fused multiply-adds in order of k, starting at the accumulator (HARDWARE 1.1).
 
-use crate::exec::value::{float, rounding::Rounding};
+use crate::exec::value::{exact, float, rounding::Rounding};
 
 /// The fragments of a product of 16 rows and 8 columns, in 64-bit registers: two of A and one of B for every four places.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +29,10 @@ pub(super) fn multiply<const HARDWARE: bool>(
                 for t in 0..4 {
                     let a = f64::from_bits(operands.a[2 * step + register / 2][4 * group + t]);
                     let b = f64::from_bits(b[4 * column + t]);
-                    sum = float::fma_f64::<HARDWARE>(a, b, sum);
+                    sum = match rounding {
+                        Rounding::Nearest => float::fma_f64::<HARDWARE>(a, b, sum),
+                        rounding => exact::fma(a, b, sum, rounding),
+                    };
                 }
             }
             *d = sum.to_bits();

@@ -7,20 +7,23 @@ use super::{
 };
 use crate::exec::value::Lanes;
 
-/// Fragments of A, and of B, that are remembered.
-const ENTRIES: [usize; 2] = [8, 16];
-
 /// A decoded fragment with the registers that it was decoded from: it stands for these bits, whoever holds them.
-pub(super) struct Entry<const REGISTERS: usize, T> {
-    /// Address of the function that decoded it; 0: none.
-    decoder: usize,
+struct Entry<const REGISTERS: usize, T> {
+    /// Address of the function that decoded it, and of how many registers; 0: none.
+    key: (usize, usize),
     registers: [Lanes; REGISTERS],
-    pub(super) table: T,
+    table: T,
 }
 
-impl<const REGISTERS: usize, T: Default> Entry<REGISTERS, T> {
-    fn new() -> Self {
-        Entry { decoder: 0, registers: [Lanes::ZERO; REGISTERS], table: T::default() }
+/// Places for fragments of A or of B; a fragment has one place where it may be.
+pub(super) struct Fragments<const REGISTERS: usize, T> {
+    entries: Vec<Option<Box<Entry<REGISTERS, T>>>>,
+}
+
+impl<const REGISTERS: usize, T: Default> Fragments<REGISTERS, T> {
+    /// Room for a power of two of fragments.
+    fn new(entries: usize) -> Self {
+        Fragments { entries: (0..entries).map(|_| None).collect() }
     }
 
     /// The table of these registers.
@@ -28,50 +31,45 @@ impl<const REGISTERS: usize, T: Default> Entry<REGISTERS, T> {
     pub(super) fn table<S: Isa>(
         &mut self,
         isa: S,
+        place: u32,
         registers: &[&Lanes],
         decoder: usize,
         decode: impl FnOnce(&[&Lanes], &mut T),
     ) -> &T {
+        // Multiplied so that all bits of the place count.
+        let index = (place.wrapping_mul(0x9e37_79b1) >> 16) as usize & (self.entries.len() - 1);
+        let entry = self.entries[index].get_or_insert_with(|| {
+            Box::new(Entry { key: (0, 0), registers: [Lanes::ZERO; REGISTERS], table: T::default() })
+        });
         let mut different = isa.splat(0);
-        for (known, now) in self.registers.iter().zip(registers) {
+        for (known, now) in entry.registers.iter().zip(registers) {
             for half in 0..2 {
                 different = isa.or(different, isa.xor(take(isa, known, half), take(isa, now, half)));
             }
         }
-        if self.decoder != decoder || isa.mask_above(different, isa.splat(0)) != 0 {
-            decode(registers, &mut self.table);
-            self.decoder = decoder;
-            for (known, now) in self.registers.iter_mut().zip(registers) {
+        let key = (decoder, registers.len());
+        if entry.key != key || isa.mask_above(different, isa.splat(0)) != 0 {
+            decode(registers, &mut entry.table);
+            entry.key = key;
+            for (known, now) in entry.registers.iter_mut().zip(registers) {
                 *known = **now;
             }
         }
-        &self.table
+        &entry.table
     }
 }
 
 /// Decoded fragments. Results do not depend on what it remembers.
 pub struct Memo {
-    pub(super) a: Vec<Entry<4, ATable>>,
-    pub(super) b: Vec<Entry<2, BTable>>,
-    pub(super) selected: Box<Selected>,
+    pub(super) a: Fragments<4, ATable>,
+    pub(super) b: Fragments<2, BTable>,
+    pub(super) selected: Option<Box<Selected>>,
 }
 
 impl Memo {
     /// Remembers nothing yet.
     pub fn new() -> Memo {
-        let [a, b] = ENTRIES;
-        Memo {
-            a: (0..a).map(|_| Entry::new()).collect(),
-            b: (0..b).map(|_| Entry::new()).collect(),
-            selected: Box::default(),
-        }
-    }
-
-    /// Where a fragment is likely to be found: `place` is its first register's.
-    #[inline(always)]
-    pub(super) fn index(place: usize, entries: usize) -> usize {
-        // Fragments lie in consecutive registers, four or two apart.
-        (place ^ place >> 2 ^ place >> 5) % entries
+        Memo { a: Fragments::new(32), b: Fragments::new(64), selected: None }
     }
 }
 

@@ -24,7 +24,7 @@ pub struct Operands<'a> {
     /// Metadata of a sparse A.
     pub metadata: Option<&'a Lanes>,
     /// Numbers by which decoded fragments of A and B are looked up; any will do.
-    pub places: [usize; 2],
+    pub places: [u32; 2],
 }
 
 /// Decodes registers of A.
@@ -187,14 +187,12 @@ pub(super) fn dense<S: Isa, K: Kernel>(
     operands: &Operands<'_>,
     d: &mut [Lanes; 8],
 ) {
-    let [a, b] = operands.places;
-    let (a, b) = (Memo::index(a, memo.a.len()), Memo::index(b, memo.b.len()));
+    let [a_place, b_place] = operands.places;
+    let (decode_a, decode_b) = (context.decode_a, context.decode_b);
     // SAFETY: whoever called this for `S` has its instructions, for which the decoders were compiled.
-    let a =
-        memo.a[a].table(isa, operands.a, context.decode_a as usize, |from, to| unsafe { (context.decode_a)(from, to) });
+    let a = memo.a.table(isa, a_place, operands.a, decode_a as usize, |from, to| unsafe { decode_a(from, to) });
     // SAFETY: as above.
-    let b =
-        memo.b[b].table(isa, operands.b, context.decode_b as usize, |from, to| unsafe { (context.decode_b)(from, to) });
+    let b = memo.b.table(isa, b_place, operands.b, decode_b as usize, |from, to| unsafe { decode_b(from, to) });
     all_columns::<S, K, _>(isa, context, a, b, operands.c, d);
 }
 
@@ -208,13 +206,14 @@ pub(super) fn sparse<S: Isa, K: Kernel>(
     d: &mut [Lanes; 8],
     sparse: Sparse,
 ) {
-    let a = Memo::index(operands.places[0], memo.a.len());
+    let decode_a = context.decode_a;
     // SAFETY: as in `dense`.
     let a =
-        memo.a[a].table(isa, operands.a, context.decode_a as usize, |from, to| unsafe { (context.decode_a)(from, to) });
+        memo.a.table(isa, operands.places[0], operands.a, decode_a as usize, |from, to| unsafe { decode_a(from, to) });
     let metadata = operands.metadata.copied().unwrap_or_default();
-    sparse::select(context, sparse, operands.b, &metadata, &mut memo.selected);
-    all_columns::<S, K, _>(isa, context, a, &*memo.selected, operands.c, d);
+    let selected = memo.selected.get_or_insert_default();
+    sparse::select(context, sparse, operands.b, &metadata, selected);
+    all_columns::<S, K, _>(isa, context, a, &**selected, operands.c, d);
 }
 
 #[inline(always)]

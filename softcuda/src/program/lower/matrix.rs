@@ -175,12 +175,14 @@ impl Builder<'_> {
             fragments.pad(zero, unused);
             vec![fragments.tile()]
         } else {
+            let (mut rows, mut columns) = (m, n);
             if m == 8 {
                 // The transposed product: B's columns take the place of rows.
                 std::mem::swap(&mut fragments.a, &mut fragments.b);
                 (form.a, form.b) = (form.b, form.a);
+                (rows, columns) = (n, m);
             }
-            fragments.tiles(&form, m / 16 + n / 32, n / 16)
+            fragments.tiles(&form, rows / 16, columns / 8)
         };
         let form = self.form_index(form);
         let index = self.tables.multiplies.len() as u16;
@@ -216,15 +218,14 @@ impl Fragments {
         self.d.extend(unused);
     }
 
-    /// The tiles of a `wmma`: `rows` of 16, or `columns` (if any) of 8. An f16 fragment may have copies behind its registers.
+    /// So many tiles, one above or beside the other. Fragments of f16 may have copies behind their registers.
     fn tiles(&self, form: &Form, rows: usize, columns: usize) -> Vec<Tile> {
         let (a, b) = (form.a_registers(), form.b_registers());
         let (c, d) = (form.registers_of(form.c), form.registers_of(form.d));
-        let count = if columns == 0 || form.k > 16 { rows } else { rows.max(columns) };
-        (0..count)
+        (0..rows * columns)
             .map(|index| {
+                let (row, column) = (index / columns, index % columns);
                 let mut tile = Tile::default();
-                let (row, column) = if rows > 1 { (index, 0) } else { (0, index) };
                 copy(&self.a[row * a..], &mut tile.a[..a]);
                 copy(&self.b[column * b..], &mut tile.b[..b]);
                 copy(&self.c[index * c..], &mut tile.c[..c]);
