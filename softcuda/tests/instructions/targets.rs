@@ -147,3 +147,51 @@ fn what_the_table_takes_the_assembler_takes() {
     println!("{count} forms");
     assert!(wrong.is_empty(), "the assembler refuses {} of {count}: {wrong:#?}", wrong.len());
 }
+
+const LINES: &str = include_str!("../data/assembler-lines.txt");
+
+/// What the parser says of an instruction in a module of this target and version; nothing if it takes it.
+fn complaint(target: u32, (major, minor): (u32, u32), instruction: &str) -> Option<String> {
+    let text = format!(
+        ".version {major}.{minor}\n.target sm_{target}\n.address_size 64\n.visible .entry k(.param .u64 p)\n{{\n\
+         .reg .pred %p<16>; .reg .b16 %h<16>; .reg .b32 %r<32>; .reg .b64 %d<16>;\n{instruction}\nret;\n}}\n"
+    );
+    softcuda::ptx::parse(&text).err().map(|error| error.message)
+}
+
+#[test]
+fn instructions_of_other_families_need_what_the_assembler_says() {
+    const TARGETS: [u32; 5] = [75, 80, 86, 89, 90];
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for line in LINES.lines().filter(|line| !line.starts_with('#')) {
+        let mut words = line.splitn(3, ' ');
+        let [Some(target), Some(version), Some(instruction)] = [words.next(), words.next(), words.next()] else {
+            panic!("{line}")
+        };
+        let target: u32 = target.trim_start_matches("sm_").parse().expect("a target");
+        let (major, minor) = version.split_once('.').expect("a version");
+        let version: (u32, u32) = (major.parse().expect("a number"), minor.parse().expect("a number"));
+        count += 1;
+        if let Some(message) = complaint(target, version, instruction) {
+            wrong.push(format!("{line}: {message}"));
+            continue;
+        }
+        if let Some(&below) = TARGETS.iter().rev().find(|&&known| known < target) {
+            let wanted = format!("needs .target sm_{target} or higher");
+            let message = complaint(below, (9, 0), instruction).unwrap_or_default();
+            if !message.contains(&wanted) {
+                wrong.push(format!("{line}: for sm_{below}: `{message}`"));
+            }
+        }
+        if version > version_of(target) {
+            let before = if version.1 > 0 { (version.0, version.1 - 1) } else { (version.0 - 1, 9) };
+            let message = complaint(target, before, instruction).unwrap_or_default();
+            if !message.contains(&format!("needs .version {major}.{minor} or later")) {
+                wrong.push(format!("{line}: for PTX {before:?}: `{message}`"));
+            }
+        }
+    }
+    println!("{count} instructions");
+    assert!(wrong.is_empty(), "{} of {count}\n{}", wrong.len(), wrong.join("\n"));
+}

@@ -54,7 +54,7 @@ impl Integer {
 
 /// Checks `opcode` for operands of these widths; the definition gets the columns' bits, none where the result is undefined.
 fn check(opcode: &str, from: &[u32], to: u32, definition: impl Fn(&[u64]) -> Option<i128>) {
-    let mut random = Random(opcode.bytes().fold(77, |seed, byte| seed * 31 + u64::from(byte)));
+    let mut random = Random(opcode.bytes().fold(77, |seed: u64, byte| seed.wrapping_mul(31) + u64::from(byte)));
     let columns: Vec<Vec<u64>> = from.iter().map(|&bits| column(&mut random, bits)).collect();
     let results = execute(opcode, from, to, &columns);
     for (row, &got) in results.iter().enumerate() {
