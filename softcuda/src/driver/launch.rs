@@ -102,7 +102,9 @@ impl KernelCall {
         let device = context.device;
         let view = KernelView::new(context)?;
         let machine = Machine { architecture: device.chip.architecture, memory: &view, config: &driver()?.config };
+        let workspace = shape.cooperative.then(|| Workspace::new(device)).transpose()?;
         let request = Launch {
+            grid_workspace: workspace.as_ref().map_or(0, |workspace| workspace.address),
             grid: shape.grid,
             block: shape.block,
             dynamic_shared_bytes: shape.dynamic_shared_bytes,
@@ -129,6 +131,29 @@ impl KernelCall {
             Err(fault) => context.poison(faults::record(*fault)),
         }
         Ok(())
+    }
+}
+
+/// Memory for the barrier of a cooperative launch: zeros, in which the grid's blocks count.
+struct Workspace {
+    device: &'static Device,
+    address: u64,
+}
+
+impl Workspace {
+    fn new(device: &'static Device) -> Result<Workspace, Error> {
+        const BYTES: u64 = 64;
+        let address = device.memory()?.allocate(BYTES).ok_or(Code::OUT_OF_MEMORY)?;
+        Ok(Workspace { device, address })
+    }
+}
+
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        if let Ok(memory) = self.device.memory() {
+            // Nobody else knows of it, so it is there.
+            let _ = memory.free(self.address);
+        }
     }
 }
 

@@ -47,6 +47,12 @@ pub(crate) fn write64<const FULL: bool>(registers: &mut Registers, d: u16, resul
     }
 }
 
+/// All ones if a shift by `amount` leaves anything: without a branch, else the compiler makes no vector code of it.
+#[inline(always)]
+fn within(amount: u32, largest: u32) -> u32 {
+    0u32.wrapping_sub(u32::from(amount <= largest))
+}
+
 /// Executes a frequent operation; `false` for any other. `FULL`: in all lanes of all the warps, else in the active lanes of the
 /// first, which must be the only one.
 ///
@@ -54,6 +60,8 @@ pub(crate) fn write64<const FULL: bool>(registers: &mut Registers, d: u16, resul
 /// The host must have the instructions of `S`.
 #[inline(always)]
 pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warps: &mut [Warp], op: &Op, active: &Active) -> bool {
+    // A copy: the compiler then knows that no register row changes it.
+    let op = &{ *op };
     // The registers of one warp after the other.
     macro_rules! each {
         ($registers:ident => $body:expr) => {{
@@ -298,8 +306,8 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warps: &mut [Warp], op: &Op,
         Code::Xor32 => word2!(|a: u32, b: u32| a ^ b),
         Code::Not32 => word1!(|a: u32| !a),
         // Shifts by 32 and more are clamped, not wrapped.
-        Code::Shl32 => word2!(|a: u32, b: u32| if b > 31 { 0 } else { a << (b & 31) }),
-        Code::ShrU32 => word2!(|a: u32, b: u32| if b > 31 { 0 } else { a >> (b & 31) }),
+        Code::Shl32 => word2!(|a: u32, b: u32| a << (b & 31) & within(b, 31)),
+        Code::ShrU32 => word2!(|a: u32, b: u32| a >> (b & 31) & within(b, 31)),
         Code::ShrS32 => word2!(|a: u32, b: u32| ((a as i32) >> b.min(31)) as u32),
         Code::Lop3 => {
             // Bit i of the table is the result for a, b, c = bits 2, 1, 0 of i.
@@ -319,8 +327,8 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warps: &mut [Warp], op: &Op,
         Code::And64 => double2!(|a: u64, b: u64| a & b),
         Code::Or64 => double2!(|a: u64, b: u64| a | b),
         Code::Xor64 => double2!(|a: u64, b: u64| a ^ b),
-        Code::Shl64 => shift64!(|a: u64, b: u32| if b > 63 { 0 } else { a << (b & 63) }),
-        Code::ShrU64 => shift64!(|a: u64, b: u32| if b > 63 { 0 } else { a >> (b & 63) }),
+        Code::Shl64 => shift64!(|a: u64, b: u32| a << (b & 63) & within(b, 63) as i32 as i64 as u64),
+        Code::ShrU64 => shift64!(|a: u64, b: u32| a >> (b & 63) & within(b, 63) as i32 as i64 as u64),
         Code::ShrS64 => shift64!(|a: u64, b: u32| ((a as i64) >> b.min(63)) as u64),
         Code::Sext32To64 => widen1!(|a: u32| i64::from(a as i32) as u64),
         Code::Zext32To64 => widen1!(u64::from),

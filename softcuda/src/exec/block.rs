@@ -2,7 +2,7 @@
 
 use super::engine::{Engine, QUANTUM, Site};
 use super::level::Interpreter;
-use super::run::{Failure, Leave, Stop};
+use super::run::Stop;
 use super::warp::{NONE, PathState, Warp};
 use crate::fault::{Fault, FaultKind};
 use crate::program::op::{BarrierKind, BlockBarrier};
@@ -144,22 +144,25 @@ impl Block {
             self.alive -= before - self.living(group.clone());
             engine.spend(&self.warps[first], spent * count as i64)?;
             match end {
-                Err(failure) => return Err(self.first_fault(engine, interpreter, first, failure)),
-                Ok(Leave::Stop(Stop::Barrier)) => {
+                Err(fault) => {
+                    let failed = first + engine.failed;
+                    return Err(self.first_fault(engine, interpreter, first..failed, fault));
+                }
+                Ok(Stop::Barrier) => {
                     for index in group.clone() {
                         self.arrive(engine, index)?;
                     }
                 }
-                Ok(Leave::Stop(Stop::Apart(meet))) => {
+                Ok(Stop::Apart) => {
+                    let meet = engine.meeting;
                     for index in group.clone() {
                         if let Err(fault) = self.run_warp(engine, interpreter, index, meet) {
-                            let failure = Failure { index: index - first, fault };
-                            return Err(self.first_fault(engine, interpreter, first, failure));
+                            return Err(self.first_fault(engine, interpreter, first..index, fault));
                         }
                     }
                 }
-                Ok(Leave::Switch) => {}
-                Ok(Leave::Stop(_)) => break,
+                Ok(Stop::Switch) => {}
+                Ok(_) => break,
             }
             if self.together(first) < count {
                 break;
@@ -174,15 +177,15 @@ impl Block {
         &mut self,
         engine: &mut Engine<'_>,
         interpreter: Interpreter,
-        first: usize,
-        failure: Failure,
+        before: std::ops::Range<usize>,
+        fault: Box<Fault>,
     ) -> Box<Fault> {
-        for index in first..first + failure.index {
-            if let Err(fault) = self.run_warp(engine, interpreter, index, NONE) {
-                return fault;
+        for index in before {
+            if let Err(earlier) = self.run_warp(engine, interpreter, index, NONE) {
+                return earlier;
             }
         }
-        failure.fault
+        fault
     }
 
     /// Threads of some warps that have not ended.
@@ -230,7 +233,7 @@ impl Block {
                 Stop::Waiting => return Ok(progress),
                 Stop::Barrier => self.arrive(engine, index)?,
                 // A warp alone goes on by itself where its threads part.
-                Stop::Met | Stop::Apart(_) => return Ok(true),
+                Stop::Switch | Stop::Met | Stop::Apart => return Ok(true),
                 Stop::Turn => {
                     self.turns[index] += 1;
                     // A warp whose threads have once waited for one another in vain, as at a lock, may well do so again.

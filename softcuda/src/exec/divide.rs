@@ -1,7 +1,7 @@
 //! What ends a run of warps in lock-step: they go different ways, end, or wait.
 
 use super::engine::Engine;
-use super::run::{Leave, Stop};
+use super::run::Stop;
 use super::warp::{NONE, PathState, Warp};
 use crate::program::op::{BarrierKind, Op};
 
@@ -12,7 +12,7 @@ pub(super) fn halt(warps: &mut [Warp], pc: u32) {
 
 /// A branch that some threads take and others do not; they meet again at `reconverge`.
 #[inline(never)]
-pub(super) fn branch(engine: &mut Engine<'_>, warps: &mut [Warp], op: &Op, pc: u32, reconverge: u32) -> Leave {
+pub(super) fn branch(engine: &mut Engine<'_>, warps: &mut [Warp], op: &Op, pc: u32, reconverge: u32) -> Stop {
     let (target, next) = (op.imm as u32, pc + 1);
     for warp in warps.iter_mut() {
         let taken = warp.holds(op) & warp.mask;
@@ -26,8 +26,9 @@ pub(super) fn branch(engine: &mut Engine<'_>, warps: &mut [Warp], op: &Op, pc: u
             warp.diverge(taken, target, next, reconverge);
         }
     }
+    engine.meeting = reconverge;
     // A single warp goes on at once.
-    if warps.len() == 1 { Leave::Switch } else { Leave::Stop(Stop::Apart(reconverge)) }
+    if warps.len() == 1 { Stop::Switch } else { Stop::Apart }
 }
 
 /// Threads call, return or end; whether any does.
@@ -46,13 +47,13 @@ pub(super) fn leave_paths(warps: &mut [Warp], op: &Op, pc: u32) -> bool {
 
 /// The warp `index` waits at a warp operation; those before it are behind it, those after it have not come to it.
 #[cold]
-pub(super) fn parked(warps: &mut [Warp], index: usize, pc: u32) -> Leave {
+pub(super) fn parked(warps: &mut [Warp], index: usize, pc: u32) -> Stop {
     for (number, warp) in warps.iter_mut().enumerate() {
         if number != index {
             warp.path().pc = if number < index { pc + 1 } else { pc };
         }
     }
-    Leave::Switch
+    Stop::Switch
 }
 
 impl Engine<'_> {

@@ -33,7 +33,7 @@ pub(crate) struct Site {
     /// Shared memory, static then dynamic.
     pub(crate) shared: AlignedBytes,
     /// For each 4 bytes of shared memory: whether a `cp.async` to it is in flight.
-    pub(crate) poison: Vec<u8>,
+    pub(crate) poison: AlignedBytes,
     /// Lanes of copies in flight in the whole block.
     pub(crate) in_flight: usize,
     /// Lowest and highest device address that a copy in flight has been issued for.
@@ -56,6 +56,10 @@ impl AlignedBytes {
     pub(crate) fn new(bytes: usize) -> AlignedBytes {
         AlignedBytes { words: vec![u128::MAX; bytes.div_ceil(16)], bytes }
     }
+    /// Every byte zero.
+    pub(crate) fn zero(bytes: usize) -> AlignedBytes {
+        AlignedBytes { words: vec![0; bytes.div_ceil(16)], bytes }
+    }
     /// Every byte 0xff: f16, bf16 and f32 NaN, and absurd as an index.
     pub(crate) fn reset(&mut self) {
         self.words.fill(u128::MAX);
@@ -70,6 +74,16 @@ impl AlignedBytes {
     }
     pub(crate) fn pointer(&mut self) -> *mut u8 {
         self.words.as_mut_ptr().cast()
+    }
+    #[inline(always)]
+    pub(crate) fn slice(&self) -> &[u8] {
+        // SAFETY: the words hold at least that many bytes, and every byte is valid.
+        unsafe { std::slice::from_raw_parts(self.words.as_ptr().cast(), self.bytes) }
+    }
+    #[inline(always)]
+    pub(crate) fn slice_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(self.words.as_mut_ptr().cast(), self.bytes) }
     }
 }
 
@@ -110,6 +124,10 @@ pub(crate) struct Engine<'a> {
     pub(crate) unsettled: u64,
     /// Local memory of a thread in bytes.
     pub(crate) local_bytes: u32,
+    /// Where warps that go different ways meet again.
+    pub(crate) meeting: u32,
+    /// Which of several warps has failed: those before it have executed the op, it and those behind it have not.
+    pub(crate) failed: usize,
     /// The warps that run are all that the block has left, and nobody waits at a barrier.
     pub(crate) whole_block: bool,
     /// Tensor-core functions.
@@ -136,6 +154,8 @@ impl<'a> Engine<'a> {
             fuel: 0,
             unsettled: 0,
             local_bytes: launch.local_bytes(kernel),
+            meeting: 0,
+            failed: 0,
             whole_block: false,
             tensor: super::tensor::Tensor::new(machine, kernel),
         }
@@ -218,6 +238,10 @@ impl<'a> Engine<'a> {
     }
 
     fn fill_special(&self, warp: u32, registers: &mut Registers, slot: u16, special: Special) {
+        if let Special::Ctaid(dimension) = special {
+            *registers.word_mut(slot) = [self.site.block[dimension as usize]; 32];
+            return;
+        }
         let threads = self.launch.block.iter().product::<u32>();
         let multiprocessors = self.machine.architecture.chip().multiprocessors;
         for (lane, value) in (0..32).zip(registers.word_mut(slot)) {
@@ -242,7 +266,10 @@ impl<'a> Engine<'a> {
                 Special::TotalSmemSize | Special::AggrSmemSize => self.site.shared.len() as u32,
                 // Every block is a cluster of its own.
                 Special::ClusterNctaid(_) | Special::ClusterNctarank => 1,
-                // Clocks are read where they stand; environment and performance registers are 0.
+                // Where the grid's barrier is, its upper half first.
+                Special::Envreg(1) => (self.launch.grid_workspace >> 32) as u32,
+                Special::Envreg(2) => self.launch.grid_workspace as u32,
+                // Clocks are read where they stand; other environment and performance registers are 0.
                 _ => 0,
             };
         }
@@ -261,7 +288,7 @@ impl Site {
             number: 0,
             block: [0; 3],
             shared: AlignedBytes::new(bytes),
-            poison: vec![0; bytes.div_ceil(4)],
+            poison: AlignedBytes::zero(bytes.div_ceil(4)),
             in_flight: 0,
             sources: (u64::MAX, 0),
             copies: (0..threads.div_ceil(32)).map(|_| AsyncCopies::default()).collect(),
@@ -280,7 +307,7 @@ impl Site {
         self.sources = (u64::MAX, 0);
         self.copies.iter_mut().for_each(AsyncCopies::clear);
         if self.in_flight > 0 {
-            self.poison.fill(0);
+            self.poison.slice_mut().fill(0);
             self.in_flight = 0;
         }
     }

@@ -5,8 +5,9 @@ use super::engine::Engine;
 #[cfg(target_arch = "x86_64")]
 use super::registers::{Avx2, Avx512};
 use super::registers::{Plain, Simd};
-use super::run::{Checked, Failure, Leave, Stop, run_path, run_warp, run_whole};
+use super::run::{Checked, Stop, run_path, run_warp, run_whole};
 use super::warp::Warp;
+use crate::program::Kernel;
 use crate::program::op::Op;
 
 /// One compilation of the interpreter for each instruction-set level.
@@ -31,7 +32,7 @@ macro_rules! level {
             /// The host must have the level's instructions.
             $(#[target_feature(enable = $features)])?
             #[inline(never)]
-            pub(crate) unsafe fn whole(engine: &mut Engine<'_>, warps: &mut [Warp], meet: u32) -> Result<Leave, Failure> {
+            pub(crate) unsafe fn whole(engine: &mut Engine<'_>, warps: &mut [Warp], meet: u32) -> Checked<Stop> {
                 // SAFETY: the caller's promise.
                 unsafe { run_whole::<$simd>(engine, warps, meet) }
             }
@@ -42,31 +43,31 @@ macro_rules! level {
             /// The host must have the level's instructions.
             $(#[target_feature(enable = $features)])?
             #[inline(never)]
-            pub(crate) unsafe fn path(engine: &mut Engine<'_>, warp: &mut Warp, from: u32, end: u32, mask: u32) -> Checked<Leave> {
+            pub(crate) unsafe fn path(engine: &mut Engine<'_>, warp: &mut Warp, from: u32, end: u32, mask: u32) -> Checked<Stop> {
                 // SAFETY: the caller's promise.
                 unsafe { run_path::<$simd>(engine, warp, from, end, mask) }
             }
 
-            /// One 32-bit word a lane between shared memory and a slot, all lanes active.
+            /// One 32-bit word a lane between memory and a slot, all lanes active.
             ///
             /// # Safety
             /// The host must have the level's instructions.
             $(#[target_feature(enable = $features)])?
             #[inline(never)]
-            pub(crate) unsafe fn shared_words<const LOAD: bool>(engine: &mut Engine<'_>, warps: &mut [Warp], op: &Op, at: u32) -> Result<(), Failure> {
+            pub(crate) unsafe fn words<const SHARED: bool, const LOAD: bool>(engine: &mut Engine<'_>, warps: &mut [Warp], op: &Op, at: u32) -> Checked<()> {
                 // SAFETY: the caller's promise.
-                unsafe { engine.shared_words::<$simd, LOAD>(warps, op, at) }
+                unsafe { crate::exec::word::words::<$simd, SHARED, LOAD>(engine, warps, op, at) }
             }
 
-            /// The same for device memory.
+            /// A shuffle of all lanes; `false` for any other.
             ///
             /// # Safety
             /// The host must have the level's instructions.
             $(#[target_feature(enable = $features)])?
             #[inline(never)]
-            pub(crate) unsafe fn global_words<const LOAD: bool>(engine: &mut Engine<'_>, warps: &mut [Warp], op: &Op, at: u32) -> Result<(), Failure> {
+            pub(crate) unsafe fn shuffle(warp: &mut Warp, kernel: &Kernel, op: &Op) -> bool {
                 // SAFETY: the caller's promise.
-                unsafe { engine.global_words::<$simd, LOAD>(warps, op, at) }
+                unsafe { crate::exec::shuffle::shuffle::<$simd>(warp, &kernel.tables.warp_operations[op.aux as usize]) }
             }
 
             /// An op that is no plain arithmetic, or a rare one.
@@ -83,24 +84,24 @@ macro_rules! level {
 
         impl Level for $simd {
             #[inline(always)]
-            unsafe fn whole(engine: &mut Engine<'_>, warps: &mut [Warp], meet: u32) -> Result<Leave, Failure> {
+            unsafe fn whole(engine: &mut Engine<'_>, warps: &mut [Warp], meet: u32) -> Checked<Stop> {
                 // SAFETY: the caller's promise.
                 unsafe { $module::whole(engine, warps, meet) }
             }
             #[inline(always)]
-            unsafe fn path(engine: &mut Engine<'_>, warp: &mut Warp, from: u32, end: u32, mask: u32) -> Checked<Leave> {
+            unsafe fn path(engine: &mut Engine<'_>, warp: &mut Warp, from: u32, end: u32, mask: u32) -> Checked<Stop> {
                 // SAFETY: the caller's promise.
                 unsafe { $module::path(engine, warp, from, end, mask) }
             }
             #[inline(always)]
-            unsafe fn shared_words<const LOAD: bool>(engine: &mut Engine<'_>, warps: &mut [Warp], op: &Op, at: u32) -> Result<(), Failure> {
+            unsafe fn words<const SHARED: bool, const LOAD: bool>(engine: &mut Engine<'_>, warps: &mut [Warp], op: &Op, at: u32) -> Checked<()> {
                 // SAFETY: the caller's promise.
-                unsafe { $module::shared_words::<LOAD>(engine, warps, op, at) }
+                unsafe { $module::words::<SHARED, LOAD>(engine, warps, op, at) }
             }
             #[inline(always)]
-            unsafe fn global_words<const LOAD: bool>(engine: &mut Engine<'_>, warps: &mut [Warp], op: &Op, at: u32) -> Result<(), Failure> {
+            unsafe fn shuffle(warp: &mut Warp, kernel: &Kernel, op: &Op) -> bool {
                 // SAFETY: the caller's promise.
-                unsafe { $module::global_words::<LOAD>(engine, warps, op, at) }
+                unsafe { $module::shuffle(warp, kernel, op) }
             }
             #[inline(always)]
             unsafe fn other(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32, active: &Active) -> Checked<()> {
@@ -114,20 +115,15 @@ macro_rules! level {
 /// Functions compiled once a level, called from the loops. All need the level's instructions.
 #[expect(clippy::missing_safety_doc, reason = "the same for all: see above")]
 pub(super) trait Level: Simd {
-    unsafe fn whole(engine: &mut Engine<'_>, warps: &mut [Warp], meet: u32) -> Result<Leave, Failure>;
-    unsafe fn path(engine: &mut Engine<'_>, warp: &mut Warp, from: u32, end: u32, mask: u32) -> Checked<Leave>;
-    unsafe fn shared_words<const LOAD: bool>(
+    unsafe fn whole(engine: &mut Engine<'_>, warps: &mut [Warp], meet: u32) -> Checked<Stop>;
+    unsafe fn path(engine: &mut Engine<'_>, warp: &mut Warp, from: u32, end: u32, mask: u32) -> Checked<Stop>;
+    unsafe fn words<const SHARED: bool, const LOAD: bool>(
         engine: &mut Engine<'_>,
         warps: &mut [Warp],
         op: &Op,
         at: u32,
-    ) -> Result<(), Failure>;
-    unsafe fn global_words<const LOAD: bool>(
-        engine: &mut Engine<'_>,
-        warps: &mut [Warp],
-        op: &Op,
-        at: u32,
-    ) -> Result<(), Failure>;
+    ) -> Checked<()>;
+    unsafe fn shuffle(warp: &mut Warp, kernel: &Kernel, op: &Op) -> bool;
     unsafe fn other(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32, active: &Active) -> Checked<()>;
 }
 
@@ -143,7 +139,7 @@ pub(crate) struct Interpreter {
     /// Runs a warp until it stops or meets others.
     pub(crate) alone: unsafe fn(&mut Engine<'_>, &mut Warp, u32) -> Checked<Stop>,
     /// Runs warps in lock-step.
-    pub(crate) whole: unsafe fn(&mut Engine<'_>, &mut [Warp], u32) -> Result<Leave, Failure>,
+    pub(crate) whole: unsafe fn(&mut Engine<'_>, &mut [Warp], u32) -> Checked<Stop>,
 }
 
 /// Chooses once a launch.

@@ -7,6 +7,7 @@ mod atomic;
 mod block;
 mod builtin;
 mod calls;
+mod copy;
 mod divide;
 mod engine;
 mod level;
@@ -21,6 +22,8 @@ mod registers;
 mod report;
 mod run;
 mod shape;
+mod shuffle;
+mod simd;
 mod spaces;
 mod tensor;
 mod traffic;
@@ -64,6 +67,8 @@ pub struct Launch<'a> {
     pub stack_bytes: u32,
     /// Most bytes that `malloc` in kernels may have given out.
     pub heap_bytes: u64,
+    /// Device address of the barrier of a cooperative launch, which %envreg1 and %envreg2 give; 0: it is none.
+    pub grid_workspace: u64,
     /// Takes what the kernel prints, block after block, when it has ended.
     pub output: &'a (dyn Fn(&[u8]) + Sync),
 }
@@ -92,6 +97,7 @@ impl Default for Launch<'_> {
             params: &[],
             resident_blocks: 1,
             stack_bytes: 1024,
+            grid_workspace: 0,
             heap_bytes: 8 << 20,
             output: &to_stderr,
         }

@@ -95,7 +95,10 @@ pub(super) unsafe fn other<S: Simd>(
                 let address = warp.registers.double(op.a)[lane];
                 let inside = |window: u64| address.wrapping_sub(window) < WINDOW_BYTES;
                 // Constant banks are read-only variables in device memory.
-                let constant = || engine.machine.memory.reach(address).is_some_and(|reach| reach.read_only);
+                let constant = || {
+                    let nearest = engine.machine.memory.nearest(address);
+                    nearest.is_some_and(|info| info.read_only && !info.freed && info.contains(address, 1))
+                };
                 let holds = match op.code {
                     Code::IsShared => inside(SHARED_WINDOW),
                     Code::IsLocal => inside(LOCAL_WINDOW),

@@ -1,7 +1,8 @@
 //! The texts of faults: what was done where, by whom, and what lies nearest.
 
 use super::engine::{Engine, Site};
-use super::shape::{Halves, Run, Shape};
+use super::registers::Simd;
+use super::shape::{Run, Shape};
 use super::traffic::lanes;
 use super::warp::Warp;
 use crate::fault::{Fault, FaultKind};
@@ -141,20 +142,23 @@ impl Engine<'_> {
 }
 
 impl Site {
-    /// Whether a copy in flight is going to write what a word access touches.
-    #[inline(always)]
-    pub(super) fn poisoned_words(&self, halves: &Halves) -> bool {
-        (0..2).any(|half| {
-            let first = halves.first[half] as usize / 4;
-            let words = halves.length(half) as usize / 4;
-            self.poison[first..first + words].iter().fold(0, |any, &word| any | word) != 0
-        })
-    }
-
     /// The first lane whose bytes a copy in flight is going to write.
-    pub(super) fn poisoned(&self, shape: &Shape<'_>, mask: u32) -> Option<u32> {
+    ///
+    /// # Safety
+    /// The host must have the instructions of `S`, and the active lanes lie inside shared memory, aligned.
+    pub(super) unsafe fn poisoned<S: Simd>(&self, shape: &Shape<'_>, mask: u32) -> Option<u32> {
+        if shape.bytes == 16 && !shape.regular() {
+            // The marks of 16 bytes are four bytes side by side.
+            let mut marks = [0; 32];
+            let places = shape.offsets.map(|offset| offset / 4);
+            // SAFETY: the caller's promise: one mark is kept for each word of shared memory.
+            unsafe { S::gather(&mut marks, self.poison.slice().as_ptr(), &places, mask) };
+            if marks.iter().fold(0, |any, &mark| any | mark) == 0 {
+                return None;
+            }
+        }
         let hit = |start: u32, bytes: u32| {
-            let words = &self.poison[start as usize / 4..(start + bytes).div_ceil(4) as usize];
+            let words = &self.poison.slice()[start as usize / 4..(start + bytes).div_ceil(4) as usize];
             words.iter().fold(0, |any, &word| any | word) != 0
         };
         for half in 0..2 {

@@ -11,9 +11,14 @@ use crate::fault::{Fault, FaultKind};
 use crate::program::op::{Code, Op};
 use std::sync::atomic::Ordering;
 
-/// Why warps stopped.
+/// Why a run of warps ended.
+///
+/// As wide as a register: the result of a run then stays in two of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
 pub(crate) enum Stop {
+    /// Paths have changed: look again what can run.
+    Switch,
     /// Every thread has ended.
     Finished,
     /// No path can run.
@@ -24,22 +29,8 @@ pub(crate) enum Stop {
     Turn,
     /// The warp is where its group wants to meet again.
     Met,
-    /// The warps of a group go different ways; where they meet again ([`NONE`]: nowhere before their end).
-    Apart(u32),
-}
-
-/// Why a run ended.
-pub(crate) enum Leave {
-    /// Paths have changed: look again what can run.
-    Switch,
-    Stop(Stop),
-}
-
-/// A fault of one of several warps.
-pub(crate) struct Failure {
-    /// Which of them; those before it have executed the op, it and those behind it have not.
-    pub(crate) index: usize,
-    pub(crate) fault: Box<Fault>,
+    /// The warps of a group go different ways; they meet again at [`Engine::meeting`].
+    Apart,
 }
 
 pub(super) type Checked<T> = Result<T, Box<Fault>>;
@@ -53,16 +44,15 @@ pub(super) unsafe fn run_warp<S: Level>(engine: &mut Engine<'_>, warp: &mut Warp
         }
         let path = warp.paths[warp.current];
         // SAFETY: the caller's promise.
-        let leave = unsafe {
+        let stop = unsafe {
             if path.mask == warp.alive() {
-                S::whole(engine, std::slice::from_mut(warp), meet).map_err(|failure| failure.fault)?
+                S::whole(engine, std::slice::from_mut(warp), meet)?
             } else {
                 S::path(engine, warp, path.pc, NONE, path.mask)?
             }
         };
-        match leave {
-            Leave::Switch => {}
-            Leave::Stop(stop) => return Ok(stop),
+        if stop != Stop::Switch {
+            return Ok(stop);
         }
     }
 }
@@ -70,13 +60,9 @@ pub(super) unsafe fn run_warp<S: Level>(engine: &mut Engine<'_>, warp: &mut Warp
 /// Runs warps in lock-step, one op over all of them. All their threads that have not ended are at the same op, on one path a
 /// warp; several warps have no paths but that one. Results need no merging: lanes without a thread are nobody's.
 #[inline(always)]
-pub(super) unsafe fn run_whole<S: Level>(
-    engine: &mut Engine<'_>,
-    warps: &mut [Warp],
-    meet: u32,
-) -> Result<Leave, Failure> {
+pub(super) unsafe fn run_whole<S: Level>(engine: &mut Engine<'_>, warps: &mut [Warp], meet: u32) -> Checked<Stop> {
     let kernel = engine.kernel;
-    let Some(first) = warps.first() else { return Ok(Leave::Stop(Stop::Finished)) };
+    let Some(first) = warps.first() else { return Ok(Stop::Finished) };
     let path = first.paths[first.current];
     let mut pc = path.pc;
     let mut threads = 0;
@@ -93,34 +79,41 @@ pub(super) unsafe fn run_whole<S: Level>(
         let op = unsafe { kernel.ops.get_unchecked(pc as usize) };
         match op.code {
             Code::LdShared32 if full => {
-                // SAFETY: the caller's promise; all lanes are active. So for the next three.
-                unsafe { S::shared_words::<true>(engine, warps, op, pc) }
-                    .map_err(|failure| fail(warps, failure, pc))?;
+                // SAFETY: the caller's promise; all lanes are active.
+                if let Err(fault) = unsafe { S::words::<true, true>(engine, warps, op, pc) } {
+                    return Err(fail(warps, engine.failed, fault, pc));
+                }
                 pc += 1;
             }
             Code::StShared32 if full => {
-                unsafe { S::shared_words::<false>(engine, warps, op, pc) }
-                    .map_err(|failure| fail(warps, failure, pc))?;
+                // SAFETY: the caller's promise; all lanes are active.
+                if let Err(fault) = unsafe { S::words::<true, false>(engine, warps, op, pc) } {
+                    return Err(fail(warps, engine.failed, fault, pc));
+                }
                 pc += 1;
             }
             Code::LdGlobal32 if full => {
-                unsafe { S::global_words::<true>(engine, warps, op, pc) }
-                    .map_err(|failure| fail(warps, failure, pc))?;
+                // SAFETY: the caller's promise; all lanes are active.
+                if let Err(fault) = unsafe { S::words::<false, true>(engine, warps, op, pc) } {
+                    return Err(fail(warps, engine.failed, fault, pc));
+                }
                 pc += 1;
             }
             Code::StGlobal32 if full => {
-                unsafe { S::global_words::<false>(engine, warps, op, pc) }
-                    .map_err(|failure| fail(warps, failure, pc))?;
+                // SAFETY: the caller's promise; all lanes are active.
+                if let Err(fault) = unsafe { S::words::<false, false>(engine, warps, op, pc) } {
+                    return Err(fail(warps, engine.failed, fault, pc));
+                }
                 pc += 1;
             }
             Code::Enter => {
                 if pc == path.reconverge {
                     warps.iter_mut().for_each(Warp::arrive);
-                    return Ok(Leave::Switch);
+                    return Ok(Stop::Switch);
                 }
                 if pc == meet || engine.fuel <= 0 {
                     divide::halt(warps, pc);
-                    return Ok(Leave::Stop(if pc == meet { Stop::Met } else { Stop::Turn }));
+                    return Ok(if pc == meet { Stop::Met } else { Stop::Turn });
                 }
                 let block = op.imm as usize;
                 engine.fuel -= i64::from(kernel.blocks[block].instructions.max(1));
@@ -167,7 +160,8 @@ pub(super) unsafe fn run_whole<S: Level>(
                         // SAFETY: the caller's promise.
                         let done = unsafe { S::path(engine, warp, pc + 1, end, lanes) };
                         if let Err(fault) = done {
-                            return Err(fail(warps, Failure { index, fault }, pc));
+                            engine.failed = index;
+                            return Err(fail(warps, index, fault, pc));
                         }
                     }
                     pc = end;
@@ -175,7 +169,7 @@ pub(super) unsafe fn run_whole<S: Level>(
             }
             Code::Exit | Code::ExitIf | Code::Call | Code::Ret | Code::RetIf => {
                 if divide::leave_paths(warps, op, pc) {
-                    return Ok(Leave::Switch);
+                    return Ok(Stop::Switch);
                 }
                 pc += 1;
             }
@@ -186,25 +180,33 @@ pub(super) unsafe fn run_whole<S: Level>(
                         warp.path().pc = pc + 1;
                         warp.path().state = PathState::AtBarrier(op.aux);
                     }
-                    return Ok(Leave::Stop(Stop::Barrier));
+                    return Ok(Stop::Barrier);
                 }
                 pc += 1;
             }
             Code::WarpSync | Code::Shfl | Code::Vote | Code::Match | Code::Redux => {
                 for index in 0..warps.len() {
                     let warp = &mut warps[index];
+                    // SAFETY: the caller's promise.
+                    if op.code == Code::Shfl && unsafe { S::shuffle(warp, kernel, op) } {
+                        continue;
+                    }
                     let mask = warp.mask;
                     match engine.warp_operation(warp, op, pc, mask) {
                         Ok(Outcome::Done) => {}
                         Ok(Outcome::Parked) => return Ok(divide::parked(warps, index, pc)),
-                        Err(fault) => return Err(fail(warps, Failure { index, fault }, pc)),
+                        Err(fault) => {
+                            engine.failed = index;
+                            return Err(fail(warps, index, fault, pc));
+                        }
                     }
                 }
                 pc += 1;
             }
             Code::Trap => {
                 let fault = engine.trap(&warps[0], op, pc, warps[0].mask);
-                return Err(fail(warps, Failure { index: 0, fault }, pc));
+                engine.failed = 0;
+                return Err(fail(warps, 0, fault, pc));
             }
             _ => {
                 // SAFETY: the caller's promise.
@@ -214,7 +216,8 @@ pub(super) unsafe fn run_whole<S: Level>(
                         active.mask = warp.mask;
                         // SAFETY: as above.
                         if let Err(fault) = unsafe { S::other(engine, warp, op, pc, &active) } {
-                            return Err(fail(warps, Failure { index, fault }, pc));
+                            engine.failed = index;
+                            return Err(fail(warps, index, fault, pc));
                         }
                     }
                 }
@@ -226,11 +229,11 @@ pub(super) unsafe fn run_whole<S: Level>(
 
 /// Leaves the warps where one of them has failed at `pc`: those before it are behind the op.
 #[cold]
-fn fail(warps: &mut [Warp], failure: Failure, pc: u32) -> Failure {
+fn fail(warps: &mut [Warp], failed: usize, fault: Box<Fault>, pc: u32) -> Box<Fault> {
     for (index, warp) in warps.iter_mut().enumerate() {
-        warp.path().pc = if index < failure.index { pc + 1 } else { pc };
+        warp.path().pc = if index < failed { pc + 1 } else { pc };
     }
-    failure
+    fault
 }
 
 /// Runs the lanes `mask` of a warp's current path from `from` on, until the path changes or stops, or at `end`.
@@ -241,7 +244,7 @@ pub(super) unsafe fn run_path<S: Level>(
     from: u32,
     end: u32,
     mask: u32,
-) -> Checked<Leave> {
+) -> Checked<Stop> {
     let kernel = engine.kernel;
     let reconverge = warp.path().reconverge;
     // SAFETY: the caller's promise.
@@ -255,11 +258,11 @@ pub(super) unsafe fn run_path<S: Level>(
             Code::Enter => {
                 if pc == reconverge {
                     warp.arrive();
-                    return Ok(Leave::Switch);
+                    return Ok(Stop::Switch);
                 }
                 if engine.fuel <= 0 {
                     warp.path().pc = pc;
-                    return Ok(Leave::Stop(Stop::Turn));
+                    return Ok(Stop::Turn);
                 }
                 let block = op.imm as usize;
                 engine.fuel -= i64::from(kernel.blocks[block].instructions.max(1));
@@ -279,7 +282,7 @@ pub(super) unsafe fn run_path<S: Level>(
                     engine.counters.divergent_branches += 1;
                     warp.last = pc;
                     warp.diverge(taken, op.imm as u32, pc + 1, op.second());
-                    return Ok(Leave::Switch);
+                    return Ok(Stop::Switch);
                 }
             }
             Code::Guard => {
@@ -296,7 +299,7 @@ pub(super) unsafe fn run_path<S: Level>(
             }
             Code::Exit | Code::ExitIf | Code::Call | Code::Ret | Code::RetIf => {
                 if warp.leave_path(op, pc, mask) {
-                    return Ok(Leave::Switch);
+                    return Ok(Stop::Switch);
                 }
                 pc += 1;
             }
@@ -304,12 +307,12 @@ pub(super) unsafe fn run_path<S: Level>(
                 warp.last = pc;
                 warp.path().pc = pc + 1;
                 warp.path().state = PathState::AtBarrier(op.aux);
-                return Ok(Leave::Stop(Stop::Barrier));
+                return Ok(Stop::Barrier);
             }
             Code::WarpSync | Code::Shfl | Code::Vote | Code::Match | Code::Redux => {
                 match engine.warp_operation(warp, op, pc, mask)? {
                     Outcome::Done => pc += 1,
-                    Outcome::Parked => return Ok(Leave::Switch),
+                    Outcome::Parked => return Ok(Stop::Switch),
                 }
             }
             Code::Trap => return Err(engine.trap(warp, op, pc, mask)),
@@ -319,7 +322,7 @@ pub(super) unsafe fn run_path<S: Level>(
                     if warp.sent_ahead && matches!(op.code, Code::Mma | Code::Ldmatrix | Code::Movmatrix) {
                         warp.last = pc;
                         warp.gather(pc);
-                        return Ok(Leave::Switch);
+                        return Ok(Stop::Switch);
                     }
                     // SAFETY: as above.
                     unsafe { S::other(engine, warp, op, pc, &active)? };
@@ -328,7 +331,7 @@ pub(super) unsafe fn run_path<S: Level>(
             }
         }
     }
-    Ok(Leave::Switch)
+    Ok(Stop::Switch)
 }
 
 impl Engine<'_> {

@@ -79,51 +79,20 @@ pub(super) struct Halves {
     pub(super) first: [u64; 2],
 }
 
-/// How sixteen addresses of words lie.
-macro_rules! run_of {
-    ($name:ident, $word:ty) => {
-        #[inline(always)]
-        fn $name(row: &[$word], half: usize) -> Run {
-            let row = &row[16 * half..16 * half + 16];
-            let first = row[0];
-            let stepped =
-                |apart, (lane, &address): (usize, &$word)| apart | address ^ first.wrapping_add(4 * lane as $word);
-            // Which of the two it is seldom changes from one time to the next: branches are cheaper than both answers.
-            if row.iter().enumerate().fold(0, stepped) == 0 {
-                Run::Contiguous
-            } else if row.iter().fold(0, |apart, &address| apart | address ^ first) == 0 {
-                Run::Uniform
-            } else {
-                Run::Scattered
-            }
-        }
-    };
-}
-
-run_of!(run_of_narrow, u32);
-run_of!(run_of_wide, u64);
-
 impl Halves {
-    /// Of 32-bit addresses; `None`: lanes lie scattered.
-    #[inline(always)]
-    pub(super) fn narrow(row: &[u32; 32], offset: i64) -> Option<Halves> {
-        let runs = [run_of_narrow(row, 0), run_of_narrow(row, 1)];
-        let first = [row[0], row[16]].map(|address| u64::from(address.wrapping_add(offset as u32)));
-        (runs[0] != Run::Scattered && runs[1] != Run::Scattered).then_some(Halves { runs, first })
-    }
-
-    /// Of 64-bit addresses.
-    #[inline(always)]
-    pub(super) fn wide(row: &[u64; 32], offset: i64) -> Option<Halves> {
-        let runs = [run_of_wide(row, 0), run_of_wide(row, 1)];
-        let first = [row[0], row[16]].map(|address| address.wrapping_add_signed(offset));
-        (runs[0] != Run::Scattered && runs[1] != Run::Scattered).then_some(Halves { runs, first })
-    }
-
     /// Bytes that a half touches.
     #[inline(always)]
     pub(super) fn length(&self, half: usize) -> u64 {
         if self.runs[half] == Run::Contiguous { 64 } else { 4 }
+    }
+
+    /// Whether any of the words is marked: one mark a word of the space.
+    #[inline(always)]
+    pub(super) fn marked(&self, marks: &[u8]) -> bool {
+        (0..2).any(|half| {
+            let first = self.first[half] as usize / 4;
+            marks[first..first + self.length(half) as usize / 4].iter().fold(0, |any, &mark| any | mark) != 0
+        })
     }
 
     /// Whether both halves lie in `[base, end)`, aligned.

@@ -1,11 +1,16 @@
 //! How many sectors and wavefronts a warp's access takes (HARDWARE 2.4, Nsight Compute's definitions).
 
+use super::registers::Simd;
 use super::shape::{Halves, Run, Shape};
+use super::value::Lanes;
 use crate::profile::{GlobalAccess, SharedAccess};
 
 /// Distinct aligned 32-byte pieces that the active lanes touch; `origin` is the device address of offset 0.
+///
+/// # Safety
+/// The host must have the instructions of `S`.
 #[inline(always)]
-pub(super) fn sectors(shape: &Shape<'_>, origin: u64, mask: u32) -> u64 {
+pub(super) unsafe fn sectors<S: Simd>(shape: &Shape<'_>, origin: u64, mask: u32) -> u64 {
     let base = origin as u32 & 31;
     if shape.regular() {
         let bytes = |half: usize| {
@@ -14,21 +19,13 @@ pub(super) fn sectors(shape: &Shape<'_>, origin: u64, mask: u32) -> u64 {
         };
         return sectors_of_ranges(bytes(0), bytes(1));
     }
-    let mut seen = [0u32; 64];
-    let mut count = 0;
-    let mut last = u32::MAX;
-    for lane in lanes(mask) {
-        let first = (shape.offsets[lane] + base) >> 5;
-        let end = (shape.offsets[lane] + base + shape.bytes - 1) >> 5;
-        for sector in first..=end {
-            if sector != last && !seen[..count].contains(&sector) {
-                seen[count] = sector;
-                count += 1;
-            }
-            last = sector;
-        }
+    // An aligned lane of at most 32 bytes lies within one piece.
+    let mut pieces = Lanes::ZERO;
+    for (piece, &offset) in pieces.0.iter_mut().zip(shape.offsets) {
+        *piece = ((u64::from(offset) + u64::from(base)) >> 5) as u32;
     }
-    count as u64
+    // SAFETY: the caller's promise.
+    u64::from(unsafe { S::distinct(&pieces, mask) })
 }
 
 /// The same of a word access with regular halves.
@@ -116,6 +113,17 @@ fn halves_conflict(runs: [Run; 2], first: [u32; 2], bytes: u32) -> bool {
 
 /// Wavefronts of one phase: the largest number of distinct words that fall into one bank.
 fn phase(addresses: &[u32; 32], mask: u32, words: u32) -> u64 {
+    // Lanes of 1, 2 or 4 words that all lie in different groups of as many banks do not meet.
+    let (shift, last) = (words.trailing_zeros() + 2, 32 / words - 1);
+    let group = |groups: u32, &address: &u32| groups | 1 << (address >> shift & last);
+    let groups = if mask == u32::MAX {
+        addresses.iter().fold(0, group)
+    } else {
+        lanes(mask).fold(0, |groups, lane| group(groups, &addresses[lane]))
+    };
+    if words.is_power_of_two() && groups.count_ones() == mask.count_ones() {
+        return 1;
+    }
     // The last writer of every bank; if all lanes find their own words again there is no conflict.
     let mut owner = [0u32; 32];
     for lane in lanes(mask) {

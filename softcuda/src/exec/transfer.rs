@@ -115,6 +115,19 @@ pub(super) unsafe fn store_words<S: Simd>(row: &[u32; 32], shift: usize, halves:
     }
 }
 
+/// Writes one word a lane where `mask` says so, in lane order; `host` is the address of offset 0.
+///
+/// # Safety
+/// The words must be mapped and aligned.
+#[inline(always)]
+pub(super) unsafe fn scatter(row: &[u32; 32], host: usize, offsets: &[u32; 32], mask: u32) {
+    for lane in lanes(mask) {
+        let word = host.wrapping_add(offsets[lane] as usize) as *const AtomicU32;
+        // SAFETY: the caller's promise.
+        unsafe { (*word).store(row[lane], Relaxed) };
+    }
+}
+
 /// Reads one word a lane of shared memory, which this thread alone touches.
 ///
 /// # Safety

@@ -159,13 +159,15 @@ impl Warp {
 
     /// Makes a path that can run the current one, preferring the one that ran.
     pub(crate) fn select(&mut self) -> bool {
-        let count = self.paths.len();
-        for step in 0..count {
-            let index = (self.current + step) % count;
-            if self.paths[index].state == PathState::Ready {
-                self.current = index;
-                return true;
-            }
+        let (before, from) = self.paths.split_at(self.current.min(self.paths.len()));
+        let ready = |path: &Path| path.state == PathState::Ready;
+        if let Some(index) = from.iter().position(ready) {
+            self.current += index;
+            return true;
+        }
+        if let Some(index) = before.iter().position(ready) {
+            self.current = index;
+            return true;
         }
         false
     }

@@ -1,109 +1,155 @@
 //! The most frequent access by far, on a path of its own: one 32-bit word a lane, all lanes of all the warps active, and
-//! each half of a warp at one address or at consecutive ones. Any other goes the general way.
+//! each half of a warp at one address or at consecutive ones, all warps alike. Any other goes the general way.
 
-use super::access::Direction;
+use super::alu::Active;
 use super::engine::Engine;
+use super::level::Level;
 use super::registers::Simd;
-use super::run::Failure;
-use super::shape::Halves;
+use super::run::Checked;
+use super::shape::{Halves, Run};
 use super::traffic;
 use super::transfer::{load_shared_words, load_words, store_shared_words, store_words};
 use super::warp::Warp;
 use crate::program::op::{AddressWidth, Op};
 
-impl Engine<'_> {
-    /// One 32-bit word a lane between shared memory and a slot.
-    ///
-    /// # Safety
-    /// The host must have the instructions of `S`.
-    #[inline(always)]
-    pub(super) unsafe fn shared_words<S: Simd, const LOAD: bool>(
-        &mut self,
-        warps: &mut [Warp],
-        op: &Op,
-        at: u32,
-    ) -> Result<(), Failure> {
-        let kernel = self.kernel;
-        let access = &kernel.tables.accesses[op.aux as usize];
-        let narrow = access.address == AddressWidth::Narrow;
-        let size = self.site.shared.len();
-        let host = self.site.shared.pointer();
-        let (mut requests, mut wavefronts) = (0, 0);
-        for (index, warp) in warps.iter_mut().enumerate() {
-            if narrow
-                && let Some(halves) = Halves::narrow(warp.registers.word(op.a), access.offset)
-                && halves.within(0, size)
-                && (self.site.in_flight == 0 || !self.site.poisoned_words(&halves))
-            {
-                requests += 1;
-                wavefronts += traffic::wavefronts_of_halves(&halves);
-                // SAFETY: both halves lie inside the block's shared memory.
-                unsafe {
-                    if LOAD {
-                        load_shared_words(warp.registers.word_mut(op.d), host, &halves);
-                    } else {
-                        store_shared_words(warp.registers.word(op.d), host, &halves);
-                    }
-                }
-                continue;
-            }
-            let direction = if LOAD { Direction::Load } else { Direction::Store };
-            // SAFETY: the caller's promise.
-            unsafe { self.move_shared::<S>(warp, op, at, u32::MAX, direction) }
-                .map_err(|fault| Failure { index, fault })?;
-        }
-        let counters = &mut self.counters;
-        let counter = if LOAD { &mut counters.shared_loads } else { &mut counters.shared_stores };
-        counter.requests += requests;
-        counter.ideal_wavefronts += requests;
-        counter.wavefronts += wavefronts;
-        Ok(())
-    }
+/// A word access to one memory.
+struct Words<'a> {
+    /// Slots of the address and of the data.
+    address: u16,
+    data: u16,
+    offset: i64,
+    /// Addresses that are right: those of shared memory, or of one allocation.
+    base: u64,
+    end: u64,
+    /// Host address of address 0.
+    host: usize,
+    /// For each word of shared memory whether a `cp.async` to it is in flight; empty: none is.
+    poison: &'a [u8],
+}
 
-    /// The same for device memory.
-    ///
-    /// # Safety
-    /// The host must have the instructions of `S`.
-    #[inline(always)]
-    pub(super) unsafe fn global_words<S: Simd, const LOAD: bool>(
-        &mut self,
-        warps: &mut [Warp],
-        op: &Op,
-        at: u32,
-    ) -> Result<(), Failure> {
-        let kernel = self.kernel;
+/// One 32-bit word a lane between memory and a slot.
+///
+/// # Safety
+/// The host must have the instructions of `S`, and all lanes of the warps must be active.
+#[inline(always)]
+pub(super) unsafe fn words<S: Level, const SHARED: bool, const LOAD: bool>(
+    engine: &mut Engine<'_>,
+    warps: &mut [Warp],
+    op: &Op,
+    at: u32,
+) -> Checked<()> {
+    let mut done = 0;
+    while done < warps.len() {
+        let kernel = engine.kernel;
         let access = &kernel.tables.accesses[op.aux as usize];
-        let wide = access.address == AddressWidth::Wide;
-        let (mut requests, mut sectors) = (0, 0);
-        for (index, warp) in warps.iter_mut().enumerate() {
-            let span = &self.access_spans[op.aux as usize];
-            if wide
-                && let Some(halves) = Halves::wide(warp.registers.double(op.a), access.offset)
-                && halves.within(span.base, span.end)
-                && (LOAD || !span.read_only && self.site.in_flight == 0)
-            {
-                requests += 1;
-                sectors += traffic::sectors_of_halves(&halves);
-                // SAFETY: both halves lie inside a live allocation, writable for a store.
-                unsafe {
-                    if LOAD {
-                        load_words::<S>(warp.registers.word_mut(op.d), span.shift, &halves);
-                    } else {
-                        store_words::<S>(warp.registers.word(op.d), span.shift, &halves);
-                    }
-                }
-                continue;
-            }
-            let direction = if LOAD { Direction::Load } else { Direction::Store };
+        let width = if SHARED { AddressWidth::Narrow } else { AddressWidth::Wide };
+        let span = engine.access_spans[op.aux as usize];
+        let words = Words {
+            address: op.a,
+            data: op.d,
+            offset: access.offset,
+            base: if SHARED { 0 } else { span.base },
+            end: if SHARED { engine.site.shared.len() } else { span.end },
+            host: if SHARED { engine.site.shared.pointer() as usize } else { span.shift },
+            poison: if engine.site.in_flight == 0 { &[] } else { engine.site.poison.slice() },
+        };
+        let usual = access.address == width && (SHARED || LOAD || !span.read_only && words.poison.is_empty());
+        let rest = &mut warps[done..];
+        let (count, cost) = if usual {
             // SAFETY: the caller's promise.
-            unsafe { self.move_global::<S>(warp, op, at, u32::MAX, direction) }
-                .map_err(|fault| Failure { index, fault })?;
+            unsafe {
+                match first_shape::<SHARED>(&rest[0], op.a) {
+                    (true, true) => alike::<S, SHARED, LOAD, true, true>(rest, &words),
+                    (false, false) => alike::<S, SHARED, LOAD, false, false>(rest, &words),
+                    (true, false) => alike::<S, SHARED, LOAD, true, false>(rest, &words),
+                    (false, true) => alike::<S, SHARED, LOAD, false, true>(rest, &words),
+                }
+            }
+        } else {
+            (0, 0)
+        };
+        done += count;
+        let requests = count as u64;
+        let counters = &mut engine.counters;
+        if SHARED {
+            let counter = if LOAD { &mut counters.shared_loads } else { &mut counters.shared_stores };
+            counter.requests += requests;
+            counter.ideal_wavefronts += requests;
+            counter.wavefronts += cost;
+        } else {
+            let counter = if LOAD { &mut counters.global_loads } else { &mut counters.global_stores };
+            counter.requests += requests;
+            counter.sectors += cost;
+            counter.bytes += 128 * requests;
         }
-        let counters = &mut self.counters;
-        let counter = if LOAD { &mut counters.global_loads } else { &mut counters.global_stores };
-        counter.requests += requests;
-        counter.sectors += sectors;
-        counter.bytes += 128 * requests;
-        Ok(())
+        if count == 0 {
+            // SAFETY: the caller's promise.
+            if let Err(fault) = unsafe { S::other(engine, &mut warps[done], op, at, &Active::ALL) } {
+                engine.failed = done;
+                return Err(fault);
+            }
+            done += 1;
+        }
     }
+    Ok(())
+}
+
+/// Whether the halves of the first warp may be contiguous, judged by two lanes of each.
+#[inline(always)]
+fn first_shape<const SHARED: bool>(warp: &Warp, slot: u16) -> (bool, bool) {
+    if SHARED {
+        let row = warp.registers.word(slot);
+        (row[0] != row[1], row[16] != row[17])
+    } else {
+        let row = warp.registers.double(slot);
+        (row[0] != row[1], row[16] != row[17])
+    }
+}
+
+/// Executes the access for warps from the first on, as long as their halves lie so; how many, and their wavefronts or sectors.
+///
+/// # Safety
+/// The host must have the instructions of `S`; the memory from `base` to `end` must be mapped, and writable for a store.
+#[inline(always)]
+unsafe fn alike<S: Simd, const SHARED: bool, const LOAD: bool, const LOW: bool, const HIGH: bool>(
+    warps: &mut [Warp],
+    words: &Words<'_>,
+) -> (usize, u64) {
+    let run = |contiguous| if contiguous { Run::Contiguous } else { Run::Uniform };
+    let mut cost = 0;
+    let mut count = 0;
+    for warp in warps.iter_mut() {
+        let registers = &mut warp.registers;
+        let first = if SHARED {
+            let row = registers.word(words.address);
+            // SAFETY: the caller's promise.
+            if unsafe { !S::lie_narrow::<LOW, HIGH>(row) } {
+                break;
+            }
+            [row[0], row[16]].map(|address| u64::from(address.wrapping_add(words.offset as u32)))
+        } else {
+            let row = registers.double(words.address);
+            // SAFETY: the caller's promise.
+            if unsafe { !S::lie_wide::<LOW, HIGH>(row) } {
+                break;
+            }
+            [row[0], row[16]].map(|address| address.wrapping_add_signed(words.offset))
+        };
+        let halves = Halves { runs: [run(LOW), run(HIGH)], first };
+        if !halves.within(words.base, words.end) || SHARED && !words.poison.is_empty() && halves.marked(words.poison) {
+            break;
+        }
+        cost += if SHARED { traffic::wavefronts_of_halves(&halves) } else { traffic::sectors_of_halves(&halves) };
+        // SAFETY: both halves lie inside the memory; shared memory is this thread's own.
+        unsafe {
+            match (SHARED, LOAD) {
+                (true, true) => load_shared_words(registers.word_mut(words.data), words.host as *const u8, &halves),
+                (true, false) => store_shared_words(registers.word(words.data), words.host as *mut u8, &halves),
+                (false, true) => load_words::<S>(registers.word_mut(words.data), words.host, &halves),
+                (false, false) => store_words::<S>(registers.word(words.data), words.host, &halves),
+            }
+        }
+        count += 1;
+    }
+    (count, cost)
 }

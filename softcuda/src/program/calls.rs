@@ -201,3 +201,15 @@ fn pointed_to(module: &Module) -> Vec<usize> {
     found.sort_unstable();
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ptx::link::SYSTEM_FUNCTIONS;
+
+    #[test]
+    fn the_functions_that_linking_leaves_to_the_device_are_those_that_it_has() {
+        assert!(SYSTEM_FUNCTIONS.iter().all(|name| Builtin::from_name(name).is_some()));
+        assert_eq!(SYSTEM_FUNCTIONS.len(), 4);
+    }
+}

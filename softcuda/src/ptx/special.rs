@@ -30,12 +30,15 @@ const SCALARS: &[(&str, Special)] = &[
     ("%current_graph_exec", Special::CurrentGraphExec),
 ];
 
+/// A register of a family, by its number or dimension.
+type Make = fn(u8) -> Special;
+
 /// Prefix, suffix and count of the registers with a number.
-const NUMBERED: &[(&str, &str, u8, fn(u8) -> Special)] =
+const NUMBERED: &[(&str, &str, u8, Make)] =
     &[("%envreg", "", 32, Special::Envreg), ("%pm", "_64", 8, Special::Pm64), ("%pm", "", 8, Special::Pm)];
 
 /// Special registers with components x, y, z.
-const VECTORS: &[(&str, fn(u8) -> Special)] = &[
+const VECTORS: &[(&str, Make)] = &[
     ("%tid", Special::Tid),
     ("%ntid", Special::Ntid),
     ("%ctaid", Special::Ctaid),

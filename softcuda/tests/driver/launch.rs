@@ -1,7 +1,10 @@
 //! Launching: that kernels run with what they are given, and that launches beyond the limits are refused.
 
 use super::{context, kernels};
-use cudarc::driver::{CudaContext, CudaFunction, CudaStream, DevicePtr, DriverError, LaunchConfig, PushKernelArg, sys};
+use cudarc::{
+    driver::{CudaContext, CudaFunction, CudaStream, DevicePtr, DriverError, LaunchConfig, PushKernelArg, sys},
+    nvrtc::Ptx,
+};
 use std::{ffi::c_void, ptr, sync::Arc};
 use sys::{CUfunction_attribute_enum as Attribute, CUresult};
 
@@ -277,4 +280,20 @@ fn occupancy_follows_the_rules_of_the_chip() {
         assert_eq!(bounded.occupancy_max_active_clusters(config, &stream).unwrap(), blocks * multiprocessors);
         assert_eq!(bounded.occupancy_max_potential_cluster_size(config, &stream).unwrap(), 1);
     }
+}
+
+#[test]
+fn blocks_of_a_cooperative_launch_meet_at_the_barrier_of_the_grid() {
+    const THREADS: u32 = 40 * 64;
+    let context = context(0);
+    let stream = context.default_stream();
+    let module = context.load_module(Ptx::from_src(include_str!("cooperative.ptx"))).unwrap();
+    let phases = module.load_function("phases").unwrap();
+    let mut data = stream.alloc_zeros::<u32>(THREADS as usize).unwrap();
+    let mut out = stream.alloc_zeros::<u32>(THREADS as usize).unwrap();
+    let mut builder = stream.launch_builder(&phases);
+    // SAFETY: both arrays have a number for each thread.
+    unsafe { builder.arg(&mut data).arg(&mut out).launch_cooperative(shape((40, 1, 1), (64, 1, 1), 0)) }.unwrap();
+    let expected: Vec<u32> = (0..THREADS).map(|thread| THREADS - (thread + 7) % THREADS).collect();
+    assert_eq!(stream.clone_dtoh(&out).unwrap(), expected);
 }

@@ -4,8 +4,11 @@ mod approximate;
 mod arithmetic;
 mod conversions;
 mod double;
+mod floats;
 mod half_types;
+mod integers;
 mod kinds;
+mod launch;
 mod ptx;
 mod reference;
 #[path = "../support/mod.rs"]

@@ -1,42 +1,16 @@
 //! Conversions as PTX instructions: every 16-bit source, dense sweeps of f32, integers and f64, against the definition.
 
 use crate::kinds::{Extra, INTEGERS, Kind, Kind::*, Source, integral};
-use crate::{Random, reference::Exact, support::Bench};
+use crate::{Random, launch, reference::Exact};
 use softcuda::exec::value::rounding::Rounding;
 
-/// Runs `opcode` over sources, one a thread. Packed forms take a register as it is.
+/// Runs `opcode` over sources, the same for both operands of those that have `two`.
 fn execute(opcode: &str, from: u32, to: u32, sources: &[u64], two: bool) -> Vec<u64> {
-    let register = |bits: u32, name: &str| match bits {
-        8 | 16 => format!("%h{name}"),
-        32 => format!("%r{name}"),
-        _ => format!("%d{name}"),
-    };
-    let (a, d) = (register(from, "1"), register(to, "2"));
-    let load = if from == 8 { "u8".to_owned() } else { format!("b{from}") };
-    let store = if to == 8 { "u8".to_owned() } else { format!("b{to}") };
-    let second = if two { format!(", {a}") } else { String::new() };
-    let text = format!(
-        ".version 8.8\n.target sm_90\n.address_size 64\n.visible .entry k(.param .u64 in, .param .u64 out, .param .u32 n)\n{{\n\
-         .reg .b32 %r<9>; .reg .b64 %d<9>; .reg .b16 %h<9>; .reg .pred %p;\n\
-         ld.param.u64 %d5, [in]; ld.param.u64 %d6, [out]; ld.param.u32 %r5, [n];\n\
-         mov.u32 %r6, %ctaid.x; mov.u32 %r7, %tid.x; mad.lo.u32 %r6, %r6, 256, %r7;\n\
-         setp.ge.u32 %p, %r6, %r5; @%p exit;\n\
-         mad.wide.u32 %d5, %r6, 8, %d5; mad.wide.u32 %d6, %r6, 8, %d6;\n\
-         ld.global.{load} {a}, [%d5];\n{opcode} {d}, {a}{second};\nst.global.{store} [%d6], {d};\nret;\n}}\n"
-    );
-    let mut bench = Bench::new(&text);
-    bench.architecture = softcuda::chip::Architecture::Sm90;
-    let source = bench.upload(sources);
-    let out = bench.upload(&vec![0u64; sources.len()]);
-    let count = sources.len() as u32;
-    let params: [&[u8]; 3] = [&source.to_le_bytes(), &out.to_le_bytes(), &count.to_le_bytes()];
-    bench
-        .launch("k", [count.div_ceil(256), 1, 1], [256, 1, 1], 0, &params)
-        .unwrap_or_else(|fault| panic!("{opcode}: {}", fault.text));
-    bench.download(out, sources.len())
+    let count = 1 + usize::from(two);
+    launch::execute(opcode, &vec![from; count], to, &vec![sources.to_vec(); count])
 }
 
-const FLOAT_ROUNDINGS: [(&str, Rounding); 4] =
+pub(crate) const FLOAT_ROUNDINGS: [(&str, Rounding); 4] =
     [("rn", Rounding::Nearest), ("rz", Rounding::Zero), ("rm", Rounding::Down), ("rp", Rounding::Up)];
 
 fn check(opcode: &str, (from, to): (Kind, Kind), sources: &[u64], rounding: Rounding, extra: Extra) {

@@ -39,10 +39,8 @@ pub const NAN_64: f64 = f64::from_bits(0x7fff_ffff_ffff_ffff);
 /// The canonical NaN in place of any other.
 #[inline(always)]
 pub fn canonical(value: f32) -> f32 {
-    // On bits: as floating point, one NaN is as good as another to the compiler.
-    let bits = value.to_bits();
-    let is_nan = bits & 0x7fff_ffff > 0x7f80_0000;
-    f32::from_bits(if is_nan { 0x7fff_ffff } else { bits })
+    // A choice of bits: as floating point, one NaN is as good as another to the compiler.
+    f32::from_bits(if value.is_nan() { 0x7fff_ffff } else { value.to_bits() })
 }
 
 /// f64 has payloads: a NaN result is the first NaN among the operands, quiet; without one it is the chip's own.

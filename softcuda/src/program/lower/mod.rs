@@ -317,8 +317,10 @@ impl<'a> Builder<'a> {
     fn plain(&mut self, instruction: &Instruction) -> Lowered {
         use Opcode::*;
         match instruction.row.opcode {
-            Ld | Ldu | St | Atom | Red | Cvta | Isspacep | Prefetch | Createpolicy | Fence | Membar | CpAsync
-            | CpAsyncCommitGroup | CpAsyncWaitAll | CpAsyncWaitGroup => self.memory(instruction),
+            Ld | Ldu | St | Atom | Red | Cvta | Isspacep | Prefetch | Discard | Applypriority | Createpolicy
+            | Fence | Membar | CpAsync | CpAsyncCommitGroup | CpAsyncWaitAll | CpAsyncWaitGroup => {
+                self.memory(instruction)
+            }
             Shfl | Vote | Match | Redux | Activemask | Nanosleep => self.warp(instruction),
             Ldmatrix | Movmatrix | Mma | MmaSp | MmaSpOrdered | WmmaLoadA | WmmaLoadB | WmmaLoadC | WmmaStoreD
             | WmmaMma => self.matrix(instruction),
