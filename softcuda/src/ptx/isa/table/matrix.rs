@@ -81,118 +81,23 @@ const DENSE: &str = "d = a * b + c";
 const SPARSE: &str = "d = a * b + c; a holds half the elements of its rows, e says which";
 
 /// Rows of `mma.sp` under one of its names.
+#[rustfmt::skip]
 macro_rules! sparse_rows {
     ($opcode:expr, $name:literal) => {
         [
-            row(
-                $opcode,
-                $name,
-                shaped!(M16n8k16),
-                &[&[F16], &[F16], &[F16], &[F16]],
-                &sparse(F16, 2, 2, 4),
-                Tensor,
-                SPARSE,
-            ),
-            row(
-                $opcode,
-                $name,
-                shaped!(M16n8k16),
-                &[&[F32], &[F16], &[F16], &[F32]],
-                &sparse(F32, 2, 2, 4),
-                Tensor,
-                SPARSE,
-            ),
-            row(
-                $opcode,
-                $name,
-                shaped!(M16n8k32),
-                &[&[F16], &[F16], &[F16], &[F16]],
-                &sparse(F16, 4, 4, 2),
-                Tensor,
-                SPARSE,
-            ),
-            row(
-                $opcode,
-                $name,
-                shaped!(M16n8k32),
-                &[&[F32], &[F16], &[F16], &[F32]],
-                &sparse(F32, 4, 4, 2),
-                Tensor,
-                SPARSE,
-            ),
-            row(
-                $opcode,
-                $name,
-                shaped!(M16n8k16),
-                &[&[F32], &[Bf16], &[Bf16], &[F32]],
-                &sparse(F32, 2, 2, 4),
-                Tensor,
-                SPARSE,
-            ),
-            row(
-                $opcode,
-                $name,
-                shaped!(M16n8k32),
-                &[&[F32], &[Bf16], &[Bf16], &[F32]],
-                &sparse(F32, 4, 4, 2),
-                Tensor,
-                SPARSE,
-            ),
-            row(
-                $opcode,
-                $name,
-                shaped!(M16n8k8),
-                &[&[F32], &[Tf32], &[Tf32], &[F32]],
-                &sparse(F32, 2, 2, 4),
-                Tensor,
-                SPARSE,
-            ),
-            row(
-                $opcode,
-                $name,
-                shaped!(M16n8k16),
-                &[&[F32], &[Tf32], &[Tf32], &[F32]],
-                &sparse(F32, 4, 4, 2),
-                Tensor,
-                SPARSE,
-            ),
+            row($opcode, $name, shaped!(M16n8k16), &[&[F16], &[F16], &[F16], &[F16]], &sparse(F16, 2, 2, 4), Tensor, SPARSE),
+            row($opcode, $name, shaped!(M16n8k16), &[&[F32], &[F16], &[F16], &[F32]], &sparse(F32, 2, 2, 4), Tensor, SPARSE),
+            row($opcode, $name, shaped!(M16n8k32), &[&[F16], &[F16], &[F16], &[F16]], &sparse(F16, 4, 4, 2), Tensor, SPARSE),
+            row($opcode, $name, shaped!(M16n8k32), &[&[F32], &[F16], &[F16], &[F32]], &sparse(F32, 4, 4, 2), Tensor, SPARSE),
+            row($opcode, $name, shaped!(M16n8k16), &[&[F32], &[Bf16], &[Bf16], &[F32]], &sparse(F32, 2, 2, 4), Tensor, SPARSE),
+            row($opcode, $name, shaped!(M16n8k32), &[&[F32], &[Bf16], &[Bf16], &[F32]], &sparse(F32, 4, 4, 2), Tensor, SPARSE),
+            row($opcode, $name, shaped!(M16n8k8), &[&[F32], &[Tf32], &[Tf32], &[F32]], &sparse(F32, 2, 2, 4), Tensor, SPARSE),
+            row($opcode, $name, shaped!(M16n8k16), &[&[F32], &[Tf32], &[Tf32], &[F32]], &sparse(F32, 4, 4, 2), Tensor, SPARSE),
             row($opcode, $name, shaped!(M16n8k64), &[&[F32], FP8, FP8, &[F32]], &sparse(F32, 4, 4, 1), Tensor, SPARSE),
-            row(
-                $opcode,
-                $name,
-                shaped!(M16n8k32, SATURATION),
-                &[&[S32], INT8, INT8, &[S32]],
-                &sparse(S32, 2, 2, 2),
-                Tensor,
-                SPARSE,
-            ),
-            row(
-                $opcode,
-                $name,
-                shaped!(M16n8k64, SATURATION),
-                &[&[S32], INT8, INT8, &[S32]],
-                &sparse(S32, 4, 4, 1),
-                Tensor,
-                SPARSE,
-            ),
-            row(
-                $opcode,
-                $name,
-                shaped!(M16n8k64, SATURATION),
-                &[&[S32], INT4, INT4, &[S32]],
-                &sparse(S32, 2, 2, 2),
-                Tensor,
-                SPARSE,
-            ),
-            row(
-                $opcode,
-                $name,
-                shaped!(M16n8k128, SATURATION),
-                &[&[S32], INT4, INT4, &[S32]],
-                &sparse(S32, 4, 4, 1),
-                Tensor,
-                SPARSE,
-            ),
+            row($opcode, $name, shaped!(M16n8k32, SATURATION), &[&[S32], INT8, INT8, &[S32]], &sparse(S32, 2, 2, 2), Tensor, SPARSE),
+            row($opcode, $name, shaped!(M16n8k64, SATURATION), &[&[S32], INT8, INT8, &[S32]], &sparse(S32, 4, 4, 1), Tensor, SPARSE),
+            row($opcode, $name, shaped!(M16n8k64, SATURATION), &[&[S32], INT4, INT4, &[S32]], &sparse(S32, 2, 2, 2), Tensor, SPARSE),
+            row($opcode, $name, shaped!(M16n8k128, SATURATION), &[&[S32], INT4, INT4, &[S32]], &sparse(S32, 4, 4, 1), Tensor, SPARSE),
         ]
     };
 }
@@ -222,6 +127,7 @@ const LOAD: &str = "d = the fragment of a matrix at a; b elements between rows o
 const STORE: &str = "the matrix at a = the fragment b; c elements between rows or columns";
 
 /// Rows of `wmma.load.a` or `.b`: registers of 16- and 8-bit elements of m32n8k16 and m8n32k16, and the layout of small ones.
+#[rustfmt::skip]
 macro_rules! multiplicand_rows {
     ($opcode:expr, $name:literal, $tall:literal, $wide:literal, $layout:ident) => {
         [
@@ -244,29 +150,14 @@ const LOADS_A: &[Row] = &multiplicand_rows!(Opcode::WmmaLoadA, "wmma.load.a", 4,
 const LOADS_B: &[Row] = &multiplicand_rows!(Opcode::WmmaLoadB, "wmma.load.b", 1, 4, Col);
 
 /// Rows of `wmma.load.c` or `wmma.store.d`.
+#[rustfmt::skip]
 macro_rules! accumulator_rows {
     ($opcode:expr, $name:literal, $operands:ident, $meaning:expr) => {
         [
             row($opcode, $name, move_of!([Row, Col], &LARGE), &[&[F16]], &$operands(F16, 4), Lsu, $meaning),
-            row(
-                $opcode,
-                $name,
-                move_of!([Row, Col], &[M16n16k16, M32n8k16, M8n32k16, M16n16k8]),
-                &[&[F32]],
-                &$operands(F32, 8),
-                Lsu,
-                $meaning,
-            ),
+            row($opcode, $name, move_of!([Row, Col], &[M16n16k16, M32n8k16, M8n32k16, M16n16k8]), &[&[F32]], &$operands(F32, 8), Lsu, $meaning),
             row($opcode, $name, move_of!([Row, Col], &LARGE), &[&[S32]], &$operands(S32, 8), Lsu, $meaning),
-            row(
-                $opcode,
-                $name,
-                move_of!([Row, Col], &[M8n8k32, M8n8k128]),
-                &[&[S32]],
-                &$operands(S32, 2),
-                Lsu,
-                $meaning,
-            ),
+            row($opcode, $name, move_of!([Row, Col], &[M8n8k32, M8n8k128]), &[&[S32]], &$operands(S32, 2), Lsu, $meaning),
             row($opcode, $name, move_of!([Row, Col], &[M8n8k4]), &[&[F64]], &$operands(F64, 2), Lsu, $meaning),
         ]
     };
