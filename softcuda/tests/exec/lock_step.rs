@@ -53,7 +53,7 @@ fn warps_that_part_meet_again() {
         // Threads, then warps, end early; the rest meets at barriers.
         "setp.eq.u32 %p1, %r7, 4; @%p1 exit; setp.eq.u32 %p2, %r8, 2; @%p2 exit; add.u32 %r20, %r0, 1; bar.sync 0; add.u32 %r20, %r20, 1; bar.sync 1;",
         // Shared memory across a barrier, reductions at barriers, votes and shuffles.
-        "st.shared.u32 [%r30], %r0; bar.sync 0; xor.b32 %r3, %r0, 33; mov.u32 %r4, tile; mad.lo.u32 %r4, %r3, 4, %r4; ld.shared.u32 %r20, [%r4]; setp.lt.u32 %p1, %r0, 70; bar.red.popc.u32 %r5, 0, %p1; add.u32 %r20, %r20, %r5; shfl.sync.up.b32 %r6, %r20, 3, 0, -1; add.u32 %r20, %r20, %r6; vote.sync.ballot.b32 %r6, %p1, -1; add.u32 %r20, %r20, %r6; shfl.sync.idx.b32 %r6|%p2, %r20, 9, 0x181f, -1; @%p2 add.u32 %r20, %r20, %r6; shfl.sync.down.b32 %r6|%p2, %r20, 5, 31, -1; @%p2 add.u32 %r20, %r20, %r6; shfl.sync.bfly.b32 %r6, %r20, 6, 31, -1; add.u32 %r20, %r20, %r6;",
+        "st.shared.u32 [%r30], %r0; bar.sync 0; xor.b32 %r3, %r0, 33; mov.u32 %r4, tile; mad.lo.u32 %r4, %r3, 4, %r4; ld.shared.u32 %r20, [%r4]; setp.lt.u32 %p1, %r0, 70; bar.red.popc.u32 %r5, 0, %p1; add.u32 %r20, %r20, %r5; activemask.b32 %r29; shfl.sync.up.b32 %r6, %r20, 3, 0, %r29; add.u32 %r20, %r20, %r6; vote.sync.ballot.b32 %r6, %p1, %r29; add.u32 %r20, %r20, %r6; shfl.sync.idx.b32 %r6|%p2, %r20, 9, 0x181f, %r29; @%p2 add.u32 %r20, %r20, %r6; shfl.sync.down.b32 %r6|%p2, %r20, 5, 31, %r29; @%p2 add.u32 %r20, %r20, %r6; shfl.sync.bfly.b32 %r6, %r20, 6, 31, %r29; add.u32 %r20, %r20, %r6;",
         // Clocks.
         "mov.u32 %r3, %clock; L: add.u32 %r21, %r21, 1; setp.le.u32 %p1, %r21, %r8; @%p1 bra L; mov.u32 %r20, %clock; sub.u32 %r20, %r20, %r3;",
         // Word accesses of every shape: strided, backwards, one word, half a warp a word; several warps unlike each other.
@@ -73,10 +73,14 @@ fn warps_that_part_meet_again() {
 
 #[test]
 fn a_function_called_by_warps_in_lock_step_returns_to_each() {
-    let functions = ".func (.reg .b32 %out) sum(.reg .b32 %n) { .reg .pred %p; .reg .b32 %x; mov.u32 %out, 0; mov.u32 %x, %n; L: add.u32 %out, %out, %x; setp.eq.u32 %p, %x, 0; @%p ret; sub.u32 %x, %x, 1; bra L; }\n";
-    let call = format!(
-        "{NUMBERS} call (%r20), sum, (%r8); call (%r21), sum, (%r7); mad.lo.u32 %r20, %r20, 100, %r21; bar.sync 0; {STORE}"
-    );
+    let functions = ".func (.param .b32 out) sum(.param .b32 n) { .reg .pred %p; .reg .b32 %x, %sum; mov.u32 %sum, 0; ld.param.b32 %x, [n]; L: add.u32 %sum, %sum, %x; st.param.b32 [out], %sum; setp.eq.u32 %p, %x, 0; @%p ret; sub.u32 %x, %x, 1; bra L; }\n";
+    let call = |argument: &str, result: &str| {
+        format!(
+            "{{ .param .b32 n; .param .b32 s; st.param.b32 [n], {argument}; call (s), sum, (n); ld.param.b32 {result}, [s]; }}\n"
+        )
+    };
+    let (first, second) = (call("%r8", "%r20"), call("%r7", "%r21"));
+    let call = format!("{NUMBERS}\n{first}{second}mad.lo.u32 %r20, %r20, 100, %r21; bar.sync 0; {STORE}");
     let outcome = |lock_step| {
         let mut bench = Bench::new(&text_with(functions, &call));
         bench.config.lock_step = lock_step;
