@@ -7,7 +7,7 @@ mod time;
 mod workloads;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use softcuda::config::TensorMode;
+use softcuda::config::{Checks, TensorMode};
 use support::Bench;
 use time::{ThreadTime, elements};
 
@@ -45,6 +45,8 @@ fn multiply_adds(criterion: &mut Criterion<ThreadTime>) {
         let counters = gemm.verify();
         group.throughput(elements(counters.tensor_multiply_adds));
         group.bench_function(format!("{}, {name}", gemm.name), |bencher| bencher.iter(|| gemm.run()));
+        gemm.config().checks = Checks::NONE;
+        group.bench_function(format!("{}, {name}, unchecked copies", gemm.name), |bencher| bencher.iter(|| gemm.run()));
     }
     group.finish();
 }

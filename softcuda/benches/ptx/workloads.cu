@@ -79,6 +79,23 @@ extern "C" __global__ void __launch_bounds__(128) walk(const Node* tree, const u
     out[index] = found;
 }
 
+// Steps of the Collatz sequence until it ends: arithmetic whose threads part at every step.
+extern "C" __global__ void __launch_bounds__(128) collatz(uint32_t* out, uint32_t first) {
+    uint32_t index = blockIdx.x * 128 + threadIdx.x;
+    uint32_t n = first + index, steps = 0, largest = 0;
+    while (n != 1) {
+        if (n & 1) {
+            n = 3 * n + 1;
+            largest = n > largest ? n : largest;
+            steps += 1;
+        } else {
+            n >>= 1;
+            steps += 0x10000;
+        }
+    }
+    out[index] = steps ^ largest;
+}
+
 // Counts bytes, in shared memory first.
 extern "C" __global__ void __launch_bounds__(256) histogram(const uint32_t* in, uint32_t* bins, int words) {
     __shared__ uint32_t local[256];

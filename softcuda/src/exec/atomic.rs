@@ -1,13 +1,14 @@
 //! Atomics: lane after lane, in lane order.
 
-use super::engine::{Engine, SHARED_WINDOW, WINDOW_BYTES};
+use super::access::narrow_addresses;
+use super::engine::{Engine, SHARED_WINDOW, Span, WINDOW_BYTES};
 use super::registers::Simd;
 use super::traffic::{self, lanes};
 use super::value::{Lanes, float, half_arithmetic, rounding::canonical_f64};
 use super::warp::Warp;
 use crate::fault::Fault;
 use crate::program::op::{Atomic, AtomicKind, AtomicSpace, AtomicType, Op};
-use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
 type Checked<T = ()> = Result<T, Box<Fault>>;
 
@@ -19,6 +20,13 @@ impl Engine<'_> {
     pub(crate) unsafe fn atomic<S: Simd>(&mut self, warp: &mut Warp, op: &Op, at: u32, mask: u32) -> Checked {
         let kernel = self.kernel;
         let atomic = &kernel.tables.atomics[op.aux as usize];
+        if atomic.space == AtomicSpace::Shared
+            && atomic.element_bytes() == 4
+            && let [slots] = atomic.elements[..]
+        {
+            // SAFETY: the caller's promise.
+            return unsafe { self.shared_atomic::<S>(warp, op, at, mask, slots) };
+        }
         let mut addresses = self.addresses(warp, op.a, atomic.address, atomic.offset);
         let shared = match atomic.space {
             AtomicSpace::Shared => mask,
@@ -52,8 +60,14 @@ impl Engine<'_> {
             let mut sectors: Vec<u64> = lanes(global).map(|lane| addresses[lane] >> 5).collect();
             sectors.sort_unstable();
             sectors.dedup();
+            // Most lanes meet in one allocation.
+            let mut span = Span::default();
             for lane in lanes(global) {
-                let span = self.find_span(warp, at, lane, addresses[lane], bytes, "atomic", true)?;
+                let (address, bytes64) = (addresses[lane], u64::from(bytes));
+                let known = address >= span.base && address < span.end && span.end - address >= bytes64;
+                if !known || address % bytes64 != 0 {
+                    span = self.find_span(warp, at, lane, address, bytes, "atomic", true)?;
+                }
                 hosts[lane] = span.shift.wrapping_add(addresses[lane] as usize);
             }
             self.check_sources(warp, at, &addresses, global, bytes)?;
@@ -72,6 +86,54 @@ impl Engine<'_> {
                 // memory, aligned to the size of the whole access.
                 unsafe { update(warp, atomic, host, lane, (d, b, op.c), flush) };
             }
+        }
+        Ok(())
+    }
+
+    /// A word in shared memory, which this host thread alone touches: no operation of the host need be atomic.
+    ///
+    /// # Safety
+    /// The host must have the instructions of `S`.
+    #[inline(always)]
+    unsafe fn shared_atomic<S: Simd>(
+        &mut self,
+        warp: &mut Warp,
+        op: &Op,
+        at: u32,
+        mask: u32,
+        (d, b): (u16, u16),
+    ) -> Checked {
+        let kernel = self.kernel;
+        let atomic = &kernel.tables.atomics[op.aux as usize];
+        let addresses = narrow_addresses(warp, op.a, atomic.address, atomic.offset);
+        // SAFETY: the caller's promise.
+        unsafe { self.shared_shape::<S>(warp, at, &addresses, mask, 4, "shared atomic")? };
+        // SAFETY: as above.
+        let distinct = unsafe { S::distinct(&addresses, mask) };
+        let counter = &mut self.counters.shared_atomics;
+        counter.requests += 1;
+        counter.ideal_wavefronts += 1;
+        // One wavefront a distinct address: lanes that meet are served one after the other.
+        counter.wavefronts += u64::from(mask.count_ones() - distinct) + 1;
+        let shared = self.site.shared.pointer();
+        let registers = &mut warp.registers;
+        macro_rules! each {
+            ($change:expr) => {
+                for lane in lanes(mask) {
+                    let (b, c) = (registers.word(b)[lane], registers.word(op.c)[lane]);
+                    // SAFETY: shared_shape has shown that the lane's word lies inside the block's shared memory, aligned.
+                    let cell = unsafe { AtomicU32::from_ptr(shared.add(addresses.0[lane] as usize).cast()) };
+                    let old = cell.load(Relaxed);
+                    cell.store($change(old, b, c), Relaxed);
+                    if atomic.returns {
+                        registers.word_mut(d)[lane] = old;
+                    }
+                }
+            };
+        }
+        match (atomic.kind, atomic.ty) {
+            (AtomicKind::Add, AtomicType::U32 | AtomicType::S32) => each!(|old: u32, b, _| old.wrapping_add(b)),
+            _ => each!(|old, b, c| value32(atomic, old, b, c, false)),
         }
         Ok(())
     }

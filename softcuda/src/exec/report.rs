@@ -150,7 +150,8 @@ impl Site {
         if shape.bytes == 16 && !shape.regular() {
             // The marks of 16 bytes are four bytes side by side.
             let mut marks = [0; 32];
-            let places = shape.offsets.map(|offset| offset / 4);
+            let mut places = [0; 32];
+            places.iter_mut().zip(shape.offsets).for_each(|(place, &offset)| *place = offset / 4);
             // SAFETY: the caller's promise: one mark is kept for each word of shared memory.
             unsafe { S::gather(&mut marks, self.poison.slice().as_ptr(), &places, mask) };
             if marks.iter().fold(0, |any, &mark| any | mark) == 0 {

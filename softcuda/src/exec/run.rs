@@ -246,10 +246,23 @@ pub(super) unsafe fn run_path<S: Level>(
     mask: u32,
 ) -> Checked<Stop> {
     let kernel = engine.kernel;
-    let reconverge = warp.path().reconverge;
+    let mut reconverge = warp.path().reconverge;
+    let mut mask = mask;
     // SAFETY: the caller's promise.
-    let active = Active { mask, lanes: unsafe { S::expand(mask) } };
+    let mut active = Active { mask, lanes: unsafe { S::expand(mask) } };
     let mut pc = from;
+    // Goes on with the path whose turn it is, unless it is the whole warp.
+    macro_rules! switch {
+        () => {{
+            if !warp.select() || warp.path().mask == warp.alive() {
+                return Ok(Stop::Switch);
+            }
+            let path = *warp.path();
+            (pc, mask, reconverge) = (path.pc, path.mask, path.reconverge);
+            // SAFETY: the caller's promise.
+            active = Active { mask, lanes: unsafe { S::expand(mask) } };
+        }};
+    }
     while pc != end {
         debug_assert!((pc as usize) < kernel.ops.len(), "targets lie within the program");
         // SAFETY: as in `run_whole`.
@@ -258,7 +271,8 @@ pub(super) unsafe fn run_path<S: Level>(
             Code::Enter => {
                 if pc == reconverge {
                     warp.arrive();
-                    return Ok(Stop::Switch);
+                    switch!();
+                    continue;
                 }
                 if engine.fuel <= 0 {
                     warp.path().pc = pc;
@@ -282,7 +296,7 @@ pub(super) unsafe fn run_path<S: Level>(
                     engine.counters.divergent_branches += 1;
                     warp.last = pc;
                     warp.diverge(taken, op.imm as u32, pc + 1, op.second());
-                    return Ok(Stop::Switch);
+                    switch!();
                 }
             }
             Code::Guard => {

@@ -94,14 +94,4 @@ impl Halves {
             marks[first..first + self.length(half) as usize / 4].iter().fold(0, |any, &mark| any | mark) != 0
         })
     }
-
-    /// Whether both halves lie in `[base, end)`, aligned.
-    #[inline(always)]
-    pub(super) fn within(&self, base: u64, end: u64) -> bool {
-        let inside = |half: usize| {
-            let (first, length) = (self.first[half], self.length(half));
-            first >= base && first <= end && end - first >= length
-        };
-        inside(0) & inside(1) & ((self.first[0] | self.first[1]) & 3 == 0)
-    }
 }

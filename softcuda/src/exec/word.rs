@@ -116,28 +116,36 @@ unsafe fn alike<S: Simd, const SHARED: bool, const LOAD: bool, const LOW: bool, 
     words: &Words<'_>,
 ) -> (usize, u64) {
     let run = |contiguous| if contiguous { Run::Contiguous } else { Run::Uniform };
+    let length = |contiguous| if contiguous { 64 } else { 4 };
+    let room = words.end - words.base;
+    if room < length(LOW).max(length(HIGH)) {
+        return (0, 0);
+    }
+    // The largest offsets of a half's first lane.
+    let last = [room - length(LOW), room - length(HIGH)];
     let mut cost = 0;
-    let mut count = 0;
-    for warp in warps.iter_mut() {
+    for (index, warp) in warps.iter_mut().enumerate() {
         let registers = &mut warp.registers;
         let first = if SHARED {
             let row = registers.word(words.address);
             // SAFETY: the caller's promise.
             if unsafe { !S::lie_narrow::<LOW, HIGH>(row) } {
-                break;
+                return (index, cost);
             }
             [row[0], row[16]].map(|address| u64::from(address.wrapping_add(words.offset as u32)))
         } else {
             let row = registers.double(words.address);
             // SAFETY: the caller's promise.
             if unsafe { !S::lie_wide::<LOW, HIGH>(row) } {
-                break;
+                return (index, cost);
             }
             [row[0], row[16]].map(|address| address.wrapping_add_signed(words.offset))
         };
         let halves = Halves { runs: [run(LOW), run(HIGH)], first };
-        if !halves.within(words.base, words.end) || SHARED && !words.poison.is_empty() && halves.marked(words.poison) {
-            break;
+        let offsets = first.map(|first| first.wrapping_sub(words.base));
+        let outside = (offsets[0] > last[0]) | (offsets[1] > last[1]) | ((first[0] | first[1]) & 3 != 0);
+        if outside || SHARED && !words.poison.is_empty() && halves.marked(words.poison) {
+            return (index, cost);
         }
         cost += if SHARED { traffic::wavefronts_of_halves(&halves) } else { traffic::sectors_of_halves(&halves) };
         // SAFETY: both halves lie inside the memory; shared memory is this thread's own.
@@ -149,7 +157,6 @@ unsafe fn alike<S: Simd, const SHARED: bool, const LOAD: bool, const LOW: bool, 
                 (false, false) => store_words::<S>(registers.word(words.data), words.host, &halves),
             }
         }
-        count += 1;
     }
-    (count, cost)
+    (warps.len(), cost)
 }

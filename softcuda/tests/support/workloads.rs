@@ -207,6 +207,31 @@ pub(crate) fn walk() -> Workload {
     parts.finish(("divergent tree walk", "walk"), [blocks as u32, 1, 1], [128, 1], (out, words), expected)
 }
 
+/// Arithmetic whose threads part at every step.
+pub(crate) fn collatz() -> Workload {
+    let (blocks, first) = (8u32, 1u32 << 20);
+    let mut parts = Parts::new(PTX);
+    let words = 128 * blocks as usize;
+    let out = parts.pointer(&vec![0u32; words]);
+    parts.value(first);
+    let value = |index: u32| {
+        let (mut n, mut steps, mut largest) = (first + index, 0u32, 0u32);
+        while n != 1 {
+            if n % 2 == 1 {
+                n = n.wrapping_mul(3).wrapping_add(1);
+                largest = largest.max(n);
+                steps += 1;
+            } else {
+                n >>= 1;
+                steps += 0x1_0000;
+            }
+        }
+        steps ^ largest
+    };
+    let expected = (0..words).map(|index| (index, value(index as u32))).collect();
+    parts.finish(("divergent arithmetic", "collatz"), [blocks, 1, 1], [128, 1], (out, words), expected)
+}
+
 /// Counts of bytes.
 pub(crate) fn histogram() -> Workload {
     let mut state = 7;
@@ -269,5 +294,5 @@ pub(crate) fn matmul() -> Workload {
 /// All whose figure is thread instructions a second.
 #[allow(dead_code, reason = "each user has its part")]
 pub(crate) fn all() -> Vec<Workload> {
-    vec![matmul(), reduction(), chain(), hash(), walk(), histogram(), gemm()]
+    vec![matmul(), reduction(), chain(), hash(), walk(), collatz(), histogram(), gemm()]
 }

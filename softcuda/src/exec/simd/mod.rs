@@ -110,7 +110,11 @@ pub(crate) trait Simd: Copy {
     /// The level's instructions must exist on this host.
     #[inline(always)]
     unsafe fn pick(values: &Lanes, from: &Lanes) -> Lanes {
-        Lanes(from.0.map(|lane| values.0[lane as usize % 32]))
+        let mut picked = Lanes::ZERO;
+        for (picked, &lane) in picked.0.iter_mut().zip(&from.0) {
+            *picked = values.0[lane as usize % 32];
+        }
+        picked
     }
 }
 
