@@ -240,7 +240,8 @@ fn pointed_to(module: &Module) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::cycles;
+    use super::{Builtin, cycles};
+    use crate::ptx::link::SYSTEM_FUNCTIONS;
 
     #[test]
     fn functions_that_reach_each_other_share_a_number_and_callees_come_first() {
@@ -263,12 +264,6 @@ mod tests {
         let ring: Vec<Vec<usize>> = (0..count).map(|n| vec![(n + 1) % count]).collect();
         assert!(cycles(&ring).iter().all(|&number| number == 0));
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ptx::link::SYSTEM_FUNCTIONS;
 
     #[test]
     fn the_functions_that_linking_leaves_to_the_device_are_those_that_it_has() {

@@ -64,7 +64,8 @@ fn check(command: &mut Command) {
     let text = run(command.arg(Path::new(SOURCES).join("kernels.ptx")));
     assert!(text.contains("device: NVIDIA A100-SXM4-80GB (softcuda)\n"), "{text}");
     assert!(text.contains("result: right\n"), "{text}");
-    let fault = text.find("fault: 700 an illegal memory access was encountered: global store of 4 bytes at device address 0x");
+    let fault =
+        text.find("fault: 700 an illegal memory access was encountered: global store of 4 bytes at device address 0x");
     assert!(fault.is_some(), "{text}");
     // The thread, the kernel and the place in the text.
     assert!(text.contains("by thread (103, 0, 0) of block (7, 0, 0)"), "{text}");
