@@ -14,6 +14,7 @@ unsafe impl Send for Reservation {}
 unsafe impl Sync for Reservation {}
 
 /// A range smaller than this is of no use.
+#[cfg(all(unix, not(miri)))]
 const SMALLEST: u64 = 64 << 20;
 
 /// Below this size writing zeros is cheaper than asking the system for fresh pages.
