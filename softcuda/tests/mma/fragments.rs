@@ -18,7 +18,7 @@ pub(crate) fn a_place(bits: usize, k: usize, lane: usize, i: usize) -> (usize, u
         (16, 16) => (below(i < 2 || (4..6).contains(&i)), thread * 2 + (i & 1) + if i < 4 { 0 } else { 8 }),
         (32 | 64, 4) => (below(i == 0), thread),
         (32 | 64, 8) => (below(i == 0 || i == 2), thread + if i < 2 { 0 } else { 4 }),
-        (64, 16) => (below(i % 2 == 0), thread + i / 2 * 4),
+        (64, 16) => (below(i.is_multiple_of(2)), thread + i / 2 * 4),
         (8, 16) => (below(i < 4), thread * 4 + (i & 3)),
         (8, 32) => (below(i < 4 || (8..12).contains(&i)), thread * 4 + (i & 3) + if i < 8 { 0 } else { 16 }),
         (4, 32) => (below(i < 8), thread * 8 + (i & 7)),
@@ -56,9 +56,11 @@ pub(crate) type Registers = Vec<[u64; 32]>;
 pub(crate) fn pack(bits: usize, count: usize, element: impl Fn(usize, usize) -> u64) -> Registers {
     let each = (32 / bits).max(1);
     let mut registers = vec![[0; 32]; count / each];
-    for lane in 0..32 {
-        for i in 0..count {
-            registers[i / each][lane] |= element(lane, i) << (i % each * bits);
+    for (register, lanes) in registers.iter_mut().enumerate() {
+        for (lane, word) in lanes.iter_mut().enumerate() {
+            for part in 0..each {
+                *word |= element(lane, register * each + part) << (part * bits);
+            }
         }
     }
     registers
