@@ -130,8 +130,8 @@ fn operand(
             let name = format!("name{}", writer.registers);
             writer.named(name, ty, bits)
         }
-        // The stride of a matrix.
-        "r" if row.mnemonic.starts_with("wmma.") => "16".to_owned(),
+        // The stride of a matrix: 16 bytes.
+        "r" if row.mnemonic.starts_with("wmma.") => (128 / form.types[0].bits()).to_string(),
         "r" | "p" => writer.register(ty, bits),
         _ => return None,
     })
