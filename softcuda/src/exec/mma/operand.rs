@@ -29,13 +29,15 @@ pub(super) trait Operand: Copy {
     /// Unbiased exponents plus `bias` of the groups (pairs of them where [`Self::PAIRED`]).
     #[inline(always)]
     fn exponents<S: Isa>(isa: S, _dwords: S::Vector, values: [S::Vector; 4], bias: i16) -> [S::Vector; 4] {
-        let of = |index: usize| value_exponent(isa, values[index], Self::LEAST_EXPONENT, bias);
-        if Self::PAIRED {
-            let (first, second) = (pair(isa, of(0), of(1)), pair(isa, of(2), of(3)));
-            [first, second, first, second]
-        } else {
-            [alone(isa, of(0)); 4]
+        let least = Self::LEAST_EXPONENT;
+        let first = value_exponent(isa, values[0], least, bias);
+        if !Self::PAIRED {
+            return [alone(isa, first); 4];
         }
+        let low = pair(isa, first, value_exponent(isa, values[1], least, bias));
+        let third = value_exponent(isa, values[2], least, bias);
+        let high = pair(isa, third, value_exponent(isa, values[3], least, bias));
+        [low, high, low, high]
     }
 
     /// Number of the group that group `element` of register step `step` becomes.
