@@ -29,8 +29,15 @@ pub(super) trait Operand: Copy {
     /// Unbiased exponents plus `bias` of the groups (pairs of them where [`Self::PAIRED`]).
     #[inline(always)]
     fn exponents<S: Isa>(isa: S, _dwords: S::Vector, values: [S::Vector; 4], bias: i16) -> [S::Vector; 4] {
-        let [a, b, c, d] = values.map(|value| value_exponent(isa, value, Self::LEAST_EXPONENT, bias));
-        if Self::PAIRED { [pair(isa, a, b), pair(isa, c, d), a, a] } else { [alone(isa, a), alone(isa, b), a, a] }
+        let least = Self::LEAST_EXPONENT;
+        let first = value_exponent(isa, values[0], least, bias);
+        if !Self::PAIRED {
+            return [alone(isa, first); 4];
+        }
+        let low = pair(isa, first, value_exponent(isa, values[1], least, bias));
+        let third = value_exponent(isa, values[2], least, bias);
+        let high = pair(isa, third, value_exponent(isa, values[3], least, bias));
+        [low, high, low, high]
     }
 
     /// Number of the group that group `element` of register step `step` becomes.
@@ -70,18 +77,12 @@ fn alone<S: Isa>(isa: S, low: S::Vector) -> S::Vector {
     isa.or(isa.and(low, isa.splat(0xffff)), isa.splat((ZERO_EXPONENT as u16 as u32) << 16))
 }
 
-/// Exponents of 16-bit floats in both halves, subnormals at the format's least.
+/// Exponents of 16-bit floats in both halves, subnormals at the format's least; `FRACTION` bits below the exponent.
 #[inline(always)]
-fn exponents16<S: Isa>(
-    isa: S,
-    pairs: S::Vector,
-    field: impl Fn(S::Vector) -> S::Vector,
-    all_ones: u16,
-    bias: i16,
-) -> S::Vector {
+fn exponents16<S: Isa, const FRACTION: u32>(isa: S, pairs: S::Vector, all_ones: u16, bias: i16) -> S::Vector {
     let splat = |value: i16| isa.splat(u32::from(value as u16) * 0x0001_0001);
     let magnitude = isa.and(pairs, isa.splat(0x7fff_7fff));
-    let field = field(magnitude);
+    let field = isa.shift_right16::<FRACTION>(magnitude);
     let exponent = isa.add16(isa.max16(field, splat(1)), splat(bias));
     let exponent = isa.add16_where_equal(exponent, splat(ZERO_EXPONENT), magnitude, splat(0));
     isa.add16_where_equal(exponent, splat(SPECIAL_EXPONENT), field, splat(all_ones as i16))
@@ -103,7 +104,7 @@ impl Operand for F16 {
     }
     #[inline(always)]
     fn exponents<S: Isa>(isa: S, dwords: S::Vector, _values: [S::Vector; 4], bias: i16) -> [S::Vector; 4] {
-        [exponents16(isa, dwords, |magnitude| isa.shift_right16::<10>(magnitude), 31, bias - 15); 4]
+        [exponents16::<S, 10>(isa, dwords, 31, bias - 15); 4]
     }
 }
 
@@ -123,7 +124,7 @@ impl Operand for Bf16 {
     }
     #[inline(always)]
     fn exponents<S: Isa>(isa: S, dwords: S::Vector, _values: [S::Vector; 4], bias: i16) -> [S::Vector; 4] {
-        [exponents16(isa, dwords, |magnitude| isa.shift_right16::<7>(magnitude), 255, bias - 127); 4]
+        [exponents16::<S, 7>(isa, dwords, 255, bias - 127); 4]
     }
 }
 
@@ -142,11 +143,10 @@ impl Operand for Tf32 {
     }
 }
 
-/// Bytes 0 and 1, then 2 and 3, of every dword in the low halves of 16 bits.
+/// Bytes 0 and 1 of every dword in the low halves of 16 bits.
 #[inline(always)]
-fn byte_pairs<S: Isa>(isa: S, dwords: S::Vector) -> [S::Vector; 2] {
-    [dwords, isa.shift_right::<16>(dwords)]
-        .map(|part| isa.or(isa.and(part, isa.splat(0xff)), isa.and(isa.shift_left::<8>(part), isa.splat(0x00ff_0000))))
+fn byte_pair<S: Isa>(isa: S, dwords: S::Vector) -> S::Vector {
+    isa.or(isa.and(dwords, isa.splat(0xff)), isa.and(isa.shift_left::<8>(dwords), isa.splat(0x00ff_0000)))
 }
 
 /// e5m2.
@@ -161,7 +161,8 @@ impl Operand for E5m2 {
     #[inline(always)]
     fn values<S: Isa>(isa: S, dwords: S::Vector) -> [S::Vector; 4] {
         // The upper half of an f16.
-        let [first, second] = byte_pairs(isa, dwords).map(|pair| isa.widen_f16(isa.shift_left16::<8>(pair)));
+        let first = isa.widen_f16(isa.shift_left16::<8>(byte_pair(isa, dwords)));
+        let second = isa.widen_f16(isa.shift_left16::<8>(byte_pair(isa, isa.shift_right::<16>(dwords))));
         [first[0], first[1], second[0], second[1]]
     }
 }
@@ -170,6 +171,22 @@ impl Operand for E5m2 {
 #[derive(Clone, Copy)]
 pub(super) struct E4m3;
 
+impl E4m3 {
+    /// Values of bytes in the low halves of 16 bits.
+    #[inline(always)]
+    fn pair_values<S: Isa>(isa: S, pair: S::Vector) -> [S::Vector; 2] {
+        let both = |value: u32| isa.splat(value * 0x0001_0001);
+        let magnitude = isa.and(pair, both(0x7f));
+        let sign = isa.shift_left16::<8>(isa.and(pair, both(0x80)));
+        // The bits of an f16 with an exponent that is 8 too small; all ones are NaN.
+        let magnitude16 = isa.shift_left16::<7>(magnitude);
+        let small = isa.add16_where_equal(magnitude16, both(0x7e00 - (0x7f << 7)), magnitude, both(0x7f));
+        let [low, high] = isa.widen_f16(isa.or(small, sign));
+        let scale = isa.splat(256f32.to_bits());
+        [isa.multiply(low, scale), isa.multiply(high, scale)]
+    }
+}
+
 impl Operand for E4m3 {
     const GROUPS: usize = 4;
     const PAIRED: bool = true;
@@ -177,19 +194,8 @@ impl Operand for E4m3 {
 
     #[inline(always)]
     fn values<S: Isa>(isa: S, dwords: S::Vector) -> [S::Vector; 4] {
-        let both = |value: u32| isa.splat(value * 0x0001_0001);
-        let [first, second] = byte_pairs(isa, dwords).map(|pair| {
-            let magnitude = isa.and(pair, both(0x7f));
-            let sign = isa.shift_left16::<8>(isa.and(pair, both(0x80)));
-            // The bits of an f16 with an exponent that is 8 too small; all ones are NaN.
-            let small = isa.add16_where_equal(
-                isa.shift_left16::<7>(magnitude),
-                both(0x7e00 - (0x7f << 7)),
-                magnitude,
-                both(0x7f),
-            );
-            isa.widen_f16(isa.or(small, sign)).map(|value| isa.multiply(value, isa.splat(256f32.to_bits())))
-        });
+        let first = Self::pair_values(isa, byte_pair(isa, dwords));
+        let second = Self::pair_values(isa, byte_pair(isa, isa.shift_right::<16>(dwords)));
         [first[0], first[1], second[0], second[1]]
     }
 }
@@ -242,9 +248,12 @@ impl<const SIGNED: bool> Operand for Nibbles<SIGNED> {
 
     #[inline(always)]
     fn values<S: Isa>(isa: S, dwords: S::Vector) -> [S::Vector; 4] {
-        let high =
+        let mut values =
             [isa.shift_left16::<12>(dwords), isa.shift_left16::<8>(dwords), isa.shift_left16::<4>(dwords), dwords];
-        high.map(|value| if SIGNED { isa.shift_right16_signed::<12>(value) } else { isa.shift_right16::<12>(value) })
+        for value in &mut values {
+            *value = if SIGNED { isa.shift_right16_signed::<12>(*value) } else { isa.shift_right16::<12>(*value) };
+        }
+        values
     }
 }
 

@@ -229,8 +229,12 @@ fn all_columns<S: Isa, K: Kernel, B: Second>(
     let mut halves = [[isa.splat(0); 4]; 2];
     for parity in 0..2 {
         let of_c = if context.form.c == Accumulator::F16 {
-            let pair = |register: usize, half: usize| isa.widen_f16(take(isa, c[register], half))[parity];
-            [pair(0, 0), pair(0, 1), pair(1, 0), pair(1, 1)]
+            [
+                isa.widen_f16(take(isa, c[0], 0))[parity],
+                isa.widen_f16(take(isa, c[0], 1))[parity],
+                isa.widen_f16(take(isa, c[1], 0))[parity],
+                isa.widen_f16(take(isa, c[1], 1))[parity],
+            ]
         } else {
             let (low, high) = (c[parity], c[2 + parity]);
             [take(isa, low, 0), take(isa, low, 1), take(isa, high, 0), take(isa, high, 1)]
