@@ -109,7 +109,8 @@ impl Exact {
 
 /// `nearest` unless it is special: NaN, or the result of an infinity or a division by zero, which no direction changes.
 fn unless_special(nearest: f64, operands_are_finite: bool, exact: impl FnOnce() -> f64) -> f64 {
-    if nearest.is_nan() {
+    // Asked of the bits, as in `canonical_root`.
+    if nearest.abs().to_bits() > f64::INFINITY.to_bits() {
         NAN_64
     } else if operands_are_finite {
         exact()

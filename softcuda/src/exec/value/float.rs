@@ -2,7 +2,7 @@
 //!
 //! `.ftz` is [`flush`] of operands and result; `.sat` is [`saturate`] of the result.
 
-use super::rounding::{Rounding, add_to_odd, canonical, canonical_f64, f64_to_f32, multiply_add_to_odd};
+use super::rounding::{Rounding, add_to_odd, canonical, canonical_f64, canonical_root, f64_to_f32, multiply_add_to_odd};
 
 /// `.ftz`: a subnormal becomes zero of its sign.
 #[inline(always)]
@@ -87,7 +87,7 @@ pub fn div_rounded(a: f32, b: f32, rounding: Rounding) -> f32 {
 /// `sqrt.rX.f32`; as with [`div_rounded`], f64's rounding cannot reach a wrong side.
 #[inline(always)]
 pub fn sqrt_rounded(a: f32, rounding: Rounding) -> f32 {
-    f64_to_f32(f64::from(a).sqrt(), rounding)
+    canonical_root(f64_to_f32(f64::from(a).sqrt(), rounding))
 }
 
 /// `div.rn.f32`, `div.full.f32`.
@@ -99,7 +99,7 @@ pub fn div(a: f32, b: f32) -> f32 {
 /// `sqrt.rn.f32`, `sqrt.approx.f32`.
 #[inline(always)]
 pub fn sqrt(a: f32) -> f32 {
-    canonical(a.sqrt())
+    canonical_root(a.sqrt())
 }
 
 /// The sign of a product for the result of `min` or `max` of magnitudes (`.xorsign.abs`); NaN stays.

@@ -43,6 +43,14 @@ pub fn canonical(value: f32) -> f32 {
     f32::from_bits(if value.is_nan() { 0x7fff_ffff } else { value.to_bits() })
 }
 
+/// The same for a square root. Whether a root is NaN is a question that the optimiser answers by the root's operand, and has
+/// been seen to answer wrongly; bits are asked here.
+#[inline(always)]
+pub fn canonical_root(value: f32) -> f32 {
+    let bits = value.to_bits();
+    f32::from_bits(if bits & 0x7fff_ffff > 0x7f80_0000 { 0x7fff_ffff } else { bits })
+}
+
 /// f64 has payloads: a NaN result is the first NaN among the operands, quiet; without one it is the chip's own.
 #[inline(always)]
 pub fn propagate_f64(result: f64, operands: &[f64]) -> f64 {
