@@ -1,6 +1,7 @@
 //! Programs of others run on softcuda as their `libcuda.so.1`: one in C++ linked with it, one in Python, one in Rust with cudarc.
 //! None of them knows softcuda. Each loads PTX, launches, reads back and sees a fault.
 
+mod own_tests;
 mod settings;
 
 use std::{
@@ -64,7 +65,8 @@ fn check(command: &mut Command) {
     let text = run(command.arg(Path::new(SOURCES).join("kernels.ptx")));
     assert!(text.contains("device: NVIDIA A100-SXM4-80GB (softcuda)\n"), "{text}");
     assert!(text.contains("result: right\n"), "{text}");
-    let fault = text.find("fault: 700 an illegal memory access was encountered: global store of 4 bytes at device address 0x");
+    let fault =
+        text.find("fault: 700 an illegal memory access was encountered: global store of 4 bytes at device address 0x");
     assert!(fault.is_some(), "{text}");
     // The thread, the kernel and the place in the text.
     assert!(text.contains("by thread (103, 0, 0) of block (7, 0, 0)"), "{text}");
