@@ -89,7 +89,7 @@ fn names_must_be_declared_once_and_in_sight() {
         ("L:\nL: ret;", "ptx:7:1: kernel `k`: `L` is declared twice"),
         ("@f1 ret;", "ptx:6:2: kernel `k`: `f1` is not a predicate"),
         ("mov.u32 r1, %tid;", "ptx:6:13: kernel `k`: `mov.u32`: `%tid` needs a component .x, .y or .z"),
-        ("mov.u32 r1, %envreg3;", "ptx:6:13: kernel `k`: `mov.u32`: `%envreg3` is not declared"),
+        ("mov.u32 r1, %envreg32;", "ptx:6:13: kernel `k`: `mov.u32`: `%envreg32` is not declared"),
         ("mov.f32 f1, f2.x;", "ptx:6:15: kernel `k`: `mov.f32`: components of vector registers are not supported"),
         (".reg .v4 .f32 v;", "ptx:6:6: kernel `k`: vector registers are not supported"),
         ("call missing;", "ptx:6:6: kernel `k`: `call`: `missing` is not declared"),

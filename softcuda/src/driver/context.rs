@@ -5,7 +5,7 @@ use super::{
     capture,
     device::{Device, device},
     error::{Code, Error},
-    event, host, limit, memory, module, stream,
+    event, host, limit, memory, module, pool, stream,
     table::{Table, new_handle},
 };
 use std::{
@@ -22,7 +22,7 @@ pub(super) struct Context {
     pub(super) handle: Handle,
     pub(super) device: &'static Device,
     id: u64,
-    flags: AtomicU32,
+    pub(super) flags: AtomicU32,
     cache_config: AtomicI32,
     shared_config: AtomicI32,
     limits: Mutex<[usize; limit::DEFAULTS.len()]>,
@@ -41,7 +41,7 @@ thread_local! {
 }
 
 impl Context {
-    fn create(device: &'static Device, flags: u32) -> Arc<Context> {
+    pub(super) fn create(device: &'static Device, flags: u32) -> Arc<Context> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let context = Arc::new(Context {
             handle: new_handle(),
@@ -100,7 +100,7 @@ impl Context {
     }
 
     /// Frees everything that belongs to it.
-    fn destroy(&self) {
+    pub(super) fn destroy(&self) {
         let _ = CONTEXTS.remove(self.handle);
         stream::remove_all(self.handle);
         self.destroyed.store(true, Ordering::Release);
@@ -108,6 +108,7 @@ impl Context {
         module::remove_all(self.handle);
         memory::free_all(self.handle);
         host::free_all(self.handle);
+        pool::trim_all(self.device);
     }
 }
 
@@ -140,95 +141,6 @@ pub(super) fn find(handle: Handle) -> Result<Arc<Context>, Error> {
 /// Works on this thread's contexts; an error while the thread is ending.
 fn with_stack<T>(work: impl FnOnce(&mut Vec<Arc<Context>>) -> T) -> Result<T, Error> {
     STACK.try_with(|stack| work(&mut stack.borrow_mut())).map_err(|_| Code::DEINITIALIZED.into())
-}
-
-/// The primary context of a device.
-#[derive(Default)]
-pub(super) struct Primary {
-    context: Option<Arc<Context>>,
-    retained: usize,
-    flags: u32,
-}
-
-fn primary(ordinal: DeviceOrdinal) -> Result<std::sync::MutexGuard<'static, Primary>, Error> {
-    Ok(device(ordinal)?.primary.lock().unwrap_or_else(PoisonError::into_inner))
-}
-
-/// Works in the primary context of a device, which lives at least as long.
-pub(super) fn with_primary<T>(
-    ordinal: DeviceOrdinal,
-    work: impl FnOnce(&Arc<Context>) -> Result<T, Error>,
-) -> Result<T, Error> {
-    let context = {
-        let mut primary = primary(ordinal)?;
-        let device = device(ordinal)?;
-        let flags = primary.flags;
-        primary.retained += 1;
-        primary.context.get_or_insert_with(|| Context::create(device, flags)).clone()
-    };
-    let result = context.check().and_then(|()| work(&context));
-    release(ordinal)?;
-    result
-}
-
-fn release(ordinal: DeviceOrdinal) -> Result<(), Error> {
-    let mut primary = primary(ordinal)?;
-    if primary.retained == 0 {
-        return Err(Code::INVALID_CONTEXT.into());
-    }
-    primary.retained -= 1;
-    if primary.retained == 0
-        && let Some(context) = primary.context.take()
-    {
-        context.destroy();
-    }
-    Ok(())
-}
-
-pub extern "C" fn cuDevicePrimaryCtxRetain(out: Out<Handle>, ordinal: DeviceOrdinal) -> CuResult {
-    call(|| {
-        let mut primary = primary(ordinal)?;
-        let device = device(ordinal)?;
-        let flags = primary.flags;
-        let context = primary.context.get_or_insert_with(|| Context::create(device, flags));
-        out.set(context.handle)?;
-        primary.retained += 1;
-        Ok(())
-    })
-}
-
-pub extern "C" fn cuDevicePrimaryCtxRelease_v2(ordinal: DeviceOrdinal) -> CuResult {
-    call(|| release(ordinal))
-}
-
-pub extern "C" fn cuDevicePrimaryCtxReset_v2(ordinal: DeviceOrdinal) -> CuResult {
-    call(|| {
-        let mut primary = primary(ordinal)?;
-        primary.retained = 0;
-        if let Some(context) = primary.context.take() {
-            context.destroy();
-        }
-        Ok(())
-    })
-}
-
-pub extern "C" fn cuDevicePrimaryCtxGetState(ordinal: DeviceOrdinal, flags: Out<u32>, active: Out<i32>) -> CuResult {
-    call(|| {
-        let primary = primary(ordinal)?;
-        flags.set(primary.flags)?;
-        active.set(i32::from(primary.context.is_some()))
-    })
-}
-
-pub extern "C" fn cuDevicePrimaryCtxSetFlags_v2(ordinal: DeviceOrdinal, flags: u32) -> CuResult {
-    call(|| {
-        let mut primary = primary(ordinal)?;
-        primary.flags = flags;
-        if let Some(context) = &primary.context {
-            context.flags.store(flags, Ordering::Relaxed);
-        }
-        Ok(())
-    })
 }
 
 pub extern "C" fn cuCtxCreate_v2(out: Out<Handle>, flags: u32, ordinal: DeviceOrdinal) -> CuResult {

@@ -61,8 +61,8 @@ pub struct Volume {
     device: DevicePointer,
     array: Handle,
     reserved: usize,
-    pub(super) pitch: usize,
-    pub(super) height: usize,
+    pitch: usize,
+    height: usize,
 }
 
 impl From<Plane> for Volume {
@@ -92,6 +92,11 @@ impl Volume {
 
     pub(super) fn any(device: DevicePointer) -> Volume {
         Volume { memory: MEMORY_UNIFIED, device, ..Volume::default() }
+    }
+
+    /// The same place with rows `pitch` bytes apart and layers of `height` rows.
+    pub(super) fn with_layout(self, pitch: usize, height: usize) -> Volume {
+        Volume { pitch, height, ..self }
     }
 
     fn base(&self) -> Result<(u64, Side), Error> {

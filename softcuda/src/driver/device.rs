@@ -3,9 +3,9 @@
 use super::{
     abi::{CuResult, DeviceOrdinal, In, Out, call},
     attribute,
-    context::Primary,
     error::{Code, Error},
     pool::Pools,
+    primary::Primary,
 };
 use crate::{
     chip::{Architecture, Chip},

@@ -9,6 +9,7 @@ use super::{
     function::{self, Function},
     limit, occupancy,
     operation::Operation,
+    parameters,
     peer::KernelView,
     stream,
 };
@@ -57,7 +58,7 @@ impl KernelCall {
         extra: In<usize>,
     ) -> Result<KernelCall, Error> {
         let function = function::get_in(handle, context)?;
-        let params = parameter_block(&function, parameters, extra)?.into_boxed_slice();
+        let params = parameters::gather(&function, parameters, extra)?.into_boxed_slice();
         let start = params.as_ptr() as usize;
         let pointers = function.kernel.params.iter().map(|(offset, _)| start + *offset as usize).collect();
         let call = KernelCall { handle, function, shape, params, pointers, attributes: BTreeMap::new() };
@@ -230,66 +231,6 @@ fn resident_blocks(function: &Function, shape: &Shape, device: &Device) -> u64 {
     let per_multiprocessor = occupancy::blocks_per_multiprocessor(function, threads, shape.dynamic_shared_bytes);
     // A launch that passed the checks has room for a block.
     u64::from(per_multiprocessor.max(1)) * u64::from(device.chip.multiprocessors)
-}
-
-/// Gathers the parameters: one pointer for each, or all in one buffer through `extra`.
-fn parameter_block(function: &Function, parameters: In<usize>, extra: In<usize>) -> Result<Vec<u8>, Error> {
-    let kernel = &function.kernel;
-    let mut block = vec![0; kernel.param_bytes as usize];
-    match (parameters.is_null(), extra.is_null()) {
-        (false, true) => {
-            for (position, (offset, bytes)) in kernel.params.iter().enumerate() {
-                let value = In::<u8>::from_address(parameters.get_at(position)?);
-                let value = value.get_all(*bytes as usize)?;
-                let start = *offset as usize;
-                block[start..start + value.len()].copy_from_slice(&value);
-            }
-        }
-        (true, false) => {
-            let given = extra_buffer(extra)?;
-            let last = kernel.params.iter().map(|(offset, bytes)| offset + bytes);
-            if given.len() < last.max().unwrap_or(0) as usize {
-                return Err(Error::new(
-                    Code::INVALID_VALUE,
-                    format!(
-                        "kernel {}: {} bytes of parameters given, {} expected",
-                        kernel.name,
-                        given.len(),
-                        kernel.param_bytes
-                    ),
-                ));
-            }
-            let common = given.len().min(block.len());
-            block[..common].copy_from_slice(&given[..common]);
-        }
-        (true, true) if kernel.params.is_empty() => {}
-        _ => return Err(Code::INVALID_VALUE.into()),
-    }
-    Ok(block)
-}
-
-/// The buffer of `extra`, a list of keys and values.
-fn extra_buffer(extra: In<usize>) -> Result<Vec<u8>, Error> {
-    const END: usize = 0;
-    const BUFFER: usize = 1;
-    const BUFFER_BYTES: usize = 2;
-    let mut buffer = None;
-    let mut bytes = None;
-    for position in (0..).step_by(2) {
-        let value = match extra.get_at(position)? {
-            END => break,
-            key => (key, extra.get_at(position + 1)?),
-        };
-        match value {
-            (BUFFER, address) => buffer = Some(In::<u8>::from_address(address)),
-            (BUFFER_BYTES, address) => bytes = Some(In::<usize>::from_address(address).get()?),
-            _ => return Err(Code::INVALID_VALUE.into()),
-        }
-    }
-    match (buffer, bytes) {
-        (Some(buffer), Some(bytes)) => buffer.get_all(bytes),
-        _ => Err(Code::INVALID_VALUE.into()),
-    }
 }
 
 pub extern "C" fn cuLaunchKernel(

@@ -8,7 +8,7 @@ use super::{
     function::{self, Function, Settings},
     jit::Options,
     module::{self, Module},
-    source,
+    primary, source,
     table::{Table, new_handle},
 };
 use std::{
@@ -273,7 +273,7 @@ fn with_function<T>(
     let device = device::device(ordinal)?;
     match context::current() {
         Ok(context) if context.device.ordinal == device.ordinal => work(&*function::get(function(kernel, &context)?)?),
-        _ => context::with_primary(ordinal, |context| work(&*function::get(function(kernel, context)?)?)),
+        _ => primary::with_primary(ordinal, |context| work(&*function::get(function(kernel, context)?)?)),
     }
 }
 

@@ -7,8 +7,8 @@ use super::{
     device::device,
     error::{Code, Error},
     host::{self, Kind},
+    location::Location,
     operation::Operation,
-    pool::Location,
     stream,
 };
 use std::{

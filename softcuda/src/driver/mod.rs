@@ -10,6 +10,7 @@
 #![allow(non_snake_case, reason = "the functions have the names of the driver API")]
 
 pub mod abi;
+pub mod batch;
 pub mod capture;
 pub mod context;
 pub mod copy;
@@ -23,6 +24,7 @@ pub mod host;
 pub mod launch;
 pub mod library;
 pub mod linker;
+pub mod location;
 pub mod managed;
 pub mod memory;
 pub mod module;
@@ -30,6 +32,7 @@ pub mod occupancy;
 pub mod peer;
 pub mod pointer;
 pub mod pool;
+pub mod primary;
 pub mod proc_address;
 pub mod stream;
 pub mod unsupported;
@@ -44,6 +47,7 @@ mod jit;
 mod limit;
 mod names;
 mod operation;
+mod parameters;
 mod queue;
 mod source;
 mod table;

@@ -13,9 +13,11 @@ macro_rules! implemented_functions {
                 cuDeviceGetUuid_v2 cuDeviceTotalMem_v2 cuDeviceGetAttribute cuDeviceComputeCapability
                 cuDeviceGetPCIBusId cuDeviceGetByPCIBusId cuDeviceGetExecAffinitySupport cuProfilerStart
                 cuProfilerStop;
-            context:
+            primary:
                 cuDevicePrimaryCtxRetain cuDevicePrimaryCtxRelease_v2 cuDevicePrimaryCtxReset_v2
-                cuDevicePrimaryCtxGetState cuDevicePrimaryCtxSetFlags_v2 cuCtxCreate_v2 cuCtxCreate_v3
+                cuDevicePrimaryCtxGetState cuDevicePrimaryCtxSetFlags_v2;
+            context:
+                                cuCtxCreate_v2 cuCtxCreate_v3
                 cuCtxCreate_v4 cuCtxDestroy_v2 cuCtxGetCurrent cuCtxSetCurrent cuCtxPushCurrent_v2
                 cuCtxPopCurrent_v2 cuCtxGetDevice cuCtxGetDevice_v2 cuCtxGetId cuCtxGetApiVersion cuCtxGetFlags
                 cuCtxSetFlags cuCtxSynchronize cuCtxSynchronize_v2 cuCtxGetLimit cuCtxSetLimit cuCtxGetCacheConfig
@@ -59,6 +61,8 @@ macro_rules! implemented_functions {
                 cuMemHostGetDevicePointer_v2 cuMemHostGetFlags;
             pointer:
                 cuPointerGetAttribute cuPointerGetAttributes cuPointerSetAttribute;
+            batch:
+                cuMemcpyBatchAsync cuMemcpyBatchAsync_v2 cuMemcpy3DBatchAsync cuMemcpy3DBatchAsync_v2;
             copy:
                 cuMemcpy cuMemcpyAsync cuMemcpyHtoD_v2 cuMemcpyHtoDAsync_v2 cuMemcpyDtoH_v2 cuMemcpyDtoHAsync_v2
                 cuMemcpyDtoD_v2 cuMemcpyDtoDAsync_v2 cuMemcpyPeer cuMemcpyPeerAsync cuMemcpy2D_v2
@@ -162,9 +166,8 @@ macro_rules! unsupported_functions {
             cuMemExportToShareableHandle cuMemGetHandleForAddressRange cuMemGetLocationInfo
             cuMemImportFromShareableHandle cuMemMapArrayAsync cuMemPoolExportPointer
             cuMemPoolExportToShareableHandle cuMemPoolImportFromShareableHandle cuMemPoolImportPointer
-            cuMemcpy3DBatchAsync cuMemcpy3DBatchAsync_v2 cuMemcpy3DWithAttributesAsync cuMemcpyAtoA_v2
-            cuMemcpyAtoD_v2 cuMemcpyAtoHAsync_v2 cuMemcpyAtoH_v2 cuMemcpyBatchAsync cuMemcpyBatchAsync_v2
-            cuMemcpyDtoA_v2 cuMemcpyHtoAAsync_v2 cuMemcpyHtoA_v2 cuMemcpyWithAttributesAsync cuMipmappedArrayCreate
+            cuMemcpy3DWithAttributesAsync cuMemcpyAtoA_v2
+            cuMemcpyAtoD_v2 cuMemcpyAtoHAsync_v2 cuMemcpyAtoH_v2             cuMemcpyDtoA_v2 cuMemcpyHtoAAsync_v2 cuMemcpyHtoA_v2 cuMemcpyWithAttributesAsync cuMipmappedArrayCreate
             cuMipmappedArrayDestroy cuMipmappedArrayGetLevel cuMipmappedArrayGetMemoryRequirements
             cuMipmappedArrayGetSparseProperties cuModuleGetSurfRef cuModuleGetTexRef cuMulticastAddDevice
             cuMulticastBindAddr cuMulticastBindAddr_v2 cuMulticastBindMem cuMulticastBindMem_v2 cuMulticastCreate

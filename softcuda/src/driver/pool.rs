@@ -5,7 +5,9 @@ use super::{
     capture,
     device::{Device, device},
     error::{Code, Error},
-    graph, memory, stream,
+    graph,
+    location::{self, AccessDescription, Location},
+    memory, stream,
     table::{Table, new_handle},
 };
 use crate::memory::Access;
@@ -26,46 +28,6 @@ const USED_CURRENT: u32 = 7;
 const USED_HIGH: u32 = 8;
 
 const ALLOCATION_PINNED: u32 = 1;
-const LOCATION_DEVICE: u32 = 1;
-
-/// `CUmemLocation`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Location {
-    pub(super) kind: u32,
-    pub(super) id: i32,
-}
-
-impl Location {
-    /// The device; an error for other places.
-    pub(super) fn device(&self) -> Result<&'static Device, Error> {
-        if self.kind != LOCATION_DEVICE {
-            return Err(Code::INVALID_VALUE.into());
-        }
-        device(self.id)
-    }
-}
-
-/// `CUmemAccessDesc`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct AccessDescription {
-    location: Location,
-    flags: u32,
-}
-
-impl AccessDescription {
-    /// The device and what it may do.
-    pub(super) fn check(&self) -> Result<(DeviceOrdinal, Option<Access>), Error> {
-        let access = match self.flags {
-            0 => None,
-            1 => Some(Access::Read),
-            3 => Some(Access::ReadWrite),
-            _ => return Err(Code::INVALID_VALUE.into()),
-        };
-        Ok((self.location.device()?.ordinal, access))
-    }
-}
 
 /// `CUmemPoolProps`.
 #[repr(C)]
@@ -87,7 +49,7 @@ impl PoolProperties {
         PoolProperties {
             allocation: ALLOCATION_PINNED,
             handle_types: 0,
-            location: Location { kind: LOCATION_DEVICE, id: device },
+            location: Location { kind: location::DEVICE, id: device },
             security: 0,
             max_bytes: 0,
             usage: 0,

@@ -4,7 +4,7 @@ use super::{
     abi::{CuResult, DeviceOrdinal, DevicePointer, Handle, In, Out, call},
     device::Device,
     error::{Code, Error},
-    pool::{AccessDescription, Location},
+    location::{AccessDescription, Location},
     table::new_handle,
 };
 use crate::memory::{Access, Backing, GRANULARITY, Mapping, VirtualMemory};

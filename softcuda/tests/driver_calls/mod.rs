@@ -7,7 +7,11 @@ use cudarc::{
 use std::{ffi::c_void, ptr, sync::Arc};
 
 /// Small kernels for the tests.
+#[allow(dead_code, reason = "each test binary uses its part")]
 pub(crate) const KERNELS: &str = include_str!("../driver/kernels.ptx");
+
+/// Kernels of one thread that store numbers.
+const NUMBERS: &str = include_str!("numbers.ptx");
 
 /// Calls a function of the driver; its code.
 macro_rules! code {
@@ -94,7 +98,7 @@ impl Bench {
     }
 
     fn kernel_of(context: &Arc<CudaContext>, name: &str) -> CudaFunction {
-        let module = context.load_module(Ptx::from_src(KERNELS)).unwrap();
+        let module = context.load_module(Ptx::from_src(NUMBERS)).unwrap();
         module.load_function(name).unwrap()
     }
 

@@ -61,8 +61,7 @@ fn f64_products_quotients_and_roots_are_rounded_once_in_every_direction() {
 fn nearest_results_equal_those_of_the_host() {
     let mut random = Random(22);
     // Asked of the bits: the optimiser has been seen to answer `is_nan` of a root wrongly.
-    let canonical =
-        |x: f64| if x.abs().to_bits() > f64::INFINITY.to_bits() { F64.nan() } else { x.to_bits() };
+    let canonical = |x: f64| if x.abs().to_bits() > f64::INFINITY.to_bits() { F64.nan() } else { x.to_bits() };
     for _ in 0..1_000_000 {
         let (a, b) = (operand(&mut random), operand(&mut random));
         // A third operand near the product, where bits meet and cancel.

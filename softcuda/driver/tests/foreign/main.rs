@@ -1,6 +1,7 @@
 //! Programs of others run on softcuda as their `libcuda.so.1`: one in C++ linked with it, one in Python, one in Rust with cudarc.
 //! None of them knows softcuda. Each loads PTX, launches, reads back and sees a fault.
 
+mod own_tests;
 mod settings;
 
 use std::{

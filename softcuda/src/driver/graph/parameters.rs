@@ -8,8 +8,9 @@ use crate::driver::{
     event,
     fill::Fill,
     launch::{KernelCall, Shape},
+    location::AccessDescription,
     operation::{HostCall, Operation},
-    pool::{AccessDescription, PoolProperties},
+    pool::PoolProperties,
     value::{self, ValueParameters},
 };
 use std::{ffi::c_void, sync::Arc};

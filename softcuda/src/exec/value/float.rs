@@ -2,7 +2,9 @@
 //!
 //! `.ftz` is [`flush`] of operands and result; `.sat` is [`saturate`] of the result.
 
-use super::rounding::{Rounding, add_to_odd, canonical, canonical_f64, canonical_root, f64_to_f32, multiply_add_to_odd};
+use super::rounding::{
+    Rounding, add_to_odd, canonical, canonical_f64, canonical_root, f64_to_f32, multiply_add_to_odd,
+};
 
 /// `.ftz`: a subnormal becomes zero of its sign.
 #[inline(always)]
