@@ -14,11 +14,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let n = 1000u32;
     let values: Vec<f32> = (0..n).map(|i| i as f32).collect();
     let input = stream.clone_htod(&values)?;
+    let config = LaunchConfig { grid_dim: (8, 1, 1), block_dim: (128, 1, 1), shared_mem_bytes: 0 };
     let launch = |out: &mut CudaSlice<f32>| -> Result<(), DriverError> {
         let mut builder = stream.launch_builder(&scale);
         builder.arg(out).arg(&input).arg(&2.5f32).arg(&n);
         // SAFETY: the parameters are those of the kernel; whether the memory suffices is what the second launch is about.
-        unsafe { builder.launch(LaunchConfig::for_num_elems(n)) }?;
+        unsafe { builder.launch(config) }?;
         context.synchronize()
     };
     let mut out = stream.alloc_zeros::<f32>(n as usize)?;
