@@ -74,7 +74,7 @@ pub(super) fn insert(function: Function) -> Handle {
 
 /// The function of a handle; of a kernel of a library: its function in the calling thread's context.
 pub(super) fn get(handle: Handle) -> Result<Arc<Function>, Error> {
-    get_in(handle, || context::current())
+    get_in(handle, context::current)
 }
 
 /// The function of a handle; of a kernel of a library: its function in `context`.

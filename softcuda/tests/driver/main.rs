@@ -3,9 +3,11 @@
 #[macro_use]
 #[path = "../driver_calls/mod.rs"]
 mod calls;
+mod batches;
 mod context;
 mod devices;
 mod graph;
+mod graph_resources;
 mod launch;
 mod libraries;
 mod linking;

@@ -205,15 +205,15 @@ pub(super) fn append(stream: &Arc<Stream>, operation: &Operation) -> Result<bool
     }
 }
 
+/// A capture, and the nodes that its next one waits for.
+pub(super) type Position = (Arc<Sequence>, Vec<Handle>);
+
 /// Where a capturing stream stands; `None`: it is not capturing.
-pub(super) fn position(stream: &Stream) -> Result<Option<(Arc<Sequence>, Vec<Handle>)>, Error> {
-    match stream.capture().as_ref() {
-        Some(capturing) => {
-            capturing.sequence.check()?;
-            let nodes = capturing.dependencies.keys().copied().collect();
-            return Ok(Some((capturing.sequence.clone(), nodes)));
-        }
-        None => {}
+pub(super) fn position(stream: &Stream) -> Result<Option<Position>, Error> {
+    if let Some(capturing) = stream.capture().as_ref() {
+        capturing.sequence.check()?;
+        let nodes = capturing.dependencies.keys().copied().collect();
+        return Ok(Some((capturing.sequence.clone(), nodes)));
     }
     outside(stream).map(|()| None)
 }
