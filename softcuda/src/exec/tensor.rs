@@ -67,8 +67,17 @@ impl Engine<'_> {
         let owner = warp.index << 20;
         for (tile, d) in mma.tiles.iter().zip(results.iter_mut()) {
             let registers = &warp.registers;
-            let [a, c] = [&tile.a, &tile.c].map(|slots| slots.map(|slot| registers.lanes(slot)));
-            let b = tile.b.map(|slot| registers.lanes(slot));
+            // Loops: what the library's `map` would call is not compiled for the host's instructions.
+            let (mut a, mut b, mut c) = ([metadata; 8], [metadata; 4], [metadata; 8]);
+            for (to, &slot) in a[..counts.a].iter_mut().zip(&tile.a) {
+                *to = registers.lanes(slot);
+            }
+            for (to, &slot) in b[..counts.b].iter_mut().zip(&tile.b) {
+                *to = registers.lanes(slot);
+            }
+            for (to, &slot) in c[..counts.c].iter_mut().zip(&tile.c) {
+                *to = registers.lanes(slot);
+            }
             let operands = Operands {
                 a: &a[..counts.a],
                 b: &b[..counts.b],
