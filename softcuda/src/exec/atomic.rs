@@ -17,6 +17,7 @@ impl Engine<'_> {
     ///
     /// # Safety
     /// The host must have the instructions of `S`.
+    #[inline(always)]
     pub(crate) unsafe fn atomic<S: Simd>(&mut self, warp: &mut Warp, op: &Op, at: u32, mask: u32) -> Checked {
         let kernel = self.kernel;
         let atomic = &kernel.tables.atomics[op.aux as usize];

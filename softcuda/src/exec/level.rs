@@ -113,7 +113,6 @@ macro_rules! level {
 }
 
 /// Functions compiled once a level, called from the loops. All need the level's instructions.
-#[expect(clippy::missing_safety_doc, reason = "the same for all: see above")]
 pub(super) trait Level: Simd {
     unsafe fn whole(engine: &mut Engine<'_>, warps: &mut [Warp], meet: u32) -> Checked<Stop>;
     unsafe fn path(engine: &mut Engine<'_>, warp: &mut Warp, from: u32, end: u32, mask: u32) -> Checked<Stop>;

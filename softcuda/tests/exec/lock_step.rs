@@ -63,6 +63,10 @@ fn warps_that_part_meet_again() {
         let text = format!("{NUMBERS}\n{part}\n{STORE}");
         // Eight warps and two more, one of them half empty; and a block of one warp.
         for block in [320, 304, 250, 20] {
+            // A shuffle from a lane that has no thread gives anything.
+            if part.contains("shfl") && block % 32 != 0 {
+                continue;
+            }
             let alone = body(&text, block, false).unwrap_or_else(|fault| panic!("{}\n{part}", fault.text));
             let together = body(&text, block, true).unwrap_or_else(|fault| panic!("{}\n{part}", fault.text));
             assert!(alone.0 == together.0, "{block} threads: memory\n{part}");
