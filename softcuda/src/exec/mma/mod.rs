@@ -1,7 +1,7 @@
 //! Matrix multiply-accumulate of a warp: pure functions from fragments to fragments.
 //!
-//! Fragments of A and B are taken apart into one common form ([`table`], by [`operand`]), from which products are summed as the
-//! emulated tensor cores do ([`exact`]), in plain f32 ([`fast`]), or in integers ([`tile`]). The bodies are generic over the
+//! Fragments of A and B are taken apart into one common form (`table`, by `operand`), from which products are summed as the
+//! emulated tensor cores do (`exact`), in plain f32 (`fast`), or in integers (`tile`). The bodies are generic over the
 //! host's instruction set and always inlined; [`Multiplier`] is the compiled function of one [`Form`], to be looked up once.
 
 #![allow(clippy::needless_range_loop, reason = "groups, rows and columns index several tables at once")]

@@ -31,7 +31,7 @@ pub fn f32_to_tf32(value: f32, rounding: Tf32Rounding, relu: bool, satfinite: bo
     }
     let last = bits >> 13 & 1;
     let added = match rounding {
-        Tf32Rounding::NearestAway => (LOST + 1) / 2,
+        Tf32Rounding::NearestAway => 1 << 12,
         Tf32Rounding::Direction(Rounding::Zero) => 0,
         Tf32Rounding::Direction(Rounding::Nearest) => LOST / 2 + last,
         Tf32Rounding::Direction(Rounding::Down) => {
