@@ -75,9 +75,9 @@ fn rows_that_take((mnemonic, modifiers, types): &Form) -> Option<(&'static Row, 
 /// The least version of PTX that has a target.
 fn version_of(target: u32) -> (u32, u32) {
     match target {
-        ..=75 => (6, 3),
-        ..=80 => (7, 0),
-        ..=86 => (7, 1),
+        0..=75 => (6, 3),
+        76..=80 => (7, 0),
+        81..=86 => (7, 1),
         _ => (7, 8),
     }
 }
