@@ -230,7 +230,7 @@ fn half_arithmetic_in_every_mode() {
 fn f64_arithmetic_in_every_rounding_and_payloads() {
     let machine = Machine { format: F64, to_f64: f64::from_bits };
     let mut random = Random(47);
-    let mut columns = vec![Vec::new(), Vec::new()];
+    let mut columns = [Vec::new(), Vec::new()];
     for _ in 0..20_000 {
         let a = random.bits();
         let near = a ^ (random.bits() & 0x803f_ffff_ffff_ffff);
