@@ -2,10 +2,10 @@
 //
 //   q, d_out, d_q: [b, s_q, h_q, d]   k, v, d_k, d_v: [b, s_k, h_kv, d]   lse: [b, h_q, s_q] f32
 //
-// Three kernels. statistics: delta = sum of out * d_out. main: a block owns kBlockN keys of a kv head at a time and visits
-// the tiles of kBlockM queries that see them, in each of its query heads; scores lie transposed, keys by queries, so that
-// d_k and d_v stay in registers of the warp that owns the keys. finish: adds up partial sums. Accumulation: f32; powers
-// and d_scores are rounded to the element type. No atomics: whatever is added up is added in one order.
+// Three kernels. statistics: lse in base 2 and delta = sum of out * d_out. main: a block owns kBlockN keys of a kv head
+// at a time and visits the tiles of kBlockM queries that see them, in each of its query heads; scores lie transposed,
+// keys by queries, so that d_k and d_v stay in registers of the warp that owns the keys. finish: adds up partial sums.
+// Accumulation: f32; powers and d_scores are rounded to the element type. No atomics: sums have one order.
 // Derivation, workspace and counts: src/attention/flash_backward/README.md
 #include <cstddef>
 #include <cstdint>
@@ -118,10 +118,9 @@ struct QueryLoader {
     const unsigned thread = ptx::thread_index();
     const int valid_rows = params.s_q - tile * Traits::kBlockM;
     q = load_rows(q, params.q_pass_bytes, params.q_tile_bytes, shared, valid_rows, thread);
-    d_out = load_rows(d_out, params.d_out_pass_bytes, params.d_out_tile_bytes, shared + QTile::kBytes, valid_rows, thread);
-    if (thread < Traits::kStatisticsBytes / 16) {
-      ptx::cp_async_16(shared + 2 * QTile::kBytes + thread * 16, statistics);
-    }
+    d_out = load_rows(d_out, params.d_out_pass_bytes, params.d_out_tile_bytes, shared + QTile::kBytes, valid_rows,
+                      thread);
+    ptx::cp_async_16_if(thread < Traits::kStatisticsBytes / 16, shared + 2 * QTile::kBytes + thread * 16, statistics);
     statistics -= Traits::kStatisticsBytes;
   }
 
@@ -144,8 +143,8 @@ struct QueryLoader {
 
 // Copies the tile of k or v that starts at key `key_first`.
 template <typename Traits>
-__device__ __forceinline__ void load_keys(typename Traits::KTile tile, const SequenceTensor& tensor, int batch, int head,
-                                          int key_first, int s_k, unsigned thread) {
+__device__ __forceinline__ void load_keys(typename Traits::KTile tile, const SequenceTensor& tensor, int batch,
+                                          int head, int key_first, int s_k, unsigned thread) {
   TileLoader<Traits::kBlockN, Traits::kHeadDim, Traits::kThreads> loader(
       tile, tensor.row<typename Traits::T>(batch, key_first, head), tensor.sequence_stride, thread);
   loader.load_cut(s_k - key_first);
@@ -153,8 +152,8 @@ __device__ __forceinline__ void load_keys(typename Traits::KTile tile, const Seq
 
 // Writes this warp's rows and columns of d_k or d_v, staged in `tile`; or its block's part of them to a slab.
 template <typename Traits>
-__device__ __forceinline__ void store_keys(const FlashBackwardParams& params, const SequenceTensor& tensor, float* slabs,
-                                           float scale, typename Traits::KTile tile, int key_tile,
+__device__ __forceinline__ void store_keys(const FlashBackwardParams& params, const SequenceTensor& tensor,
+                                           float* slabs, float scale, typename Traits::KTile tile, int key_tile,
                                            const float (&gradient)[Traits::kRowTiles][Traits::kColumns / 8][4]) {
   using T = typename Traits::T;
   const BackwardCoordinates block(params);
@@ -189,12 +188,10 @@ __device__ __forceinline__ void flash_backward(const FlashBackwardParams& params
   const uint32_t stages = v_tile.base + KTile::kBytes;
   const ScoreTile d_score_tile{stages + Traits::kStages * Traits::kStageBytes};
   const ScoreTile power_tile{d_score_tile.base + ScoreTile::kBytes};  // Only where warps share columns.
-
   const uint32_t addresses = d_score_tile.base + Traits::kScoreTiles * ScoreTile::kBytes;
 
 #pragma unroll 1
-  for (int key_tile = ptx::block_index<2>(); key_tile < params.num_key_tiles;
-       key_tile += params.num_splits) {
+  for (int key_tile = ptx::block_index<2>(); key_tile < params.num_key_tiles; key_tile += params.num_splits) {
     // All that follows from thread and block is computed anew for every key tile: kept from before, it would cost
     // registers all through the loop over the queries.
     const unsigned thread = ptx::thread_index();
@@ -219,11 +216,14 @@ __device__ __forceinline__ void flash_backward(const FlashBackwardParams& params
     const uint32_t q_address = QTile{stages}.ldmatrix_address_n_by_k(lane) + column_warp * Traits::kScoreQueries * 128;
     const uint32_t q_by_column = QTile::block_address(QTile{stages}.ldmatrix_address(lane), 0,
                                                       column_warp * (Traits::kColumns / 16));
-    const uint32_t d_score_store = d_score_tile.chunk_address(warp_row + lane / 4, column_warp * (kScoreTiles)) +
+    // What is used only now and then waits in shared memory, as registers are short in the loop: where this lane stores
+    // d_scores and loads them, and where it loads k's columns of this warp.
+    const uint32_t d_score_store = d_score_tile.chunk_address(warp_row + lane / 4, column_warp * kScoreTiles) +
                                    lane % 4 * 4;
+    const uint32_t k_by_column = KTile::block_address(k_tile.ldmatrix_address(lane), 0,
+                                                      warp * (Traits::kQueryColumns / 16));
     ptx::st_shared_16(addresses + thread * 16,
-                      {d_score_store, d_score_tile.ldmatrix_address_n_by_k(lane),
-                       KTile::block_address(k_tile.ldmatrix_address(lane), 0, warp * (Traits::kQueryColumns / 16)), 0u});
+                      {d_score_store, d_score_tile.ldmatrix_address_n_by_k(lane), k_by_column, 0});
 
     // All have read what the key tile before has staged in K and V.
     __syncthreads();
@@ -351,12 +351,12 @@ __device__ __forceinline__ void flash_backward(const FlashBackwardParams& params
 
 // Name, element type, head dim, kBlockM, kBlockN, warps over keys and over columns, stages, blocks per multiprocessor,
 // dynamic shared bytes.
-#define FLASH_BACKWARD_INSTANCE(NAME, T, D, M, N, KEY_WARPS, COLUMN_WARPS, STAGES, BLOCKS, SHARED)                     \
-  using NAME##_traits = llm_kernels::FlashBackwardTraits<llm_kernels::T, D, M, N, KEY_WARPS, COLUMN_WARPS, STAGES>;     \
-  static_assert(NAME##_traits::kSharedBytes == SHARED, "mirrored in Rust");                                            \
-  extern "C" __global__ void __launch_bounds__(KEY_WARPS * COLUMN_WARPS * 32, BLOCKS)                                  \
-      NAME(const __grid_constant__ llm_kernels::FlashBackwardParams params) {                                          \
-    llm_kernels::flash_backward<NAME##_traits>(params);                                                                \
+#define FLASH_BACKWARD_INSTANCE(NAME, T, D, M, N, KEY_WARPS, COLUMN_WARPS, STAGES, BLOCKS, SHARED)                    \
+  using NAME##_traits = llm_kernels::FlashBackwardTraits<llm_kernels::T, D, M, N, KEY_WARPS, COLUMN_WARPS, STAGES>;   \
+  static_assert(NAME##_traits::kSharedBytes == SHARED, "mirrored in Rust");                                           \
+  extern "C" __global__ void __launch_bounds__(KEY_WARPS * COLUMN_WARPS * 32, BLOCKS)                                 \
+      NAME(const __grid_constant__ llm_kernels::FlashBackwardParams params) {                                         \
+    llm_kernels::flash_backward<NAME##_traits>(params);                                                               \
   }
 
 FLASH_BACKWARD_INSTANCE(flash_backward_f16_d64, f16, 64, 32, 128, 4, 1, 2, 2, 59904)
@@ -367,9 +367,9 @@ FLASH_BACKWARD_INSTANCE(flash_backward_bf16_d128, bf16, 128, 32, 64, 4, 1, 2, 2,
 FLASH_BACKWARD_INSTANCE(flash_backward_bf16_d256, bf16, 256, 32, 32, 2, 2, 1, 2, 71936)
 
 // Name, element type, threads.
-#define FLASH_BACKWARD_END(KERNEL, NAME, T, PARAMS, THREADS)                                                           \
-  extern "C" __global__ void __launch_bounds__(THREADS) NAME(const __grid_constant__ llm_kernels::PARAMS params) {     \
-    llm_kernels::KERNEL<llm_kernels::T>(params);                                                                       \
+#define FLASH_BACKWARD_END(KERNEL, NAME, T, PARAMS, THREADS)                                                          \
+  extern "C" __global__ void __launch_bounds__(THREADS) NAME(const __grid_constant__ llm_kernels::PARAMS params) {    \
+    llm_kernels::KERNEL<llm_kernels::T>(params);                                                                      \
   }
 
 FLASH_BACKWARD_END(row_statistics::statistics, flash_backward_statistics_f16, f16, row_statistics::Params, 128)

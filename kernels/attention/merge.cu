@@ -43,19 +43,6 @@ constexpr int kInFlight = 4;
 // The weight of a part that has seen no key. Other weights are not negative, or NaN.
 constexpr float kEmpty = -1.0f;
 
-// Where a row lies, in elements.
-struct RowPlace {
-  int64_t part, out;
-};
-
-__device__ __forceinline__ RowPlace place(const MergeParams& params, int64_t row) {
-  const int64_t head_of_all = row / params.s_q;
-  const int position = static_cast<int>(row - head_of_all * params.s_q);
-  const int batch = static_cast<int>(head_of_all / params.h_q);
-  const int head = static_cast<int>(head_of_all - static_cast<int64_t>(batch) * params.h_q);
-  return {params.parts.offset(batch, position, head), params.out.offset(batch, position, head)};
-}
-
 // Turns the logarithms of a row, `kRows` apart, into weights, and returns the logarithm of their sum.
 __device__ __forceinline__ float weigh(float* column, int num_parts) {
   float maximum = -CUDART_INF_F;
@@ -81,23 +68,30 @@ template <typename Part, typename Out>
 __device__ __forceinline__ void merge(const MergeParams& params) {
   constexpr int kPerChunk = Part::kPerChunk;
   extern __shared__ float weights[];  // [n][kRows]
-  __shared__ RowPlace places[kRows];
+  __shared__ int64_t part_places[kRows], out_places[kRows];  // Of the rows, in elements.
   const unsigned thread = ptx::thread_index();
   const int64_t row_first = static_cast<int64_t>(ptx::block_index()) * kRows;
   const int num_rows = static_cast<int>(min(static_cast<int64_t>(kRows), params.num_rows - row_first));
 
+  // Rows past the last are empty, so that whole warps go on together.
   const unsigned lane_row = thread % kRows;
-  if (lane_row < num_rows) {
-    const float* lse = params.parts_lse + row_first + lane_row;
-    for (int part = thread / kRows; part < params.num_parts; part += kThreads / kRows) {
-      weights[part * kRows + lane_row] = lse[part * params.num_rows];
-    }
+  const float* lse = params.parts_lse + row_first + lane_row;
+  for (int part = thread / kRows; part < params.num_parts; part += kThreads / kRows) {
+    weights[part * kRows + lane_row] = lane_row < num_rows ? lse[part * params.num_rows] : -CUDART_INF_F;
   }
   __syncthreads();
-  if (thread < num_rows) {
-    places[thread] = place(params, row_first + thread);
+  if (thread < kRows) {
     const float lse = weigh(weights + thread, params.num_parts);
-    if (params.lse != nullptr) params.lse[row_first + thread] = lse;
+    if (thread < num_rows) {
+      const int64_t row = row_first + thread;
+      const int64_t head_of_all = row / params.s_q;
+      const int position = static_cast<int>(row - head_of_all * params.s_q);
+      const int batch = static_cast<int>(head_of_all / params.h_q);
+      const int head = static_cast<int>(head_of_all - static_cast<int64_t>(batch) * params.h_q);
+      part_places[thread] = params.parts.offset(batch, position, head);
+      out_places[thread] = params.out.offset(batch, position, head);
+      if (params.lse != nullptr) params.lse[row] = lse;
+    }
   }
   __syncthreads();
 
@@ -105,7 +99,7 @@ __device__ __forceinline__ void merge(const MergeParams& params) {
   for (int item = thread; item < num_rows * chunks_per_row; item += kThreads) {
     const int row = item / chunks_per_row;
     const int element = (item - row * chunks_per_row) * kPerChunk;
-    const Part* source = static_cast<const Part*>(params.parts.data) + places[row].part + element;
+    const Part* source = static_cast<const Part*>(params.parts.data) + part_places[row] + element;
     float sum[kPerChunk] = {};
     for (int first = 0; first < params.num_parts; first += kInFlight) {
       // Zeros where there is nothing to load: whatever their weight, they add nothing.
@@ -124,7 +118,7 @@ __device__ __forceinline__ void merge(const MergeParams& params) {
         for (int e = 0; e < kPerChunk; ++e) sum[e] = __fmaf_rn(weight[i], values[e], sum[e]);
       }
     }
-    store(static_cast<Out*>(params.out.data) + places[row].out + element, sum);
+    store(static_cast<Out*>(params.out.data) + out_places[row] + element, sum);
   }
 }
 

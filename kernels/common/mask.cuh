@@ -111,7 +111,8 @@ __device__ __forceinline__ void apply_mask(float (&scores)[kRowTiles][kScoreTile
   }
 }
 
-// Sets the powers of unseen keys to 0, where rows are keys from `key_first` on and columns queries from `query_first` on.
+// Sets the powers of unseen keys to 0, where rows are keys from `key_first` on and columns queries from `query_first`
+// on.
 template <int kRowTiles, int kColumnTiles>
 __device__ __forceinline__ void apply_mask_to_powers(float (&powers)[kRowTiles][kColumnTiles][4], const KeyMask& mask,
                                                      int key_first, int query_first, unsigned lane) {

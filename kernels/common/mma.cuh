@@ -101,9 +101,10 @@ __device__ __forceinline__ void load_fragments(FragmentA (&a)[kRowTiles][kDepth]
   }
 }
 
-// accumulators = A B^T + initial, the same for every 8 rows, for row-major tiles of shared memory: A [m][depth] from `a_address` (ldmatrix_address), B
-// [n][depth] from `b_address` (ldmatrix_address_n_by_k), all of kDepth 16-element steps. The tiles lie kAOffset and
-// kBOffset bytes further on: added last, they are immediates, where another address would be another register.
+// accumulators = A B^T + initial, the same for every 8 rows, for row-major tiles of shared memory: A [m][depth] from
+// `a_address` (ldmatrix_address), B [n][depth] from `b_address` (ldmatrix_address_n_by_k), all of kDepth 16-element
+// steps. The tiles lie kAOffset and kBOffset bytes further on: added last, they are immediates, where another address
+// would be another register.
 template <typename T, typename ATile, typename BTile, int kDepth, int kAOffset = 0, int kBOffset = 0, int kRowTiles,
           int kColumnTiles>
 __device__ __forceinline__ void multiply_by_transpose(float (&accumulators)[kRowTiles][kColumnTiles][4],
@@ -128,8 +129,8 @@ __device__ __forceinline__ void multiply_by_transpose(float (&accumulators)[kRow
   }
 }
 
-// accumulators += A B for A in fragments and a row-major tile B [depth][n] from `b_address` (ldmatrix_address), kBOffset
-// bytes further on.
+// accumulators += A B for A in fragments and a row-major tile B [depth][n] from `b_address` (ldmatrix_address),
+// kBOffset bytes further on.
 template <typename T, typename BTile, int kBOffset = 0, int kRowTiles, int kDepth, int kColumnTiles>
 __device__ __forceinline__ void multiply(float (&accumulators)[kRowTiles][kColumnTiles][4],
                                          const FragmentA (&a)[kRowTiles][kDepth], uint32_t b_address) {

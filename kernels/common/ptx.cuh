@@ -55,6 +55,13 @@ __device__ __forceinline__ void cp_async_16_zero_fill(uint32_t shared, const voi
                : "memory");
 }
 
+// As the first, by those threads that `copies` holds for. No branch: a warp stays together.
+__device__ __forceinline__ void cp_async_16_if(bool copies, uint32_t shared, const void* global) {
+  asm volatile("{\n.reg .pred p;\nsetp.ne.u32 p, %2, 0;\n@p cp.async.cg.shared.global [%0], [%1], 16;\n}" ::"r"(shared),
+               "l"(__cvta_generic_to_global(global)), "r"(static_cast<unsigned>(copies))
+               : "memory");
+}
+
 // Closes the group of this thread's copies issued since the last commit.
 __device__ __forceinline__ void cp_async_commit_group() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 

@@ -48,8 +48,8 @@ struct SharedTile {
   }
 };
 
-// A tile of kRows x 32 elements: rows of 64 bytes, two to a line of all banks. Chunk c (0 to 3) of a row lies at position
-// c ^ (row / 2 % 4); the same accesses as above, and 4-byte stores of an accumulator, are without conflicts.
+// A tile of kRows x 32 elements: rows of 64 bytes, two to a line of all banks. Chunk c (0 to 3) of a row lies at
+// position c ^ (row / 2 % 4); the same accesses as above are without conflicts.
 template <int kRows>
 struct NarrowTile {
   static_assert(kRows % 16 == 0, "whole 16-row blocks");

@@ -1,8 +1,8 @@
 // Slabs: partial sums in f32 in global memory, in the order in which accumulators hold them.
 //
-// A slab of rows x d is a sequence of 16-row blocks, each a sequence of its 16x8 accumulators, each of which is the four
-// floats of lane 0, of lane 1, ... So a warp moves an accumulator in one request of 512 adjacent bytes; what a thread
-// stores it loads again itself, which needs no synchronisation.
+// A slab of rows x d is a sequence of 16-row blocks, each a sequence of its 16x8 accumulators, each of which is the
+// four floats of lane 0, of lane 1, ... So a warp moves an accumulator in one request of 512 adjacent bytes; what a
+// thread stores it loads again itself, which needs no synchronisation.
 #pragma once
 
 #include <cstdint>

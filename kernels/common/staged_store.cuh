@@ -8,8 +8,8 @@
 namespace llm_kernels {
 
 // Writes scale * accumulators, rounded to T, of 16 kRowTiles rows and 8 kColumnTiles columns, to rows `stride` elements
-// apart, of which `num_rows` exist. They are staged in `tile` from row `tile_row` on, in panels that begin with its first:
-// whole 128-byte segments go out at once. No other warp may touch these rows and panels.
+// apart, of which `num_rows` exist. They are staged in `tile` from row `tile_row` on, in panels that begin with its
+// first: whole 128-byte segments go out at once. No other warp may touch these rows and panels.
 template <typename T, typename Tile, int kRowTiles, int kColumnTiles>
 __device__ __forceinline__ void store_staged(T* rows, int64_t stride, int num_rows, float scale,
                                              const float (&accumulators)[kRowTiles][kColumnTiles][4], Tile tile,

@@ -83,7 +83,10 @@ impl Parts {
         let merged = Merged { out: result.download(queue(), "out")?, lse: lse.download(queue(), "lse")? };
         let mut untouched = DeviceTensor::poisoned(queue(), self.problem.dtype, out)?;
         untouched.write(queue(), &merged.out.bytes)?;
-        assert!(untouched.image(queue())? == result.image(queue())?, "bytes between the result's elements were written");
+        assert!(
+            untouched.image(queue())? == result.image(queue())?,
+            "bytes between the result's elements were written"
+        );
         Ok(merged)
     }
 

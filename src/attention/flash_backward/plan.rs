@@ -137,9 +137,8 @@ pub fn plan(problem: &Problem, limits: &Limits) -> Result<Plan> {
     let (query_sums, key_sums) = (sums(s_q, h_q)?, if num_parts > 1 { sums(s_k, h_kv)? } else { 0 });
     let workspace = workspace(problem, num_query_tiles, num_key_tiles * block_n, num_splits, num_parts)?;
 
-    let some = |instance, grid: [u32; 3], shared| {
-        (grid[0] > 0).then(|| launch(instance, grid, shared, workspace.bytes))
-    };
+    let some =
+        |instance, grid: [u32; 3], shared| (grid[0] > 0).then(|| launch(instance, grid, shared, workspace.bytes));
     let mut plan = Plan {
         statistics: some(statistics(dtype), [statistics_blocks, 1, 1], 0),
         main: some(chosen.name, [main_blocks, num_parts as u32, num_splits as u32], chosen.shared_bytes),
@@ -259,7 +258,8 @@ fn key_traffic(problem: &Problem, plan: &Plan, row_bytes: f64, slab_row_bytes: f
     let (rows, parts) = (s_k as f64, plan.num_parts as f64);
     let has_queries = problem.shape.h_q > 0;
     let visited = |tile: &usize| has_queries && !query_tiles(problem, plan, *tile).is_empty();
-    let read: usize = (0..plan.num_key_tiles).filter(visited).map(|tile| plan.block_n.min(s_k - tile * plan.block_n)).sum();
+    let read: usize =
+        (0..plan.num_key_tiles).filter(visited).map(|tile| plan.block_n.min(s_k - tile * plan.block_n)).sum();
     let sums = if plan.num_parts > 1 {
         let padded = (plan.num_key_tiles * plan.block_n + s_k.next_multiple_of(16)) as f64;
         2.0 * parts * padded * slab_row_bytes

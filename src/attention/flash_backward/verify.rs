@@ -146,7 +146,8 @@ impl Prepared for Setup {
         let problem = &self.problem;
         let Shape { b, s_q, s_k, h_q, h_kv, d } = problem.shape;
         // Gradients of a key depend on all queries of its group: so whole groups, at least one.
-        let cost = 8 * (problem.visible_pairs() as usize).max(s_q + s_k) * d * h_q.checked_div(h_kv).unwrap_or(0).max(1);
+        let cost =
+            8 * (problem.visible_pairs() as usize).max(s_q + s_k) * d * h_q.checked_div(h_kv).unwrap_or(0).max(1);
         let total = b * h_kv;
         let count = (budget / cost.max(1)).max(1).min(total);
         let values = self.inputs.each_ref().map(|(host, _)| host.to_f64());

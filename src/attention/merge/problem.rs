@@ -107,7 +107,8 @@ impl Problem {
         if d == 0 || d % 8 != 0 || d > MAX_HEAD_DIM {
             return unsupported("parts_out", "head_dim", d.to_string(), "multiples of 8 up to 256");
         }
-        for (what, got, limit) in [("n", n, MAX_PARTS), ("b", b, MAX_SIZE), ("s_q", s_q, MAX_SIZE), ("h_q", h_q, MAX_SIZE)]
+        for (what, got, limit) in
+            [("n", n, MAX_PARTS), ("b", b, MAX_SIZE), ("s_q", s_q, MAX_SIZE), ("h_q", h_q, MAX_SIZE)]
         {
             if got > limit {
                 return Err(Error::TooLarge { op: OP, what, got: got as u64, limit: limit as u64 });

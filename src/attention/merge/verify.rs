@@ -4,9 +4,7 @@ use super::cases::{BENCH_CASES, CHECK_CASES};
 use super::reference::{plain, reference};
 use super::{Args, OP, Problem, Shape, launches, merge, plan};
 use crate::verify::tolerance::Tolerance;
-use crate::verify::{
-    Agreement, Bindings, Description, DeviceTensor, HostTensor, Op, Prepared, TensorSpec, compare,
-};
+use crate::verify::{Agreement, Bindings, Description, DeviceTensor, HostTensor, Op, Prepared, TensorSpec, compare};
 use crate::{DType, Layout, Limits, Queue, Resources, Result};
 
 /// The operator's entry in the family's table.
@@ -24,7 +22,12 @@ const FLOATS: &[DType] = &[DType::F16, DType::BF16, DType::F32];
 
 const DESCRIPTION: Description = Description {
     inputs: &[
-        tensor("parts_out", FLOATS, &["n", "b", "s_q", "h_q", "d"], "results over each set of keys; d % 8 = 0, d <= 256"),
+        tensor(
+            "parts_out",
+            FLOATS,
+            &["n", "b", "s_q", "h_q", "d"],
+            "results over each set of keys; d % 8 = 0, d <= 256",
+        ),
         tensor("parts_lse", &[DType::F32], &["n", "b", "h_q", "s_q"], "their logarithms of sums of exponentials"),
     ],
     options: &[],

@@ -61,7 +61,8 @@ fn the_reference_is_the_slope_of_the_forward_reference() {
 fn the_plain_gradients_are_near_the_reference() {
     for dtype in [F16, BF16] {
         let attention = Attention::new(dtype, [1, 40, 50, 4, 2, 64], CAUSAL);
-        let (exact, plain) = (reference(&attention.problem, &attention.inputs()), plain(&attention.problem, &attention.inputs()));
+        let (exact, plain) =
+            (reference(&attention.problem, &attention.inputs()), plain(&attention.problem, &attention.inputs()));
         for (exact, plain) in [(exact.d_q, plain.d_q), (exact.d_k, plain.d_k), (exact.d_v, plain.d_v)] {
             let scale = exact.iter().fold(0f64, |a, b| a.max(b.abs()));
             let error = exact.iter().zip(&plain).fold(0f64, |a, (x, y)| a.max((x - y).abs()));

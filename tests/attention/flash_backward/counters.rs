@@ -75,7 +75,8 @@ fn instructions_for_each_mma_stay_below_their_ceilings() {
 #[test]
 fn a_causal_mask_saves_almost_half_of_the_instructions() {
     for (d, s) in [(64, 2048), (128, 1024), (256, 512)] {
-        let instructions = |options| Some(get(&count(&Attention::new(F16, [1, s, s, 1, 1, d], options))?, "inst_executed"));
+        let instructions =
+            |options| Some(get(&count(&Attention::new(F16, [1, s, s, 1, 1, d], options))?, "inst_executed"));
         let (Some(full), Some(causal)) = (instructions(FULL), instructions(CAUSAL)) else {
             return;
         };

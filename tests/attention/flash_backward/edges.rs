@@ -205,7 +205,10 @@ fn a_nan_stays_within_its_head() {
         for i in 0..100 {
             for head in 0..4 {
                 let row = attention.query_row(batch, i, head);
-                assert!((batch, i, head) == (1, 77, 3) || before.d_q[row.clone()] == after.d_q[row], "{batch} {i} {head}");
+                assert!(
+                    (batch, i, head) == (1, 77, 3) || before.d_q[row.clone()] == after.d_q[row],
+                    "{batch} {i} {head}"
+                );
             }
             for head in 0..2 {
                 let row = attention.key_row(batch, i, head);

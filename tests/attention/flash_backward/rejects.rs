@@ -112,7 +112,10 @@ fn rows_that_are_not_aligned_to_16_bytes_are_refused() {
         ("d_q", error(|t| t.d_q.address += 8)),
         ("workspace", error(|t| t.workspace.address += 8)),
     ] {
-        assert!(text.starts_with(&format!("{name} has address")) && text.ends_with("expected a multiple of 16"), "{text}");
+        assert!(
+            text.starts_with(&format!("{name} has address")) && text.ends_with("expected a multiple of 16"),
+            "{text}"
+        );
     }
     let odd = Layout::strided(&[2, 20, 2, 64], &[20 * 132, 132, 68, 1]).unwrap();
     assert_eq!(error(|t| t.d_k.layout = odd), "d_k has stride[1] in elements 132, expected a multiple of 8");
@@ -156,9 +159,8 @@ fn sizes_beyond_the_kernel_s_integers_are_refused() {
 #[test]
 fn a_workspace_that_is_too_small_is_refused_and_nothing_is_written() {
     let _shared = LAUNCHES.read().unwrap_or_else(PoisonError::into_inner);
-    let tensor = |dtype, shape: &[usize]| {
-        DeviceTensor::poisoned(queue(), dtype, Layout::contiguous(shape).unwrap()).unwrap()
-    };
+    let tensor =
+        |dtype, shape: &[usize]| DeviceTensor::poisoned(queue(), dtype, Layout::contiguous(shape).unwrap()).unwrap();
     let (input, lse) = (tensor(F16, &[1, 8, 2, 64]), tensor(F32, &[1, 2, 8]));
     let mut outputs = [(); 3].map(|()| tensor(F16, &[1, 8, 2, 64]));
     let size = shape([1, 8, 8, 2, 2, 64]);

@@ -12,7 +12,8 @@ fn cases(count: u32) -> Config {
 
 /// Any problem of moderate size; some parts of some rows are empty, with poison in their place.
 fn problems() -> impl Strategy<Value = Parts> {
-    let types = prop_oneof![Just((F16, F16)), Just((BF16, BF16)), Just((F32, F32)), Just((F32, F16)), Just((F32, BF16))];
+    let types =
+        prop_oneof![Just((F16, F16)), Just((BF16, BF16)), Just((F32, F32)), Just((F32, F16)), Just((F32, BF16))];
     let sizes = (0..9_usize, 1..3_usize, 1..50_usize, 1..4_usize, 1..33_usize);
     (any::<u64>(), types, sizes).prop_map(|(seed, (part, out), (n, b, s_q, h_q, chunks))| {
         let mut parts = Parts::seeded(seed >> 4, part, out, [n, b, s_q, h_q, chunks * 8]);

@@ -113,9 +113,8 @@ fn an_output_that_overlaps_another_tensor_or_itself_is_refused() {
 #[test]
 fn a_refused_call_writes_nothing() {
     let _shared = LAUNCHES.read().unwrap_or_else(PoisonError::into_inner);
-    let tensor = |dtype, shape: &[usize]| {
-        DeviceTensor::poisoned(queue(), dtype, Layout::contiguous(shape).unwrap()).unwrap()
-    };
+    let tensor =
+        |dtype, shape: &[usize]| DeviceTensor::poisoned(queue(), dtype, Layout::contiguous(shape).unwrap()).unwrap();
     let (parts_out, parts_lse) = (tensor(F16, &[2, 1, 8, 2, 64]), tensor(F32, &[2, 1, 2, 8]));
     let (mut out, mut lse) = (tensor(F16, &[1, 8, 2, 64]), tensor(F32, &[1, 8, 2]));
     let args = Args {
