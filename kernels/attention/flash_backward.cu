@@ -227,11 +227,11 @@ __device__ __forceinline__ void flash_backward(const FlashBackwardParams& params
 
     // All have read what the key tile before has staged in K and V.
     __syncthreads();
-    if (tiles.first <= tiles.last) {
+    const int num_heads = tiles.first <= tiles.last ? params.heads_per_part : 0;
+    if (num_heads > 0) {
       load_keys<Traits>(k_tile, params.k, block.batch, block.kv_head, key_first, params.s_k, thread);
       load_keys<Traits>(v_tile, params.v, block.batch, block.kv_head, key_first, params.s_k, thread);
     }
-    const int num_heads = tiles.first <= tiles.last ? params.heads_per_part : 0;
 #pragma unroll 1
     for (int head_of_part = 0; head_of_part < num_heads; ++head_of_part) {
       const BackwardCoordinates block(params);

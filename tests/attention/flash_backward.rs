@@ -69,20 +69,25 @@ impl Attention {
     }
 
     fn seeded(seed: u64, dtype: DType, sizes: [usize; 6], options: Options) -> Self {
+        let mut attention = Self::without_forward(seed, dtype, sizes, options);
+        attention.forward();
+        attention
+    }
+
+    /// With zeros for `out` and `lse`: where only the work counts, which does not depend on values.
+    fn without_forward(seed: u64, dtype: DType, sizes: [usize; 6], options: Options) -> Self {
         let Shape { b, s_q, s_k, h_q, h_kv, d } = shape(sizes);
         let values = |tensor: u64, count| rounded(dtype, &random::normal(4 * seed + tensor, count));
-        let mut attention = Self {
+        Self {
             problem: Problem::new(dtype, shape(sizes), &options).unwrap(),
             options,
             q: values(0, b * s_q * h_q * d),
             k: values(1, b * s_k * h_kv * d),
             v: values(2, b * s_k * h_kv * d),
             d_out: values(3, b * s_q * h_q * d),
-            out: Vec::new(),
-            lse: Vec::new(),
-        };
-        attention.forward();
-        attention
+            out: vec![0.0; b * s_q * h_q * d],
+            lse: vec![0.0; b * h_q * s_q],
+        }
     }
 
     /// Sets `out` and `lse` to those of q, k and v.

@@ -83,7 +83,7 @@ proptest! {
             let largest = parts.out.iter().filter(|x| x.is_finite()).fold(0f64, |a, b| a.max(b.abs()));
             let limit = 2.0 * parts.problem.dtype.epsilon().unwrap() * largest;
             let out = agreement.outputs.remove(0);
-            prop_assert!(out.first.is_none_or(|first| first.got.is_finite()) && out.largest_error <= limit, "{out}");
+            prop_assert!(out.first.as_ref().is_none_or(|first| first.got.is_finite()) && out.largest_error <= limit, "{out}");
         }
         prop_assert!(agreement.passed(), "{:?}: {}", parts.problem, agreement.report());
     }
