@@ -115,7 +115,7 @@ fn by_name_out_and_lse_may_be_given_or_left_out() {
     let expected = attention.run();
     let _shared = LAUNCHES.read().unwrap_or_else(PoisonError::into_inner);
     let tensor = |name, dtype, shape: &[usize], values: &[f64]| HostTensor::from_f64(name, dtype, shape, values);
-    let inputs = vec![
+    let inputs = [
         tensor("q", F16, &[1, 40, 2, 64], &attention.q),
         tensor("k", F16, &[1, 40, 1, 64], &attention.k),
         tensor("v", F16, &[1, 40, 1, 64], &attention.v),
