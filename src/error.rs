@@ -188,6 +188,16 @@ pub enum Error {
         /// Bytes that the device allows.
         available: u32,
     },
+    /// A workspace smaller than the plan says.
+    #[error("{op}: workspace has {got} bytes, the plan needs {needed}")]
+    Workspace {
+        /// The operator.
+        op: &'static str,
+        /// Bytes that it has.
+        got: u64,
+        /// Bytes that the plan needs.
+        needed: u64,
+    },
     /// A layout that can't be: too many dimensions, or sizes that overflow.
     #[error("layout of shape {shape:?} and strides {strides:?}: {problem}")]
     Layout {

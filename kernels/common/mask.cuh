@@ -57,6 +57,31 @@ struct KeyTiles {
   __device__ __forceinline__ bool is_full(int tile) const { return tile >= full_first && tile <= full_last; }
 };
 
+// The tiles of `kBlockM` queries that see a block of keys, and which of them see all of it, every query.
+template <int kBlockM>
+struct QueryTiles {
+  int first, last;            // Visited tiles, both included; last < first when there is none.
+  int full_first, full_last;  // Tiles that need no mask.
+
+  // For the `num_keys` keys from `key_first` on, of which the first exists.
+  __device__ __forceinline__ QueryTiles(const KeyMask& mask, int key_first, int num_keys) {
+    const int s_q = mask.s_k - mask.diagonal;
+    const int key_last = min(key_first + num_keys, mask.s_k) - 1;
+    // Query i stands at i + diagonal. Both ends of what sees a key grow with the key.
+    const int begin = mask.window_right < 0 ? 0 : max(0, key_first - mask.diagonal - mask.window_right);
+    const int end = mask.window_left < 0 ? s_q : min(s_q, key_last - mask.diagonal + mask.window_left + 1);
+    first = begin / kBlockM;
+    last = begin < end ? (end - 1) / kBlockM : first - 1;
+    // From where on the last key is seen, and up to where the first.
+    const int all_begin = mask.window_right < 0 ? 0 : max(0, key_last - mask.diagonal - mask.window_right);
+    const int all_end = mask.window_left < 0 ? s_q + kBlockM : max(0, key_first - mask.diagonal + mask.window_left + 1);
+    full_first = (all_begin + kBlockM - 1) / kBlockM;
+    full_last = key_first + num_keys > mask.s_k ? -1 : all_end / kBlockM - 1;
+  }
+
+  __device__ __forceinline__ bool is_full(int tile) const { return tile >= full_first && tile <= full_last; }
+};
+
 // Sets the scores of unseen keys to -inf. The accumulator columns start at key `key_first`, the rows at query
 // `query_first` (each lane adds its own part).
 template <int kRowTiles, int kScoreTiles>
@@ -80,6 +105,32 @@ __device__ __forceinline__ void apply_mask(float (&scores)[kRowTiles][kScoreTile
         for (int e = 0; e < 2; ++e) {
           float& score = scores[i][j][2 * h + e];
           score = offset + (j * 8 + e) < length ? score : -CUDART_INF_F;
+        }
+      }
+    }
+  }
+}
+
+// Sets the powers of unseen keys to 0, where rows are keys from `key_first` on and columns queries from `query_first`
+// on.
+template <int kRowTiles, int kColumnTiles>
+__device__ __forceinline__ void apply_mask_to_powers(float (&powers)[kRowTiles][kColumnTiles][4], const KeyMask& mask,
+                                                     int key_first, int query_first, unsigned lane) {
+  const KeyMask tile_mask = mask.from(key_first);
+#pragma unroll
+  for (int j = 0; j < kColumnTiles; ++j) {
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      const int query = query_first + j * 8 + (lane % 4) * 2 + e;
+      const int begin = tile_mask.begin(query);
+      const uint32_t length = max(0, tile_mask.end(query) - begin);
+      const uint32_t offset = lane / 4 - begin;
+#pragma unroll
+      for (int i = 0; i < kRowTiles; ++i) {
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          float& power = powers[i][j][2 * h + e];
+          power = offset + (i * 16 + h * 8) < length ? power : 0.0f;
         }
       }
     }

@@ -23,10 +23,13 @@ __device__ __forceinline__ unsigned thread_index() {
   return index;
 }
 
-// blockIdx.x, likewise.
+// blockIdx.x, y or z (kAxis 0, 1, 2), likewise.
+template <int kAxis = 0>
 __device__ __forceinline__ unsigned block_index() {
   unsigned index;
-  asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(index));
+  if constexpr (kAxis == 0) asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(index));
+  if constexpr (kAxis == 1) asm volatile("mov.u32 %0, %%ctaid.y;" : "=r"(index));
+  if constexpr (kAxis == 2) asm volatile("mov.u32 %0, %%ctaid.z;" : "=r"(index));
   return index;
 }
 
@@ -49,6 +52,13 @@ __device__ __forceinline__ void cp_async_16(uint32_t shared, const void* global)
 __device__ __forceinline__ void cp_async_16_zero_fill(uint32_t shared, const void* global, uint32_t bytes) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(__cvta_generic_to_global(global)),
                "r"(bytes)
+               : "memory");
+}
+
+// As the first, by those threads that `copies` holds for. No branch: a warp stays together.
+__device__ __forceinline__ void cp_async_16_if(bool copies, uint32_t shared, const void* global) {
+  asm volatile("{\n.reg .pred p;\nsetp.ne.u32 p, %2, 0;\n@p cp.async.cg.shared.global [%0], [%1], 16;\n}" ::"r"(shared),
+               "l"(__cvta_generic_to_global(global)), "r"(static_cast<unsigned>(copies))
                : "memory");
 }
 
@@ -104,6 +114,22 @@ __device__ __forceinline__ void st_shared_4(uint32_t address, uint32_t value) {
 
 // --- Global memory ---------------------------------------------------------------------------------------------------
 
+// Loads 16 bytes; the address is a multiple of 16.
+__device__ __forceinline__ uint4 ld_global_16(const void* global) {
+  uint4 value;
+  asm volatile("ld.global.v4.b32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
+               : "l"(__cvta_generic_to_global(global))
+               : "memory");
+  return value;
+}
+
+// Stores 8 bytes; the address is a multiple of 8.
+__device__ __forceinline__ void st_global_8(void* global, uint2 value) {
+  asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(__cvta_generic_to_global(global)), "r"(value.x), "r"(value.y)
+               : "memory");
+}
+
 // Stores 16 bytes; the address is a multiple of 16.
 __device__ __forceinline__ void st_global_16(void* global, uint4 value) {
   asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(global)), "r"(value.x),
@@ -113,20 +139,23 @@ __device__ __forceinline__ void st_global_16(void* global, uint4 value) {
 
 // --- Tensor cores ----------------------------------------------------------------------------------------------------
 
-// D = A B + D with A 16x16 (row major), B 16x8 (column major) of f16 and D 16x8 of f32; the whole warp takes part.
-__device__ __forceinline__ void mma_m16n8k16_f16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
-      "%3};"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+// D = A B + C with A 16x16 (row major), B 16x8 (column major) of f16, C and D 16x8 of f32; the whole warp takes part. C
+// and D may be the same.
+__device__ __forceinline__ void mma_m16n8k16_f16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
+                                                 const float (&c)[4]) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %11, "
+      "%12, %13};"
+      : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
 }
 
 // As above for bf16.
-__device__ __forceinline__ void mma_m16n8k16_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
-      "%3};"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+__device__ __forceinline__ void mma_m16n8k16_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
+                                                  const float (&c)[4]) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %11, "
+      "%12, %13};"
+      : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
 }
 
 // --- Arithmetic and conversion ---------------------------------------------------------------------------------------
@@ -143,6 +172,15 @@ __device__ __forceinline__ float rcp_approx_ftz(float x) {
   float y;
   asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
+}
+
+// The two f16 of a register as f32, exactly; x is the lower half.
+__device__ __forceinline__ float2 cvt_f32x2_f16x2(uint32_t packed) {
+  float2 values;
+  asm("{\n.reg .b16 low, high;\nmov.b32 {low, high}, %2;\ncvt.f32.f16 %0, low;\ncvt.f32.f16 %1, high;\n}"
+      : "=f"(values.x), "=f"(values.y)
+      : "r"(packed));
+  return values;
 }
 
 // Two f32 rounded to nearest even f16, `low` in the lower half.

@@ -51,9 +51,10 @@ pub struct Compared {
 const BENCH_BUDGET: usize = 1 << 28;
 
 impl Op {
-    /// Made-up input for a case: numbers of the standard normal distribution.
+    /// Made-up input for a case: numbers of the standard normal distribution. Optional inputs are left out.
     pub fn bindings(&self, case: &Case) -> Result<Bindings> {
-        let inputs = self.description.inputs.iter().zip(1..).map(|(spec, seed)| {
+        let required = self.description.inputs.iter().zip(1..).filter(|(spec, _)| !spec.optional);
+        let inputs = required.map(|(spec, seed)| {
             let sizes = spec.shape.iter().map(|dimension| case.size(self.path, dimension));
             let shape = sizes.collect::<Result<Vec<_>>>()?;
             let values = random::normal(seed, shape.iter().product());

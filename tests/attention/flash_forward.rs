@@ -7,18 +7,17 @@ mod plan;
 mod properties;
 mod rejects;
 
-use std::sync::{PoisonError, RwLock};
+use std::sync::PoisonError;
 
 use llm_kernels::attention::flash_forward::reference::{Output, plain, reference};
 use llm_kernels::attention::flash_forward::{Args, Options, Problem, Shape, flash_forward};
 use llm_kernels::verify::tolerance::Tolerance;
 use llm_kernels::verify::{self, Agreement, DeviceTensor, HostTensor, compare, random};
-use llm_kernels::{DType, Layout, Queue, Result};
+use llm_kernels::{DType, Layout, Result};
+
+use crate::{LAUNCHES, queue, rounded};
 
 use DType::{BF16, F16};
-
-/// Launches share it; what counts launches has it alone.
-static LAUNCHES: RwLock<()> = RwLock::new(());
 
 const CAUSAL: Options = Options { causal: true, scale: None, window_left: None, window_right: None };
 const FULL: Options = Options { causal: false, ..CAUSAL };
@@ -49,18 +48,9 @@ struct Layouts {
     out: Layout,
 }
 
-fn queue() -> &'static Queue {
-    verify::queue().unwrap_or_else(|error| panic!("{error}"))
-}
-
 /// `[b, s_q, s_k, h_q, h_kv, d]`
 fn shape([b, s_q, s_k, h_q, h_kv, d]: [usize; 6]) -> Shape {
     Shape { b, s_q, s_k, h_q, h_kv, d }
-}
-
-/// Numbers as the element type holds them.
-fn rounded(dtype: DType, values: &[f64]) -> Vec<f64> {
-    HostTensor::from_f64("", dtype, &[values.len()], values).to_f64()
 }
 
 impl Attention {

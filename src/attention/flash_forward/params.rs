@@ -2,18 +2,8 @@
 
 use std::mem::offset_of;
 
+use super::super::sequence_tensor::SequenceTensor;
 use super::{Operands, Plan, Problem};
-use crate::Operand;
-
-/// `SequenceTensor` of `kernels/common/tensor.cuh`: address and strides, in elements.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct SequenceTensor {
-    address: u64,
-    batch_stride: i64,
-    sequence_stride: i64,
-    head_stride: i64,
-}
 
 /// `FlashForwardParams` of `kernels/attention/flash_forward.cu`.
 #[repr(C)]
@@ -70,12 +60,5 @@ impl FlashForwardParams {
             window_right: window(problem.window_right),
             scale_log2: problem.scale * std::f32::consts::LOG2_E,
         }
-    }
-}
-
-impl SequenceTensor {
-    fn new(tensor: &Operand) -> Self {
-        let stride = |dim| tensor.layout.stride(dim);
-        Self { address: tensor.address, batch_stride: stride(0), sequence_stride: stride(1), head_stride: stride(2) }
     }
 }

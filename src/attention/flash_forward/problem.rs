@@ -107,8 +107,12 @@ impl Problem {
     /// # Errors
     /// Those of [`Problem::check`] that don't concern memory.
     pub fn new(dtype: DType, shape: Shape, options: &Options) -> Result<Self> {
-        let unsupported =
-            |what, got, supported| Err(Error::Unsupported { op: OP, argument: "q", what, got, supported });
+        Self::of_op(OP, dtype, shape, options)
+    }
+
+    /// Likewise for an operator with the same operands, which its errors name.
+    pub(crate) fn of_op(op: &'static str, dtype: DType, shape: Shape, options: &Options) -> Result<Self> {
+        let unsupported = |what, got, supported| Err(Error::Unsupported { op, argument: "q", what, got, supported });
         if !matches!(dtype, DType::F16 | DType::BF16) {
             return unsupported("dtype", dtype.to_string(), "f16, bf16");
         }
@@ -117,16 +121,16 @@ impl Problem {
         }
         let Shape { b, s_q, s_k, h_q, h_kv, d } = shape;
         if h_q.checked_rem(h_kv).unwrap_or(h_q) != 0 {
-            return Err(Error::NotDivisible { op: OP, argument: "q", got: h_q, divisor: h_kv, of: "k" });
+            return Err(Error::NotDivisible { op, argument: "q", got: h_q, divisor: h_kv, of: "k" });
         }
         let scale = options.scale.unwrap_or_else(|| 1.0 / (d as f32).sqrt());
         if !scale.is_finite() {
-            return Err(Error::NotFinite { op: OP, option: "scale", got: scale.to_string() });
+            return Err(Error::NotFinite { op, option: "scale", got: scale.to_string() });
         }
         // Positions, their sums and differences are 32-bit integers in the kernel.
         for (what, got) in [("s_q", s_q), ("s_k", s_k), ("b", b), ("h_q", h_q)] {
             if got > MAX_SIZE {
-                return Err(Error::TooLarge { op: OP, what, got: got as u64, limit: MAX_SIZE as u64 });
+                return Err(Error::TooLarge { op, what, got: got as u64, limit: MAX_SIZE as u64 });
             }
         }
         let window_right = if options.causal { Some(0) } else { options.window_right };
@@ -145,6 +149,16 @@ impl Problem {
     /// Pairs of query and key that see each other, in one head: the work, in dot products.
     pub fn visible_pairs(&self) -> u64 {
         (0..self.shape.s_q).map(|i| self.visible_keys(i).len() as u64).sum()
+    }
+
+    /// The queries that see any of the keys `keys`, which is not empty.
+    pub fn visible_queries(&self, keys: std::ops::Range<usize>) -> std::ops::Range<usize> {
+        let (s_q, offset) = (self.shape.s_q as i64, self.shape.s_q as i64 - self.shape.s_k as i64);
+        // Query i stands at i - offset.
+        let first = self.window_right.map_or(0, |right| (keys.start as i64 + offset).saturating_sub(right as i64));
+        let end = self.window_left.map_or(s_q, |left| (keys.end as i64 + offset).saturating_add(left as i64));
+        let first = first.clamp(0, s_q);
+        first as usize..end.clamp(first, s_q) as usize
     }
 
     /// The keys that query `i` sees.

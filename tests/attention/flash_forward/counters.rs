@@ -2,7 +2,9 @@
 
 use super::*;
 use llm_kernels::attention::flash_forward::plan;
-use llm_kernels::verify::{Counters, counted};
+use llm_kernels::verify::Counters;
+
+use crate::get;
 
 /// Counters of one launch; `None` on a GPU, which has no such figures.
 fn count(attention: &Attention) -> Option<Counters> {
@@ -20,16 +22,7 @@ fn count(attention: &Attention) -> Option<Counters> {
     let [q, k, v] = tensors.each_ref().map(|tensor| tensor.view().unwrap());
     let (out, lse) = (out.view_mut().unwrap(), Some(lse.view_mut().unwrap()));
     let args = Args { q, k, v, out, lse, options: attention.options };
-    let ((), counters) = counted(queue, || flash_forward(queue, args)).unwrap();
-    if counters.is_none() {
-        assert!(!queue.device().is_software(), "the software device counted nothing");
-        eprintln!("not run: {} is a GPU, it has no counters", queue.device().name());
-    }
-    counters
-}
-
-fn get(counters: &Counters, name: &str) -> f64 {
-    counters.get(name).unwrap_or_else(|| panic!("no counter {name}"))
+    crate::count(|| flash_forward(queue, args))
 }
 
 /// Problems of whole tiles, of every head dimension.
