@@ -166,7 +166,7 @@ fn divide(problem: &Problem, limits: &Limits, num_key_tiles: usize, shared_bytes
     let heads = (b * h_kv).max(1);
     let group = h_q.checked_div(h_kv).unwrap_or(0).max(1);
     let parts = || (1..=group.min(MAX_SPLITS)).filter(|parts| group.is_multiple_of(*parts));
-    let parts = parts().find(|parts| heads * parts >= wanted).or_else(|| parts().last()).unwrap_or(1);
+    let parts = parts().find(|parts| heads * parts >= wanted).or_else(|| parts().next_back()).unwrap_or(1);
     (parts, wanted.div_ceil(heads * parts).clamp(1, num_key_tiles.clamp(1, MAX_SPLITS)))
 }
 
