@@ -24,6 +24,14 @@ pub(super) struct Owner {
     pub(super) graph: bool,
     /// Counts allocations of this process: CU_POINTER_ATTRIBUTE_BUFFER_ID.
     pub(super) number: u64,
+    /// Whether a stream is going to free it.
+    leaving: bool,
+}
+
+impl Owner {
+    pub(super) fn new(context: Handle, pool: Option<Handle>, graph: bool) -> Owner {
+        Owner { context, pool, graph, number: 0, leaving: false }
+    }
 }
 
 struct Owners {
@@ -67,7 +75,7 @@ pub(super) fn allocate(
             ),
         )
     })?;
-    own(address, Owner { context: context.handle, pool, graph: false, number: 0 });
+    own(address, Owner::new(context.handle, pool, false));
     out.set(address)
 }
 
@@ -169,12 +177,22 @@ pub extern "C" fn cuMemFreeAsync(address: DevicePointer, on_stream: Handle) -> C
     })
 }
 
-/// An error unless there is something to free at `address`.
-pub(super) fn check_free(address: DevicePointer) -> Result<(), Error> {
-    match owner(address) {
-        Some(_) => Ok(()),
-        None => Err(Error::new(Code::INVALID_VALUE, format!("cannot free {address:#x}: no allocation starts there"))),
+/// An error unless there is something to free at `address`, which a stream frees from now on.
+pub(super) fn leave(address: DevicePointer) -> Result<(), Error> {
+    let refuse = |why| Err(Error::new(Code::INVALID_VALUE, format!("cannot free {address:#x}: {why}")));
+    match owners().by_base.get_mut(&address) {
+        Some(owner) if owner.leaving => refuse("a stream is freeing it"),
+        Some(owner) => {
+            owner.leaving = true;
+            Ok(())
+        }
+        None => refuse("no allocation starts there"),
     }
+}
+
+/// Frees what a stream was asked to free, unless it went with its context since.
+pub(super) fn free_leaving(address: DevicePointer) -> Result<(), Error> {
+    if owner(address).is_some_and(|owner| owner.leaving) { free(address) } else { Ok(()) }
 }
 
 pub extern "C" fn cuMemGetInfo_v2(free: Out<usize>, total: Out<usize>) -> CuResult {

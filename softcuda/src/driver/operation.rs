@@ -56,13 +56,13 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    /// An error if it can be told now that it could not run.
+    /// An error if it can be told now that it could not run; else a stream runs it.
     pub(super) fn check(&self) -> Result<(), Error> {
         match self {
             Operation::Copy(transfer) => transfer.check(),
             Operation::Fill(fill) => fill.check(),
             Operation::Values(values) => values.check(),
-            Operation::Free(address) => memory::check_free(*address),
+            Operation::Free(address) => memory::leave(*address),
             _ => Ok(()),
         }
     }
@@ -131,7 +131,7 @@ impl Operation {
             Operation::Callback(callback) => callback.call(code),
             Operation::Mark(record) => record.take_time(),
             // A fault must not keep the memory.
-            Operation::Free(address) => drop(memory::free(*address)),
+            Operation::Free(address) => drop(memory::free_leaving(*address)),
             _ => {}
         }
     }

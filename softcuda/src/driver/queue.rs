@@ -6,6 +6,7 @@
 
 use super::{
     error::{Code, Error},
+    memory,
     operation::Operation,
     stream::{self, Stream},
 };
@@ -181,7 +182,10 @@ fn work_off(stream: &Stream) {
         drop(state);
         item.after.iter().for_each(|signal| signal.wait_anyway());
         let result = match stream.context.check() {
-            Ok(()) => super::abi::guarded(|| item.operation.run()),
+            Ok(()) => super::abi::guarded(|| match &item.operation {
+                Operation::Free(address) => memory::free_leaving(*address),
+                operation => operation.run(),
+            }),
             Err(error) => {
                 item.operation.abandon(error.code);
                 Ok(())

@@ -185,3 +185,19 @@ fn streams_keep_attributes_and_have_different_numbers() {
     let cluster = sys::CUstreamAttrID::CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
     assert_eq!(code!(cuStreamSetAttribute(bench.on(), cluster, &value)), CUresult::CUDA_ERROR_INVALID_VALUE);
 }
+
+#[test]
+fn memory_that_a_stream_is_to_free_may_go_with_its_context_before() {
+    let bench = Bench::new(context(0));
+    let (mut other, mut address) = (ptr::null_mut(), 0);
+    ok!(cuCtxCreate_v4(&mut other, ptr::null_mut(), 0, 0));
+    ok!(cuMemAlloc_v2(&mut address, 64));
+    ok!(cuCtxSetCurrent(bench.context.cu_ctx()));
+    let release = block(bench.on());
+    ok!(cuMemFreeAsync(address, bench.on()));
+    assert_eq!(code!(cuMemFreeAsync(address, bench.on())), CUresult::CUDA_ERROR_INVALID_VALUE, "freed once");
+    ok!(cuCtxDestroy_v2(other));
+    release.send(()).unwrap();
+    ok!(cuStreamSynchronize(bench.on()));
+    assert_eq!(bench.append_on(bench.on(), 1), CUresult::CUDA_SUCCESS, "the stream's context is well");
+}

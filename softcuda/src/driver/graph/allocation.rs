@@ -114,7 +114,7 @@ impl Allocation {
         if !self.device.memory()?.commit(self.address, self.bytes as u64) {
             return Err(if self.is_live() { Code::INVALID_VALUE.into() } else { Code::OUT_OF_MEMORY.into() });
         }
-        memory::own(self.address, Owner { context: self.context, pool: None, graph: true, number: 0 });
+        memory::own(self.address, Owner::new(self.context, None, true));
         change(self.device.ordinal, |usage| usage.used += self.bytes as u64);
         Ok(())
     }
