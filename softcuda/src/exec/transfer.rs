@@ -3,7 +3,7 @@
 //! Other host threads may run blocks that race for the same bytes. Device memory is therefore touched by instructions of the
 //! host (`guest`, and whole rows in `simd`): a racy guest program gets some value, never undefined behaviour of ours.
 
-use super::guest::{copy_lane, load_word, store_word};
+use super::guest::{self, copy_lane, load_word, store_word};
 use super::registers::Simd;
 use super::shape::{Halves, Run, Shape};
 use super::traffic::lanes;
@@ -84,7 +84,11 @@ pub(super) unsafe fn store_words<S: Simd>(row: &[u32; 32], shift: usize, halves:
         // SAFETY: the caller's promise.
         unsafe {
             if halves.runs[half] == Run::Contiguous {
-                S::copy64(from.as_ptr().cast(), to);
+                if guest::WHOLE_MOVES {
+                    S::copy64(from.as_ptr().cast(), to);
+                } else {
+                    from.iter().enumerate().for_each(|(lane, &word)| store_word(to.add(4 * lane), word));
+                }
             } else {
                 store_word(to, from[15]);
             }
