@@ -120,7 +120,7 @@ pub(crate) struct BlockClocks {
     pub(crate) number: u32,
     pub(crate) warps: Vec<WarpClock>,
     /// Clock at which the block began.
-    begin: u32,
+    pub(crate) begin: u32,
     /// Arrivals at each of the sixteen barriers.
     arrivals: [Vec<Arrival>; 16],
 }

@@ -75,6 +75,8 @@ pub(crate) struct Accesses<'a> {
     /// Bytes of each lane, a power of two, of which its address is a multiple.
     pub(crate) bytes: u32,
     pub(crate) write: bool,
+    /// Stamps with a lower clock are no more: they are those of the block that had this shared memory before.
+    pub(crate) oldest: u32,
 }
 
 /// Two accesses that nothing orders.
@@ -132,56 +134,72 @@ impl Shadow {
             let size = 1u32 << page.shift;
             let first = (address as usize & ((1 << PAGE_SHIFT) - 1)) >> page.shift;
             let count = (accesses.bytes >> page.shift) as usize;
-            let me = accesses.stamp.by(lane);
+            let me = By { clock: accesses.clock, lane, stamp: accesses.stamp.by(lane), oldest: accesses.oldest };
             for (index, piece) in page.pieces[first..first + count].iter_mut().enumerate() {
                 let mut found = |earlier: Stamp, wrote: bool| {
                     let address = address + index as u64 * u64::from(size);
                     conflicts.push(Conflict { lane, address, bytes: size, earlier, wrote });
                 };
                 if accesses.write {
-                    piece.record_write(accesses.clock, lane, me, &mut found);
+                    piece.record_write(&me, &mut found);
                 } else {
-                    piece.record_read(accesses.clock, lane, me, &mut found);
+                    piece.record_read(&me, &mut found);
                 }
             }
         }
     }
 }
 
+/// One lane of an access.
+struct By<'a> {
+    clock: &'a WarpClock,
+    lane: usize,
+    stamp: Stamp,
+    oldest: u32,
+}
+
+impl By<'_> {
+    /// Whether nothing orders it behind another access.
+    #[inline(always)]
+    fn races_with(&self, earlier: &Stamp) -> bool {
+        earlier.clock >= self.oldest && !self.clock.ordered(self.lane, &self.stamp, earlier)
+    }
+}
+
 impl Piece {
     #[inline(always)]
-    fn record_read(&mut self, clock: &WarpClock, lane: usize, me: Stamp, found: &mut impl FnMut(Stamp, bool)) {
-        if self.write.clock != 0 && !clock.ordered(lane, &me, &self.write) {
+    fn record_read(&mut self, me: &By<'_>, found: &mut impl FnMut(Stamp, bool)) {
+        if me.races_with(&self.write) {
             found(self.write, true);
         }
-        if self.read.clock == me.clock && self.read.same_warp(&me) {
-            self.read = Stamp { lanes: self.read.lanes | me.lanes, ..me };
+        if self.read.clock == me.stamp.clock && self.read.same_warp(&me.stamp) {
+            self.read = Stamp { lanes: self.read.lanes | me.stamp.lanes, ..me.stamp };
         } else {
-            self.add_read(clock, lane, me);
+            self.add_read(me);
         }
     }
 
-    fn add_read(&mut self, clock: &WarpClock, lane: usize, me: Stamp) {
+    fn add_read(&mut self, me: &By<'_>) {
         let read = self.read;
-        if read.clock != 0 && !clock.ordered(lane, &me, &read) {
-            if read.block != me.block {
+        if me.races_with(&read) {
+            if read.block != me.stamp.block {
                 (self.far, self.other) = (read, Stamp::default());
             } else {
                 self.other = read;
             }
         }
-        self.read = me;
+        self.read = me.stamp;
     }
 
     #[inline(always)]
-    fn record_write(&mut self, clock: &WarpClock, lane: usize, me: Stamp, found: &mut impl FnMut(Stamp, bool)) {
+    fn record_write(&mut self, me: &By<'_>, found: &mut impl FnMut(Stamp, bool)) {
         for (earlier, wrote) in [(self.write, true), (self.read, false), (self.other, false), (self.far, false)] {
-            if earlier.clock != 0 && !clock.ordered(lane, &me, &earlier) {
+            if me.races_with(&earlier) {
                 found(earlier, wrote);
                 break;
             }
         }
-        *self = Piece { write: me, ..Piece::default() };
+        *self = Piece { write: me.stamp, ..Piece::default() };
     }
 }
 
@@ -220,7 +238,7 @@ mod tests {
             let addresses: [u64; 32] = std::array::from_fn(|lane| address(lane as u64));
             let stamp = Stamp::new(clock.epoch, 0, warp, 10, 0);
             let mut conflicts = Vec::new();
-            let accesses = Accesses { stamp, clock, mask, addresses: &addresses, bytes, write };
+            let accesses = Accesses { stamp, clock, mask, addresses: &addresses, bytes, write, oldest: 1 };
             self.shadow.record(&accesses, &mut conflicts);
             conflicts
         }

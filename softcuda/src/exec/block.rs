@@ -354,7 +354,9 @@ impl Block {
         }
         let mut waiting = std::mem::take(&mut state.waiting);
         let lanes = |&(index, path): &(usize, usize)| self.warps[index].paths[path].mask.count_ones();
-        let everyone = waiting.iter().map(lanes).sum::<u32>() == self.alive;
+        // Where a number is given threads that have ended do not count as having come.
+        let all = if state.expected.is_some() { engine.launch.block.iter().product() } else { self.alive };
+        let everyone = waiting.iter().map(lanes).sum::<u32>() == all;
         engine.left_barrier(id, everyone, &self.warps);
         for (index, path) in waiting.drain(..) {
             let warp = &mut self.warps[index];

@@ -7,7 +7,7 @@ use super::schedule::Random;
 use super::warp::Warp;
 use super::watch::{BlockWatch, Watch};
 use super::{Launch, Machine};
-use crate::memory::{Reach, Written};
+use crate::memory::Reach;
 use crate::profile::{Counters, InstructionCount};
 use crate::program::Kernel;
 use crate::program::op::Preset;
@@ -103,8 +103,6 @@ pub(crate) struct Span {
     /// Host address minus device address.
     pub(crate) shift: usize,
     pub(crate) read_only: bool,
-    /// Which of its bytes have been written.
-    pub(crate) written: Written,
 }
 
 /// State of a launch that its host threads share.
@@ -194,10 +192,10 @@ impl<'a> Engine<'a> {
 
     /// The allocation around `[address, address + bytes)`, if it lies inside one.
     pub(crate) fn lookup(&self, address: u64, bytes: u64) -> Option<Span> {
-        let Reach { base, bytes: size, host, read_only, written } = self.machine.memory.reach(address)?;
+        let Reach { base, bytes: size, host, read_only, .. } = self.machine.memory.reach(address)?;
         let end = base + size;
         let shift = (host as usize).wrapping_sub(base as usize);
-        (address + bytes <= end).then_some(Span { base, end, shift, read_only, written })
+        (address + bytes <= end).then_some(Span { base, end, shift, read_only })
     }
 
     /// %tid of a lane.

@@ -6,6 +6,7 @@ use super::guest::copy_lane;
 use super::traffic::lanes;
 use super::transfer::{Staging, pack};
 use super::warp::Warp;
+use super::watch::Allocation;
 use crate::check::shadow::{Accesses, Conflict};
 use crate::check::stamp::Stamp;
 use crate::check::variables::Effect;
@@ -105,8 +106,11 @@ impl Engine<'_> {
         let block = &mut self.site.watch;
         let clock = &block.clocks.warps[warp.index as usize];
         let stamp = Stamp::new(clock.epoch, block.clocks.number, warp.index, at, 0);
-        let shadow = if memory == Memory::Shared { &mut block.shadow } else { &mut watch.shadow };
-        shadow.record(&Accesses { stamp, clock, mask, addresses, bytes, write }, &mut conflicts);
+        let (shadow, oldest) = match memory {
+            Memory::Shared => (&mut block.shadow, block.clocks.begin),
+            Memory::Device => (&mut watch.shadow, 1),
+        };
+        shadow.record(&Accesses { stamp, clock, mask, addresses, bytes, write, oldest }, &mut conflicts);
         conflicts
     }
 
@@ -179,32 +183,52 @@ impl Engine<'_> {
             return Ok(());
         }
         let length = u64::from(bytes);
-        let mut span = (0, 0, Written::default());
-        for lane in lanes(mask) {
-            let address = addresses[lane];
-            let written = match memory {
-                Memory::Shared => self.site.watch.shared_written(),
-                Memory::Device => {
-                    if address < span.0 || address >= span.1 {
-                        let Some(found) = self.lookup(address, length) else { continue };
-                        span = (found.base, found.end, found.written);
-                    }
-                    span.2
-                }
-            };
+        // Lanes side by side are looked at as one range.
+        let mut rest = mask;
+        while rest != 0 {
+            let first = rest.trailing_zeros() as usize;
+            let start = addresses[first];
+            let (written, limit) = self.written_around(start, memory);
+            let mut end = start + length;
+            rest &= rest - 1;
+            while rest != 0 && addresses[rest.trailing_zeros() as usize] == end && end < limit {
+                end += length;
+                rest &= rest - 1;
+            }
             // SAFETY: the bounds have been checked: the bytes lie in the memory that the map belongs to.
             unsafe {
                 if does != Does::Write
-                    && let Some(missing) = written.first_missing(address, length)
+                    && let Some(missing) = written.first_missing(start, end - start)
                 {
-                    return Err(self.uninitialised(warp, at, lane, address, bytes, missing, memory));
+                    let whose = |lane: &usize| (addresses[*lane]..addresses[*lane] + length).contains(&missing);
+                    let lane = lanes(mask).find(whose).unwrap_or(first);
+                    return Err(self.uninitialised(warp, at, lane, addresses[lane], bytes, missing, memory));
                 }
                 if does != Does::Read && self.kernel.ops[at as usize].code != Code::CpAsync {
-                    written.set(address, length);
+                    written.set(start, end - start);
                 }
             }
         }
         Ok(())
+    }
+
+    /// The map of written bytes around an address, and the end of the memory that it belongs to.
+    fn written_around(&mut self, address: u64, memory: Memory) -> (Written, u64) {
+        match memory {
+            Memory::Shared => (self.site.watch.shared_written(), u64::MAX),
+            Memory::Device => {
+                let Some(watch) = &mut self.watch else { return (Written::default(), u64::MAX) };
+                if address < watch.span.base || address >= watch.span.end {
+                    watch.span = match self.machine.memory.reach(address) {
+                        Some(found) => {
+                            Allocation { base: found.base, end: found.base + found.bytes, written: found.written }
+                        }
+                        None => Allocation::default(),
+                    };
+                }
+                (watch.span.written, watch.span.end)
+            }
+        }
     }
 
     /// The same for local memory, which each thread has to itself.

@@ -150,6 +150,10 @@ impl Block {
             for path in &warp.paths {
                 let (what, at) = match path.state {
                     PathState::AtBarrier(_) => ("a barrier".to_owned(), path.pc - 1),
+                    PathState::AtWarpOperation(named) if named & warp.exited != 0 => (
+                        format!("the lanes {named:#010x}, of which {:#010x} have ended,", named & warp.exited),
+                        path.pc,
+                    ),
                     PathState::AtWarpOperation(named) => (format!("the lanes {named:#010x}"), path.pc),
                     _ => continue,
                 };

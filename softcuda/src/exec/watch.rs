@@ -8,10 +8,20 @@ use crate::check::{BenignRace, Notes};
 use crate::config::Checks;
 use crate::memory::Written;
 
+/// An allocation and which of its bytes have been written.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Allocation {
+    pub(super) base: u64,
+    pub(super) end: u64,
+    pub(super) written: Written,
+}
+
 /// State of a launch; there is none where neither checker is on.
 pub(crate) struct Watch {
     pub(super) races: bool,
     pub(super) initialisation: bool,
+    /// The allocation that was looked up last.
+    pub(super) span: Allocation,
     /// Counts what synchronises threads.
     now: u32,
     /// Of device memory.
@@ -27,6 +37,7 @@ impl Watch {
             Box::new(Watch {
                 races: checks.races,
                 initialisation: checks.initialisation,
+                span: Allocation::default(),
                 now: 0,
                 shadow: Shadow::default(),
                 variables: Variables::default(),
@@ -60,8 +71,8 @@ pub(crate) struct BlockWatch {
     pub(super) shadow: Shadow,
     pub(super) variables: Variables,
     /// One bit for each byte of shared memory, and of the local memory of its threads, that has been written.
-    shared_written: Vec<u8>,
-    local_written: Vec<u8>,
+    shared_written: Vec<u64>,
+    local_written: Vec<u64>,
 }
 
 impl BlockWatch {
@@ -92,7 +103,7 @@ impl Engine<'_> {
                 [(&mut block.shared_written, self.site.shared.len() as usize), (&mut block.local_written, local)]
             {
                 bits.clear();
-                bits.resize(bytes.div_ceil(8), 0);
+                bits.resize(bytes.div_ceil(64), 0);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::reservation::Reservation;
 use std::io;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The bits of one device's memory.
 pub(super) struct Validity {
@@ -11,9 +11,9 @@ pub(super) struct Validity {
 }
 
 impl Validity {
-    /// For `bytes` addresses from `base` on, a multiple of 8; no byte has been written.
+    /// For `bytes` addresses from `base` on, a multiple of 64; no byte has been written.
     pub(super) fn new(base: u64, bytes: u64) -> io::Result<Validity> {
-        Ok(Validity { bits: Reservation::new(bytes.div_ceil(8))?, base })
+        Ok(Validity { bits: Reservation::new(bytes.div_ceil(64) * 8)?, base })
     }
 
     pub(super) fn bits(&self) -> Written {
@@ -35,7 +35,7 @@ pub struct Written {
 
 impl Written {
     /// The map whose bits lie at `bits`, of a memory that begins at address 0.
-    pub(crate) fn at(bits: *mut u8) -> Written {
+    pub(crate) fn at(bits: *mut u64) -> Written {
         Written { origin: bits as usize }
     }
 
@@ -45,14 +45,15 @@ impl Written {
         self.origin != 0
     }
 
-    /// The eight bits around an address.
+    /// The 64 bits around an address.
     ///
     /// # Safety
     /// There must be a map, and the address belong to its memory.
     #[inline(always)]
-    unsafe fn cell<'a>(self, address: u64) -> &'a AtomicU8 {
-        // SAFETY: the caller's promise; bits are only ever touched as atomics, or before anyone knows of the memory.
-        unsafe { &*(self.origin.wrapping_add((address / 8) as usize) as *const AtomicU8) }
+    unsafe fn cell<'a>(self, address: u64) -> &'a AtomicU64 {
+        // SAFETY: the caller's promise; bits are only ever touched as atomics, or before anyone knows of the memory. A map
+        // begins at a multiple of 8.
+        unsafe { &*(self.origin.wrapping_add((address / 64 * 8) as usize) as *const AtomicU64) }
     }
 
     /// Bytes have been written.
@@ -85,7 +86,7 @@ impl Written {
         groups(address, bytes).find_map(|(address, mask)| {
             // SAFETY: the caller's promise.
             let missing = mask & !unsafe { self.cell(address) }.load(Relaxed);
-            (missing != 0).then(|| address & !7 | u64::from(missing.trailing_zeros()))
+            (missing != 0).then(|| address & !63 | u64::from(missing.trailing_zeros()))
         })
     }
 
@@ -99,12 +100,12 @@ impl Written {
         }
         let mut at = 0;
         while at < bytes {
-            let count = (8 - (to + at) % 8).min(8 - (source + at) % 8).min(bytes - at);
-            let part = (0xff >> (8 - count)) as u8;
+            let count = (64 - (to + at) % 64).min(64 - (source + at) % 64).min(bytes - at);
+            let part = u64::MAX >> (64 - count);
             // SAFETY: the caller's promise.
-            let known = if from.exists() { unsafe { from.cell(source + at) }.load(Relaxed) } else { u8::MAX };
-            let known = known >> ((source + at) % 8) & part;
-            let shift = (to + at) % 8;
+            let known = if from.exists() { unsafe { from.cell(source + at) }.load(Relaxed) } else { u64::MAX };
+            let known = known >> ((source + at) % 64) & part;
+            let shift = (to + at) % 64;
             // SAFETY: as above.
             let cell = unsafe { self.cell(to + at) };
             cell.store(cell.load(Relaxed) & !(part << shift) | known << shift, Relaxed);
@@ -113,17 +114,17 @@ impl Written {
     }
 }
 
-/// A range in groups of eight bytes: an address in each, and the bits that belong to the range.
+/// A range in groups of 64 bytes: an address in each, and the bits that belong to the range.
 #[inline(always)]
-fn groups(address: u64, bytes: u64) -> impl Iterator<Item = (u64, u8)> {
+fn groups(address: u64, bytes: u64) -> impl Iterator<Item = (u64, u64)> {
     let end = address + bytes;
     let mut next = address;
     std::iter::from_fn(move || {
         (next < end).then(|| {
             let start = next;
-            next = (start / 8 + 1) * 8;
-            let low = u8::MAX << (start % 8);
-            let high = if end < next { u8::MAX >> (next - end) } else { u8::MAX };
+            next = (start / 64 + 1) * 64;
+            let low = u64::MAX << (start % 64);
+            let high = if end < next { u64::MAX >> (next - end) } else { u64::MAX };
             (start, low & high)
         })
     })
@@ -133,37 +134,37 @@ fn groups(address: u64, bytes: u64) -> impl Iterator<Item = (u64, u8)> {
 mod tests {
     use super::*;
 
-    fn map(bits: &mut [u8]) -> Written {
+    fn map(bits: &mut [u64]) -> Written {
         Written::at(bits.as_mut_ptr())
     }
 
     #[test]
     fn a_byte_is_missing_until_it_is_written() {
-        let mut bits = [0; 8];
+        let mut bits = [0; 4];
         let map = map(&mut bits);
-        // SAFETY: all addresses are below 64.
+        // SAFETY: all addresses are below 256.
         unsafe {
-            assert_eq!(map.first_missing(5, 20), Some(5));
-            map.set(5, 20);
-            assert_eq!(map.first_missing(5, 20), None);
+            assert_eq!(map.first_missing(5, 120), Some(5));
+            map.set(5, 120);
+            assert_eq!(map.first_missing(5, 120), None);
             assert_eq!(map.first_missing(4, 2), Some(4));
-            assert_eq!(map.first_missing(20, 10), Some(25));
-            map.set(25, 1);
-            assert_eq!(map.first_missing(20, 10), Some(26));
+            assert_eq!(map.first_missing(120, 10), Some(125));
+            map.set(125, 1);
+            assert_eq!(map.first_missing(120, 10), Some(126));
         }
-        assert_eq!(bits, [0xe0, 0xff, 0xff, 3, 0, 0, 0, 0]);
+        assert_eq!(bits, [u64::MAX << 5, u64::MAX >> 2, 0, 0]);
     }
 
     #[test]
     fn a_copy_carries_what_is_known_byte_by_byte() {
-        let (mut first, mut second) = ([0x0f, 0xf0, 0xff, 0], [0xff; 4]);
+        let (mut first, mut second) = ([u64::MAX << 40, 0xff, 0], [u64::MAX; 3]);
         let (from, to) = (map(&mut first), map(&mut second));
-        // SAFETY: all addresses are below 32.
-        unsafe { to.copy(3, from, 1, 18) };
-        // Bytes 1 to 18 of the source are written but for 4 to 11.
-        let known = |byte: u32| !(6..14).contains(&byte);
-        for byte in 0..32 {
-            assert_eq!(second[byte as usize / 8] >> (byte % 8) & 1 == 1, known(byte), "{byte}");
+        // SAFETY: all addresses are below 192.
+        unsafe { to.copy(33, from, 10, 130) };
+        // Of the source bytes 40 to 71 are written; byte 10 goes to 33.
+        let known = |byte: u32| !(33..163).contains(&byte) || (63..95).contains(&byte);
+        for byte in 0..192 {
+            assert_eq!(second[byte as usize / 64] >> (byte % 64) & 1 == 1, known(byte), "{byte}");
         }
     }
 

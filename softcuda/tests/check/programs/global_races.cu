@@ -6,13 +6,31 @@
 constexpr uint32_t kCounter = 4000;
 
 // fault <<<2, 32>>>
+// | race on 4 bytes at device address 0x700000004400, 0 bytes into the allocation at 0x700000004400 (16384 bytes): store
+// |   by thread (0, 0, 0) of block (1, 0, 0)
+// |   at kernel two_blocks_write_one_word, PTX line 39, global_races.cu:15
+// |   not ordered after the store
+// |   by thread (0, 0, 0) of block (0, 0, 0)
+// |   at kernel two_blocks_write_one_word, PTX line 39, global_races.cu:15
 PROGRAM(two_blocks_write_one_word) { out[threadIdx.x] = blockIdx.x; }
 // clean <<<2, 32>>>
 PROGRAM(each_block_writes_its_own) { out[32 * blockIdx.x + threadIdx.x] = blockIdx.x; }
 // benign <<<2, 32>>>
+// | benign race, the same value by both, on 4 bytes at device address 0x700000004400, 0 bytes into the allocation at 0x700000004400 (16384 bytes): store
+// |   by thread (0, 0, 0) of block (1, 0, 0)
+// |   at kernel two_blocks_write_the_same, PTX line 88, global_races.cu:25
+// |   not ordered after the store
+// |   by thread (0, 0, 0) of block (0, 0, 0)
+// |   at kernel two_blocks_write_the_same, PTX line 88, global_races.cu:25
 PROGRAM(two_blocks_write_the_same) { out[threadIdx.x] = in[threadIdx.x]; }
 
 // fault <<<2, 64>>>
+// | race on 4 bytes at device address 0x700000000300, 256 bytes into the allocation at 0x700000000200 (16384 bytes): store
+// |   by thread (0, 0, 0) of block (1, 0, 0)
+// |   at kernel smoothing_in_place, PTX line 122, global_races.cu:38
+// |   not ordered after the load
+// |   by thread (63, 0, 0) of block (0, 0, 0)
+// |   at kernel smoothing_in_place, PTX line 117, global_races.cu:36
 PROGRAM(smoothing_in_place) {
     uint32_t i = 64 * blockIdx.x + threadIdx.x;
     uint32_t value = in[i] + in[i + 1];
@@ -26,6 +44,12 @@ PROGRAM(smoothing_to_another_place) {
 }
 
 // fault <<<2, 64>>>
+// | race on 4 bytes at device address 0x700000000300, 256 bytes into the allocation at 0x700000000200 (16384 bytes): store
+// |   by thread (0, 0, 0) of block (1, 0, 0)
+// |   at kernel sum_of_what_other_blocks_write, PTX line 185, global_races.cu:54
+// |   not ordered after the load
+// |   by thread (63, 0, 0) of block (0, 0, 0)
+// |   at kernel sum_of_what_other_blocks_write, PTX line 194, global_races.cu:56
 PROGRAM(sum_of_what_other_blocks_write) {
     in[64 * blockIdx.x + threadIdx.x] = 2 * threadIdx.x;
     __syncthreads();
@@ -39,6 +63,12 @@ PROGRAM(sum_of_what_the_block_writes) {
 }
 
 // fault <<<1, 64>>>
+// | race on 4 bytes at device address 0x700000000280, 128 bytes into the allocation at 0x700000000200 (16384 bytes): load
+// |   by thread (0, 0, 0) of block (0, 0, 0)
+// |   at kernel block_reads_without_a_barrier, PTX line 264, global_races.cu:74
+// |   not ordered after the store
+// |   by thread (32, 0, 0) of block (0, 0, 0)
+// |   at kernel block_reads_without_a_barrier, PTX line 260, global_races.cu:73
 PROGRAM(block_reads_without_a_barrier) {
     in[threadIdx.x] = 3 * threadIdx.x;
     out[threadIdx.x] = in[threadIdx.x ^ 32];
@@ -66,12 +96,36 @@ __device__ void last_block(uint32_t* in, uint32_t* out) {
 }
 
 // fault <<<4, 32>>>
+// | race on 4 bytes at device address 0x700000004400, 0 bytes into the allocation at 0x700000004400 (16384 bytes): load
+// |   by thread (0, 0, 0) of block (3, 0, 0)
+// |   at kernel last_block_without_fences, PTX line 362, global_races.cu:95
+// |   not ordered after the store
+// |   by thread (0, 0, 0) of block (0, 0, 0)
+// |   at kernel last_block_without_fences, PTX line 335, global_races.cu:88
 PROGRAM(last_block_without_fences) { last_block<false, false>(in, out); }
 // fault <<<4, 32>>>
+// | race on 4 bytes at device address 0x700000004400, 0 bytes into the allocation at 0x700000004400 (16384 bytes): load
+// |   by thread (0, 0, 0) of block (3, 0, 0)
+// |   at kernel last_block_without_a_release, PTX line 430, global_races.cu:95
+// |   not ordered after the store
+// |   by thread (0, 0, 0) of block (0, 0, 0)
+// |   at kernel last_block_without_a_release, PTX line 401, global_races.cu:88
 PROGRAM(last_block_without_a_release) { last_block<false, true>(in, out); }
 // fault <<<4, 32>>>
+// | race on 4 bytes at device address 0x700000004400, 0 bytes into the allocation at 0x700000004400 (16384 bytes): load
+// |   by thread (0, 0, 0) of block (3, 0, 0)
+// |   at kernel last_block_without_an_acquire, PTX line 498, global_races.cu:95
+// |   not ordered after the store
+// |   by thread (0, 0, 0) of block (0, 0, 0)
+// |   at kernel last_block_without_an_acquire, PTX line 469, global_races.cu:88
 PROGRAM(last_block_without_an_acquire) { last_block<true, false>(in, out); }
 // fault <<<4, 32>>>
+// | race on 4 bytes at device address 0x700000004400, 0 bytes into the allocation at 0x700000004400 (16384 bytes): load
+// |   by thread (0, 0, 0) of block (3, 0, 0)
+// |   at kernel last_block_with_a_fence_of_its_block, PTX line 568, global_races.cu:95
+// |   not ordered after the store
+// |   by thread (0, 0, 0) of block (0, 0, 0)
+// |   at kernel last_block_with_a_fence_of_its_block, PTX line 537, global_races.cu:88
 PROGRAM(last_block_with_a_fence_of_its_block) { last_block<false, true, true>(in, out); }
 // clean <<<4, 32>>>
 PROGRAM(last_block_with_fences) { last_block<true, true>(in, out); }
@@ -96,6 +150,12 @@ __device__ void last_block_of_many(uint32_t* in, uint32_t* out) {
 }
 
 // fault <<<4, 64>>>
+// | race on 4 bytes at device address 0x700000004404, 4 bytes into the allocation at 0x700000004400 (16384 bytes): load
+// |   by thread (1, 0, 0) of block (3, 0, 0)
+// |   at kernel last_block_that_counts_too_early, PTX line 725, global_races.cu:147
+// |   not ordered after the store
+// |   by thread (1, 0, 0) of block (0, 0, 0)
+// |   at kernel last_block_that_counts_too_early, PTX line 675, global_races.cu:137
 PROGRAM(last_block_that_counts_too_early) { last_block_of_many<false>(in, out); }
 // clean <<<4, 64>>>
 PROGRAM(last_block_that_counts_behind_a_barrier) { last_block_of_many<true>(in, out); }
@@ -119,6 +179,12 @@ __device__ void look_back(uint32_t* in, uint32_t* out) {
 }
 
 // fault <<<6, 32>>>
+// | race on 4 bytes at device address 0x700000004400, 0 bytes into the allocation at 0x700000004400 (16384 bytes): load
+// |   by thread (0, 0, 0) of block (1, 0, 0)
+// |   at kernel look_back_without_fences, PTX line 954, global_races.cu:173
+// |   not ordered after the store
+// |   by thread (0, 0, 0) of block (0, 0, 0)
+// |   at kernel look_back_without_fences, PTX line 963, global_races.cu:175
 PROGRAM(look_back_without_fences) { look_back<false>(in, out); }
 // clean <<<6, 32>>>
 PROGRAM(look_back_with_fences) { look_back<true>(in, out); }
@@ -136,11 +202,23 @@ __device__ void locked(uint32_t* in, uint32_t* out) {
 }
 
 // fault <<<4, 32>>>
+// | race on 4 bytes at device address 0x700000000200, 0 bytes into the allocation at 0x700000000200 (16384 bytes): load
+// |   by thread (0, 0, 0) of block (1, 0, 0)
+// |   at kernel lock_without_fences, PTX line 1075, global_races.cu:199
+// |   not ordered after the store
+// |   by thread (0, 0, 0) of block (0, 0, 0)
+// |   at kernel lock_without_fences, PTX line 1078, global_races.cu:199
 PROGRAM(lock_without_fences) { locked<false>(in, out); }
 // clean <<<4, 32>>>
 PROGRAM(lock_with_fences) { locked<true>(in, out); }
 
 // fault <<<4, 32>>>
+// | race on 4 bytes at device address 0x700000004400, 0 bytes into the allocation at 0x700000004400 (16384 bytes): store
+// |   by thread (0, 0, 0) of block (1, 0, 0)
+// |   at kernel words_behind_the_lock_of_nobody, PTX line 1168, global_races.cu:225
+// |   not ordered after the store
+// |   by thread (0, 0, 0) of block (0, 0, 0)
+// |   at kernel words_behind_the_lock_of_nobody, PTX line 1168, global_races.cu:225
 PROGRAM(words_behind_the_lock_of_nobody) {
     if (threadIdx.x == 0) {
         uint32_t ticket = atomicAdd(in + kCounter, 1);
@@ -168,6 +246,12 @@ __device__ inline uint32_t load_relaxed(uint32_t* from) {
 }
 
 // fault <<<2, 32>>>
+// | race on 4 bytes at device address 0x700000004400, 0 bytes into the allocation at 0x700000004400 (16384 bytes): load
+// |   by thread (0, 0, 0) of block (1, 0, 0)
+// |   at kernel message_read_without_acquire, PTX line 1254, global_races.cu:263
+// |   not ordered after the store
+// |   by thread (0, 0, 0) of block (0, 0, 0)
+// |   at kernel message_read_without_acquire, PTX line 1261, global_races.cu:258
 PROGRAM(message_read_without_acquire) {
     if (threadIdx.x > 0) return;
     if (blockIdx.x == 0) {
@@ -194,6 +278,12 @@ PROGRAM(message_read_with_acquire) {
 
 // A release covers what its own thread knows of: other lanes' stores only behind a __syncwarp.
 // fault <<<2, 32>>>
+// | race on 4 bytes at device address 0x700000004414, 20 bytes into the allocation at 0x700000004400 (16384 bytes): load
+// |   by thread (0, 0, 0) of block (1, 0, 0)
+// |   at kernel message_of_other_lanes, PTX line 1379, global_races.cu:294
+// |   not ordered after the store
+// |   by thread (5, 0, 0) of block (0, 0, 0)
+// |   at kernel message_of_other_lanes, PTX line 1392, global_races.cu:289
 PROGRAM(message_of_other_lanes) {
     if (blockIdx.x == 0) {
         out[threadIdx.x] = in[threadIdx.x];
@@ -218,6 +308,12 @@ PROGRAM(message_of_other_lanes_behind_syncwarp) {
 }
 
 // fault <<<2, 32>>>
+// | race on 4 bytes at device address 0x700000004080, 16000 bytes into the allocation at 0x700000000200 (16384 bytes): load
+// |   by thread (0, 0, 0) of block (1, 0, 0)
+// |   at kernel plain_flag, PTX line 1516, global_races.cu:239
+// |   not ordered after the store
+// |   by thread (0, 0, 0) of block (0, 0, 0)
+// |   at kernel plain_flag, PTX line 1528, global_races.cu:320
 PROGRAM(plain_flag) {
     if (threadIdx.x > 0) return;
     if (blockIdx.x == 0) {
@@ -239,11 +335,23 @@ PROGRAM(volatile_flag) {
 }
 
 // fault <<<2, 32>>>
+// | race on 4 bytes at device address 0x700000004080, 16000 bytes into the allocation at 0x700000000200 (16384 bytes): atomic
+// |   by thread (0, 0, 0) of block (1, 0, 0)
+// |   at kernel atomics_for_the_block_between_blocks, PTX line 1601, sm_60_atomic_functions.hpp:312
+// |   not ordered after the atomic
+// |   by thread (31, 0, 0) of block (0, 0, 0)
+// |   at kernel atomics_for_the_block_between_blocks, PTX line 1601, sm_60_atomic_functions.hpp:312
 PROGRAM(atomics_for_the_block_between_blocks) { atomicAdd_block(in + kCounter, 1); }
 // clean <<<2, 32>>>
 PROGRAM(atomics_for_the_block_within_blocks) { atomicAdd_block(in + kCounter + blockIdx.x, 1); }
 
 // fault <<<2, 32>>>
+// | race on 4 bytes at device address 0x700000000200, 0 bytes into the allocation at 0x700000000200 (16384 bytes): store
+// |   by thread (0, 0, 0) of block (1, 0, 0)
+// |   at kernel atomic_and_plain_store, PTX line 1657, global_races.cu:359
+// |   not ordered after the atomic
+// |   by thread (0, 0, 0) of block (0, 0, 0)
+// |   at kernel atomic_and_plain_store, PTX line 1663, device_atomic_functions.hpp:112
 PROGRAM(atomic_and_plain_store) {
     if (blockIdx.x == 0) {
         atomicAdd(in + threadIdx.x, 1);
@@ -263,17 +371,29 @@ PROGRAM(atomic_and_atomic_store) {
 template <bool kSync>
 __device__ void exchange(uint32_t* in, uint32_t* out) {
     uint32_t i = 64 * blockIdx.x + threadIdx.x;
-    out[i] = in[i];
+    in[i] += 7;
     if (kSync) cooperative_groups::this_grid().sync();
-    out[1024 + i] = out[255 - i];
+    out[i] = in[255 - i];
 }
 
 // fault <<<4, 64>>>
+// | race on 4 bytes at device address 0x700000000400, 512 bytes into the allocation at 0x700000000200 (16384 bytes): store
+// |   by thread (0, 0, 0) of block (2, 0, 0)
+// |   at kernel grid_without_a_barrier, PTX line 1736, global_races.cu:374
+// |   not ordered after the load
+// |   by thread (63, 0, 0) of block (1, 0, 0)
+// |   at kernel grid_without_a_barrier, PTX line 1742, global_races.cu:376
 PROGRAM(grid_without_a_barrier) { exchange<false>(in, out); }
 // clean <<<4, 64>>>
 PROGRAM(grid_with_a_barrier) { exchange<true>(in, out); }
 
 // fault <<<1, 64>>>
+// | race on 4 bytes at device address 0x700000004440, 64 bytes into the allocation at 0x700000004400 (16384 bytes): load
+// |   by thread (0, 0, 0) of block (0, 0, 0)
+// |   at kernel groups_that_do_not_meet, PTX line 1929, global_races.cu:398
+// |   not ordered after the store
+// |   by thread (16, 0, 0) of block (0, 0, 0)
+// |   at kernel groups_that_do_not_meet, PTX line 1911, global_races.cu:396
 PROGRAM(groups_that_do_not_meet) {
     auto tile = cooperative_groups::tiled_partition<16>(cooperative_groups::this_thread_block());
     out[threadIdx.x] = in[threadIdx.x];

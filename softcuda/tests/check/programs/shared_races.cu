@@ -2,6 +2,12 @@
 #include "program.cuh"
 
 // fault <<<1, 64>>>
+// | race on 4 bytes at shared address 0x80: load
+// |   by thread (0, 0, 0) of block (0, 0, 0)
+// |   at kernel read_without_a_barrier, PTX line 76, shared_races.cu:14
+// |   not ordered after the store
+// |   by thread (32, 0, 0) of block (0, 0, 0)
+// |   at kernel read_without_a_barrier, PTX line 72, shared_races.cu:13
 PROGRAM(read_without_a_barrier) {
     __shared__ uint32_t tile[64];
     tile[threadIdx.x] = in[threadIdx.x];
@@ -16,6 +22,12 @@ PROGRAM(read_behind_a_barrier) {
 }
 
 // fault <<<1, 64>>>
+// | race on 4 bytes at shared address 0x0: store
+// |   by thread (0, 0, 0) of block (0, 0, 0)
+// |   at kernel tile_refilled_without_a_barrier, PTX line 155, shared_races.cu:35
+// |   not ordered after the load
+// |   by thread (63, 0, 0) of block (0, 0, 0)
+// |   at kernel tile_refilled_without_a_barrier, PTX line 152, shared_races.cu:37
 PROGRAM(tile_refilled_without_a_barrier) {
     __shared__ uint32_t tile[64];
     uint32_t sum = 0;
@@ -40,6 +52,12 @@ PROGRAM(tile_refilled_behind_a_barrier) {
 }
 
 // fault <<<1, 64>>>
+// | race on 4 bytes at shared address 0x0: store
+// |   by thread (32, 0, 0) of block (0, 0, 0)
+// |   at kernel two_warps_write_one_word, PTX line 280, shared_races.cu:63
+// |   not ordered after the store
+// |   by thread (0, 0, 0) of block (0, 0, 0)
+// |   at kernel two_warps_write_one_word, PTX line 280, shared_races.cu:63
 PROGRAM(two_warps_write_one_word) {
     __shared__ uint32_t winner;
     if (threadIdx.x % 32 == 0) winner = threadIdx.x;
@@ -54,14 +72,26 @@ PROGRAM(one_warp_writes_a_word) {
     out[threadIdx.x] = winner;
 }
 // benign <<<1, 64>>>
+// | benign race, the same value by both, on 4 bytes at shared address 0x0: store
+// |   by thread (32, 0, 0) of block (0, 0, 0)
+// |   at kernel two_warps_write_the_same, PTX line 357, shared_races.cu:77
+// |   not ordered after the store
+// |   by thread (0, 0, 0) of block (0, 0, 0)
+// |   at kernel two_warps_write_the_same, PTX line 357, shared_races.cu:77
 PROGRAM(two_warps_write_the_same) {
     __shared__ uint32_t winner;
-    if (threadIdx.x % 32 == 0) winner = 7;
+    if (threadIdx.x % 32 == 0) winner = in[7];
     __syncthreads();
     out[threadIdx.x] = winner;
 }
 
 // fault <<<1, 32>>>
+// | race on 4 bytes at shared address 0x0: store
+// |   by thread (1, 0, 0) of block (0, 0, 0)
+// |   at kernel lanes_of_one_store_meet, PTX line 399, shared_races.cu:91
+// |   not ordered after the store
+// |   by thread (0, 0, 0) of block (0, 0, 0)
+// |   at kernel lanes_of_one_store_meet, PTX line 399, shared_races.cu:91
 PROGRAM(lanes_of_one_store_meet) {
     __shared__ uint32_t tile[16];
     tile[threadIdx.x / 2] = in[threadIdx.x];
@@ -76,6 +106,12 @@ PROGRAM(lanes_of_one_store_apart) {
     out[threadIdx.x] = tile[threadIdx.x / 2];
 }
 // benign <<<1, 32>>>
+// | benign race, the same value by both, on 4 bytes at shared address 0x0: store
+// |   by thread (1, 0, 0) of block (0, 0, 0)
+// |   at kernel lanes_of_one_store_write_the_same, PTX line 490, shared_races.cu:111
+// |   not ordered after the store
+// |   by thread (0, 0, 0) of block (0, 0, 0)
+// |   at kernel lanes_of_one_store_write_the_same, PTX line 490, shared_races.cu:111
 PROGRAM(lanes_of_one_store_write_the_same) {
     __shared__ uint32_t tile[16];
     tile[threadIdx.x / 2] = in[threadIdx.x / 2];
@@ -84,6 +120,12 @@ PROGRAM(lanes_of_one_store_write_the_same) {
 }
 
 // fault <<<1, 32>>>
+// | race on 4 bytes at shared address 0x4: load
+// |   by thread (0, 0, 0) of block (0, 0, 0)
+// |   at kernel lanes_without_syncwarp, PTX line 531, shared_races.cu:126
+// |   not ordered after the store
+// |   by thread (1, 0, 0) of block (0, 0, 0)
+// |   at kernel lanes_without_syncwarp, PTX line 527, shared_races.cu:125
 PROGRAM(lanes_without_syncwarp) {
     __shared__ uint32_t tile[32];
     tile[threadIdx.x] = in[threadIdx.x];
@@ -115,11 +157,23 @@ __device__ void reduce(uint32_t* in, uint32_t* out) {
 }
 
 // fault <<<1, 64>>>
+// | race on 4 bytes at shared address 0x4: store
+// |   by thread (1, 0, 0) of block (0, 0, 0)
+// |   at kernel warp_reduction_without_syncwarp, PTX line 632, shared_races.cu:147
+// |   not ordered after the load
+// |   by thread (0, 0, 0) of block (0, 0, 0)
+// |   at kernel warp_reduction_without_syncwarp, PTX line 629, shared_races.cu:145
 PROGRAM(warp_reduction_without_syncwarp) { reduce<false>(in, out); }
 // clean <<<1, 64>>>
 PROGRAM(warp_reduction_with_syncwarp) { reduce<true>(in, out); }
 
 // fault <<<1, 32>>>
+// | race on 4 bytes at shared address 0x7c: load
+// |   by thread (0, 0, 0) of block (0, 0, 0)
+// |   at kernel syncwarp_of_half_the_lanes, PTX line 789, shared_races.cu:175
+// |   not ordered after the store
+// |   by thread (31, 0, 0) of block (0, 0, 0)
+// |   at kernel syncwarp_of_half_the_lanes, PTX line 776, shared_races.cu:173
 PROGRAM(syncwarp_of_half_the_lanes) {
     __shared__ uint32_t tile[32];
     tile[threadIdx.x] = in[threadIdx.x];
@@ -135,6 +189,12 @@ PROGRAM(syncwarp_of_the_lanes_that_meet) {
 }
 
 // fault <<<1, 64>>>
+// | race on 2 bytes at shared address 0x40: store
+// |   by thread (32, 0, 0) of block (0, 0, 0)
+// |   at kernel word_and_its_neighbour_bytes, PTX line 878, shared_races.cu:197
+// |   not ordered after the store
+// |   by thread (16, 0, 0) of block (0, 0, 0)
+// |   at kernel word_and_its_neighbour_bytes, PTX line 869, shared_races.cu:195
 PROGRAM(word_and_its_neighbour_bytes) {
     __shared__ uint32_t tile[32];
     if (threadIdx.x < 32) {
@@ -154,6 +214,12 @@ PROGRAM(neighbouring_half_words) {
 }
 
 // fault <<<1, 96>>>
+// | race on 4 bytes at shared address 0x0: load
+// |   by thread (64, 0, 0) of block (0, 0, 0)
+// |   at kernel named_barrier_without_the_reader, PTX line 991, shared_races.cu:224
+// |   not ordered after the store
+// |   by thread (0, 0, 0) of block (0, 0, 0)
+// |   at kernel named_barrier_without_the_reader, PTX line 971, shared_races.cu:220
 PROGRAM(named_barrier_without_the_reader) {
     __shared__ uint32_t tile[64];
     if (threadIdx.x < 64) {
@@ -199,6 +265,12 @@ __device__ void handed_over(uint32_t* in, uint32_t* out) {
 }
 
 // fault <<<1, 128>>>
+// | race on 4 bytes at shared address 0xfc: load
+// |   by thread (64, 0, 0) of block (0, 0, 0)
+// |   at kernel producer_that_waits_for_nobody, PTX line 1128, shared_races.cu:276
+// |   not ordered after the store
+// |   by thread (63, 0, 0) of block (0, 0, 0)
+// |   at kernel producer_that_waits_for_nobody, PTX line 1109, shared_races.cu:273
 PROGRAM(producer_that_waits_for_nobody) {
     __shared__ uint32_t tile[64];
     if (threadIdx.x < 64) {
@@ -214,6 +286,12 @@ PROGRAM(producer_that_waits_for_nobody) {
 PROGRAM(producer_and_consumer) { handed_over<true>(in, out); }
 
 // fault <<<1, 64>>>
+// | race on 4 bytes at shared address 0x0: store
+// |   by thread (3, 0, 0) of block (0, 0, 0)
+// |   at kernel histogram_without_atomics, PTX line 1332, shared_races.cu:293
+// |   not ordered after the load
+// |   by thread (32, 0, 0) of block (0, 0, 0)
+// |   at kernel histogram_without_atomics, PTX line 1330, shared_races.cu:293
 PROGRAM(histogram_without_atomics) {
     __shared__ uint32_t bins[8];
     if (threadIdx.x < 8) bins[threadIdx.x] = 0;
@@ -233,6 +311,12 @@ PROGRAM(histogram_with_atomics) {
 }
 
 // fault <<<1, 64>>>
+// | race on 4 bytes at shared address 0x0: load
+// |   by thread (0, 0, 0) of block (0, 0, 0)
+// |   at kernel atomic_and_plain_read, PTX line 1443, shared_races.cu:319
+// |   not ordered after the atomic
+// |   by thread (63, 0, 0) of block (0, 0, 0)
+// |   at kernel atomic_and_plain_read, PTX line 1441, device_atomic_functions.hpp:112
 PROGRAM(atomic_and_plain_read) {
     __shared__ uint32_t count;
     if (threadIdx.x == 0) count = 0;
@@ -251,6 +335,12 @@ PROGRAM(atomic_and_plain_read_behind_a_barrier) {
 }
 
 // fault <<<1, 64>>>
+// | race on 4 bytes at shared address 0x0: load
+// |   by thread (32, 0, 0) of block (0, 0, 0)
+// |   at kernel flag_in_shared_memory_without_fences, PTX line 1543, shared_races.cu:349
+// |   not ordered after the store
+// |   by thread (0, 0, 0) of block (0, 0, 0)
+// |   at kernel flag_in_shared_memory_without_fences, PTX line 1552, shared_races.cu:344
 PROGRAM(flag_in_shared_memory_without_fences) {
     __shared__ uint32_t value;
     __shared__ volatile uint32_t ready;
@@ -284,6 +374,12 @@ PROGRAM(flag_in_shared_memory_with_fences) {
 }
 
 // fault <<<1, 32>>>
+// | race on 4 bytes at shared address 0x4: ldmatrix
+// |   by thread (0, 0, 0) of block (0, 0, 0)
+// |   at kernel matrix_of_other_lanes_stores, PTX line 1668, program.cuh:38
+// |   not ordered after the store
+// |   by thread (1, 0, 0) of block (0, 0, 0)
+// |   at kernel matrix_of_other_lanes_stores, PTX line 1658, shared_races.cu:379
 PROGRAM(matrix_of_other_lanes_stores) {
     __shared__ uint32_t rows[8][4];
     rows[threadIdx.x / 4][threadIdx.x % 4] = in[threadIdx.x];
@@ -298,6 +394,12 @@ PROGRAM(matrix_of_other_lanes_stores_behind_syncwarp) {
 }
 
 // fault <<<1, dim3(16, 16)>>>
+// | race on 4 bytes at shared address 0x44: load
+// |   by thread (1, 0, 0) of block (0, 0, 0)
+// |   at kernel transposition_without_a_barrier, PTX line 1759, shared_races.cu:400
+// |   not ordered after the store
+// |   by thread (0, 1, 0) of block (0, 0, 0)
+// |   at kernel transposition_without_a_barrier, PTX line 1754, shared_races.cu:399
 PROGRAM(transposition_without_a_barrier) {
     __shared__ uint32_t tile[16][17];
     tile[threadIdx.y][threadIdx.x] = in[16 * threadIdx.y + threadIdx.x];
