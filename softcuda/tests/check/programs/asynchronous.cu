@@ -244,10 +244,10 @@ __device__ void buffered(uint32_t* in, uint32_t* out) {
 // fault <<<1, 128>>>
 // | race on 4 bytes at shared address 0x0: store
 // |   by thread (0, 0, 0) of block (0, 0, 0)
-// |   at kernel one_buffer_with_one_barrier, PTX line 1476, asynchronous.cu:231
+// |   at kernel one_buffer_with_one_barrier, PTX line 1476, asynchronous.cu:237
 // |   not ordered after the load
 // |   by thread (127, 0, 0) of block (0, 0, 0)
-// |   at kernel one_buffer_with_one_barrier, PTX line 1473, asynchronous.cu:233
+// |   at kernel one_buffer_with_one_barrier, PTX line 1473, asynchronous.cu:239
 PROGRAM(one_buffer_with_one_barrier) { buffered<1>(in, out); }
 // clean <<<1, 128>>>
 PROGRAM(two_buffers_with_one_barrier) { buffered<2>(in, out); }
