@@ -28,6 +28,12 @@ pub(crate) fn shuffle(seed: Option<u64>) {
     softcuda::set_schedule(seed);
 }
 
+/// Makes the software device take bytes for never written, whatever they hold.
+pub(crate) fn forget_written(address: u64, bytes: usize) {
+    // Only memory of the device is ever given here.
+    softcuda::forget_written(address, bytes as u64);
+}
+
 /// Whether the software device is this process's driver.
 pub(crate) fn installed() -> bool {
     INSTALLED.load(Ordering::Acquire)

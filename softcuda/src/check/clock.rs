@@ -66,6 +66,14 @@ impl WarpClock {
         &mut split.get_or_insert_with(|| Box::new(std::array::from_fn(|_| common.clone())))[lane]
     }
 
+    /// Before this clock all lanes know all accesses of their block.
+    pub(crate) fn block_floor(&self) -> u32 {
+        match &self.split {
+            None => self.common.block_floor,
+            Some(views) => views.iter().map(|view| view.block_floor).min().unwrap_or(0),
+        }
+    }
+
     /// Whether no lane knows anything but by barriers.
     fn is_plain(&self) -> bool {
         self.split.is_none() && self.common.is_plain()
@@ -120,7 +128,7 @@ pub(crate) struct BlockClocks {
     pub(crate) number: u32,
     pub(crate) warps: Vec<WarpClock>,
     /// Clock at which the block began.
-    pub(crate) begin: u32,
+    begin: u32,
     /// Arrivals at each of the sixteen barriers.
     arrivals: [Vec<Arrival>; 16],
 }

@@ -75,7 +75,7 @@ pub(crate) struct Accesses<'a> {
     /// Bytes of each lane, a power of two, of which its address is a multiple.
     pub(crate) bytes: u32,
     pub(crate) write: bool,
-    /// Stamps with a lower clock are no more: they are those of the block that had this shared memory before.
+    /// Stamps with a lower clock come before these accesses, whoever has left them.
     pub(crate) oldest: u32,
 }
 
@@ -127,23 +127,25 @@ impl Shadow {
         let shift = accesses.bytes.min(LARGEST_PIECE).trailing_zeros();
         let mut rest = accesses.mask;
         while rest != 0 {
-            let lane = rest.trailing_zeros() as usize;
-            rest &= rest - 1;
-            let address = accesses.addresses[lane];
-            let page = self.page(address >> PAGE_SHIFT, shift);
-            let size = 1u32 << page.shift;
-            let first = (address as usize & ((1 << PAGE_SHIFT) - 1)) >> page.shift;
+            let number = accesses.addresses[rest.trailing_zeros() as usize] >> PAGE_SHIFT;
+            let page = self.page(number, shift);
             let count = (accesses.bytes >> page.shift) as usize;
-            let me = By { clock: accesses.clock, lane, stamp: accesses.stamp.by(lane), oldest: accesses.oldest };
-            for (index, piece) in page.pieces[first..first + count].iter_mut().enumerate() {
-                let mut found = |earlier: Stamp, wrote: bool| {
-                    let address = address + index as u64 * u64::from(size);
-                    conflicts.push(Conflict { lane, address, bytes: size, earlier, wrote });
-                };
-                if accesses.write {
-                    piece.record_write(&me, &mut found);
-                } else {
-                    piece.record_read(&me, &mut found);
+            // The lanes of a page, which most of the time are all there are.
+            while rest != 0 {
+                let lane = rest.trailing_zeros() as usize;
+                let address = accesses.addresses[lane];
+                if address >> PAGE_SHIFT != number {
+                    break;
+                }
+                rest &= rest - 1;
+                let me = By { accesses, lane, stamp: accesses.stamp.by(lane) };
+                let first = (address as usize & ((1 << PAGE_SHIFT) - 1)) >> page.shift;
+                for (index, piece) in page.pieces[first..first + count].iter_mut().enumerate() {
+                    let found = if accesses.write { piece.record_write(&me) } else { piece.record_read(&me) };
+                    if let Some((earlier, wrote)) = found {
+                        let address = address + ((index as u64) << page.shift);
+                        conflicts.push(Conflict { lane, address, bytes: 1 << page.shift, earlier, wrote });
+                    }
                 }
             }
         }
@@ -152,33 +154,35 @@ impl Shadow {
 
 /// One lane of an access.
 struct By<'a> {
-    clock: &'a WarpClock,
+    accesses: &'a Accesses<'a>,
     lane: usize,
     stamp: Stamp,
-    oldest: u32,
 }
+
+/// An earlier access, and whether it is a write.
+type Earlier = (Stamp, bool);
 
 impl By<'_> {
     /// Whether nothing orders it behind another access.
     #[inline(always)]
     fn races_with(&self, earlier: &Stamp) -> bool {
-        earlier.clock >= self.oldest && !self.clock.ordered(self.lane, &self.stamp, earlier)
+        earlier.clock >= self.accesses.oldest && !self.accesses.clock.ordered(self.lane, &self.stamp, earlier)
     }
 }
 
 impl Piece {
     #[inline(always)]
-    fn record_read(&mut self, me: &By<'_>, found: &mut impl FnMut(Stamp, bool)) {
-        if me.races_with(&self.write) {
-            found(self.write, true);
-        }
+    fn record_read(&mut self, me: &By<'_>) -> Option<Earlier> {
+        let found = me.races_with(&self.write).then_some((self.write, true));
         if self.read.clock == me.stamp.clock && self.read.same_warp(&me.stamp) {
             self.read = Stamp { lanes: self.read.lanes | me.stamp.lanes, ..me.stamp };
         } else {
             self.add_read(me);
         }
+        found
     }
 
+    #[inline(always)]
     fn add_read(&mut self, me: &By<'_>) {
         let read = self.read;
         if me.races_with(&read) {
@@ -192,14 +196,16 @@ impl Piece {
     }
 
     #[inline(always)]
-    fn record_write(&mut self, me: &By<'_>, found: &mut impl FnMut(Stamp, bool)) {
-        for (earlier, wrote) in [(self.write, true), (self.read, false), (self.other, false), (self.far, false)] {
-            if me.races_with(&earlier) {
-                found(earlier, wrote);
+    fn record_write(&mut self, me: &By<'_>) -> Option<Earlier> {
+        let mut found = None;
+        for (earlier, wrote) in [(&self.write, true), (&self.read, false), (&self.other, false), (&self.far, false)] {
+            if me.races_with(earlier) {
+                found = Some((*earlier, wrote));
                 break;
             }
         }
         *self = Piece { write: me.stamp, ..Piece::default() };
+        found
     }
 }
 

@@ -51,6 +51,15 @@ pub(super) fn note_written(address: u64, bytes: usize) -> Result<(), Error> {
     Ok(())
 }
 
+/// Makes bytes of device memory count as never written, whatever they hold: a test that fills them with absurd values can
+/// have the `init` check find their readers. `false`: they are not inside one allocation of a device.
+pub fn forget_written(address: u64, bytes: u64) -> bool {
+    let Some(Ok(memory)) = device::owner(address).map(|device| device.memory()) else {
+        return false;
+    };
+    memory.forget_written(address, bytes).is_ok()
+}
+
 /// Bytes that [`span`] has checked have been copied: those at `to` have been written as far as those at `from` had been.
 pub(super) fn note_copied(to: u64, from: u64, bytes: usize) -> Result<(), Error> {
     let Some(device) = device::owner(to) else {

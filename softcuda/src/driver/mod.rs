@@ -53,5 +53,6 @@ mod source;
 mod table;
 mod versions;
 
+pub use address::forget_written;
 pub(crate) use device::configure;
 pub(crate) use names::functions;

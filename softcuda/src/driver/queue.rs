@@ -192,9 +192,9 @@ fn work_off(stream: &Stream) {
             }
         };
         if let Err(error) = result {
-            // Nobody is there to be told: it shows in the calls that follow.
+            // Nobody is there to be told: it shows in the calls that follow, but without its words.
             stream.context.poison(error.code);
-            error.raise();
+            error.aloud().raise();
         }
         PENDING.fetch_sub(1, Ordering::AcqRel);
         item.done.complete();

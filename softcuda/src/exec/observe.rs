@@ -107,7 +107,8 @@ impl Engine<'_> {
         let clock = &block.clocks.warps[warp.index as usize];
         let stamp = Stamp::new(clock.epoch, block.clocks.number, warp.index, at, 0);
         let (shadow, oldest) = match memory {
-            Memory::Shared => (&mut block.shadow, block.clocks.begin),
+            // What the block before has left in this memory is older than this one's beginning.
+            Memory::Shared => (&mut block.shadow, clock.block_floor()),
             Memory::Device => (&mut watch.shadow, 1),
         };
         shadow.record(&Accesses { stamp, clock, mask, addresses, bytes, write, oldest }, &mut conflicts);

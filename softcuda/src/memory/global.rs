@@ -238,6 +238,14 @@ impl GlobalMemory {
         }
     }
 
+    /// Bytes of an allocation count as never written from now on, whatever they hold.
+    pub fn forget_written(&self, address: u64, bytes: u64) -> Result<(), MemoryError> {
+        self.span(address, bytes)?;
+        // SAFETY: the bytes lie inside an allocation; there is a map only for those of the device.
+        unsafe { self.written(address).unset(address, bytes) };
+        Ok(())
+    }
+
     /// Copies from the device.
     pub fn read(&self, address: u64, into: &mut [u8]) -> Result<(), MemoryError> {
         let source = self.span(address, into.len() as u64)?;

@@ -74,6 +74,20 @@ impl Written {
         }
     }
 
+    /// Bytes are as if they had never been written.
+    ///
+    /// # Safety
+    /// They must belong to the map's memory.
+    pub(crate) unsafe fn unset(self, address: u64, bytes: u64) {
+        if !self.exists() {
+            return;
+        }
+        for (address, mask) in groups(address, bytes) {
+            // SAFETY: the caller's promise.
+            unsafe { self.cell(address) }.fetch_and(!mask, Relaxed);
+        }
+    }
+
     /// The first of some bytes that has never been written.
     ///
     /// # Safety
@@ -149,7 +163,8 @@ mod tests {
             assert_eq!(map.first_missing(5, 120), None);
             assert_eq!(map.first_missing(4, 2), Some(4));
             assert_eq!(map.first_missing(120, 10), Some(125));
-            map.set(125, 1);
+            map.set(125, 2);
+            map.unset(126, 60);
             assert_eq!(map.first_missing(120, 10), Some(126));
         }
         assert_eq!(bits, [u64::MAX << 5, u64::MAX >> 2, 0, 0]);
