@@ -104,6 +104,13 @@ __device__ __forceinline__ void st_shared_4(uint32_t address, uint32_t value) {
 
 // --- Global memory ---------------------------------------------------------------------------------------------------
 
+// Loads 4 bytes, anew at every call; the address is a multiple of 4.
+__device__ __forceinline__ int32_t ld_global_4(const int32_t* global) {
+  int32_t value;
+  asm volatile("ld.global.b32 %0, [%1];" : "=r"(value) : "l"(__cvta_generic_to_global(global)));
+  return value;
+}
+
 // Stores 16 bytes; the address is a multiple of 16.
 __device__ __forceinline__ void st_global_16(void* global, uint4 value) {
   asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(global)), "r"(value.x),
@@ -157,6 +164,13 @@ __device__ __forceinline__ uint32_t cvt_rn_bf16x2(float low, float high) {
   uint32_t packed;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
   return packed;
+}
+
+// An f16, given by its bits, as f32: exact.
+__device__ __forceinline__ float cvt_f32_f16(uint16_t bits) {
+  float y;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(bits));
+  return y;
 }
 
 }  // namespace llm_kernels::ptx
