@@ -100,12 +100,14 @@ fn json_row(row: &CheckRow) -> Value {
 pub(crate) fn json_case(op: &str, case: &Case) -> Map<String, Value> {
     let sizes: Map<_, _> = case.sizes.iter().map(|&(name, size)| (name.to_owned(), size.into())).collect();
     let options: Map<_, _> = case.options.iter().map(|&(name, text)| (name.to_owned(), text.into())).collect();
+    let extras: Map<_, _> = case.extras.iter().map(|&(name, text)| (name.to_owned(), text.into())).collect();
     let mut object = Map::new();
     object.insert("op".into(), op.into());
     object.insert("case".into(), case.name.into());
     object.insert("dtype".into(), case.dtype.name().into());
     object.insert("sizes".into(), sizes.into());
     object.insert("options".into(), options.into());
+    object.insert("extras".into(), extras.into());
     object
 }
 

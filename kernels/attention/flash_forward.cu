@@ -65,7 +65,8 @@ struct FlashForwardTraits {
   using KTile = SharedTile<kBlockN, kHeadDim>;
   using VTile = SharedTile<kBlockN, kHeadDimV>;
   using OutTile = SharedTile<kBlockM, kHeadDimV>;
-  static constexpr int kSharedBytes = QTile::kBytes + KTile::kBytes + VTile::kBytes;
+  // The tiles, and the mask of the block.
+  static constexpr int kSharedBytes = QTile::kBytes + KTile::kBytes + VTile::kBytes + KeyMask::kStoredBytes;
 };
 
 // What a block works on: row r of its tile is query (first + r) / pack of head head + (first + r) % pack. Blocks next to
@@ -225,11 +226,10 @@ __device__ __forceinline__ void flash_forward(const FlashForwardParams& params) 
   constexpr int kRowTiles = Traits::kRowTiles;
   constexpr bool kFeatures = Traits::kFeatures;
   extern __shared__ __align__(128) unsigned char shared_memory[];
-  __shared__ uint4 shared_mask;
-  const uint32_t mask_address = ptx::shared_address(&shared_mask);
   const typename Traits::QTile q_tile{ptx::shared_address(shared_memory)};
   const typename Traits::KTile k_tile{q_tile.base + Traits::QTile::kBytes};
   const typename Traits::VTile v_tile{k_tile.base + Traits::KTile::kBytes};
+  const uint32_t mask_address = v_tile.base + Traits::VTile::kBytes;
 
   const unsigned thread = ptx::thread_index();
   const unsigned lane = thread % 32;
@@ -359,17 +359,17 @@ __device__ __forceinline__ void flash_forward(const FlashForwardParams& params) 
     llm_kernels::flash_forward<llm_kernels::FlashForwardTraits<llm_kernels::T, D, DV, M, N, 4, FEATURES>>(params);      \
   }
 
-FLASH_FORWARD_INSTANCE(flash_forward_f16_d64, f16, 64, 64, 128, 128, false, 2, 49152)
-FLASH_FORWARD_INSTANCE(flash_forward_f16_d128, f16, 128, 128, 128, 64, false, 2, 65536)
-FLASH_FORWARD_INSTANCE(flash_forward_f16_d192_128, f16, 192, 128, 128, 64, false, 2, 90112)
-FLASH_FORWARD_INSTANCE(flash_forward_f16_d256, f16, 256, 256, 64, 32, false, 2, 65536)
-FLASH_FORWARD_INSTANCE(flash_forward_bf16_d64, bf16, 64, 64, 128, 128, false, 2, 49152)
-FLASH_FORWARD_INSTANCE(flash_forward_bf16_d128, bf16, 128, 128, 128, 64, false, 2, 65536)
-FLASH_FORWARD_INSTANCE(flash_forward_bf16_d192_128, bf16, 192, 128, 128, 64, false, 2, 90112)
-FLASH_FORWARD_INSTANCE(flash_forward_bf16_d256, bf16, 256, 256, 64, 32, false, 2, 65536)
-FLASH_FORWARD_INSTANCE(flash_forward_features_f16_d64, f16, 64, 64, 64, 64, true, 2, 24576)
-FLASH_FORWARD_INSTANCE(flash_forward_features_f16_d128, f16, 128, 128, 64, 64, true, 2, 49152)
-FLASH_FORWARD_INSTANCE(flash_forward_features_f16_d256, f16, 256, 256, 64, 32, true, 2, 65536)
-FLASH_FORWARD_INSTANCE(flash_forward_features_bf16_d64, bf16, 64, 64, 64, 64, true, 2, 24576)
-FLASH_FORWARD_INSTANCE(flash_forward_features_bf16_d128, bf16, 128, 128, 64, 64, true, 2, 49152)
-FLASH_FORWARD_INSTANCE(flash_forward_features_bf16_d256, bf16, 256, 256, 64, 32, true, 2, 65536)
+FLASH_FORWARD_INSTANCE(flash_forward_f16_d64, f16, 64, 64, 128, 128, false, 2, 49168)
+FLASH_FORWARD_INSTANCE(flash_forward_f16_d128, f16, 128, 128, 128, 64, false, 2, 65552)
+FLASH_FORWARD_INSTANCE(flash_forward_f16_d192_128, f16, 192, 128, 128, 64, false, 2, 90128)
+FLASH_FORWARD_INSTANCE(flash_forward_f16_d256, f16, 256, 256, 64, 32, false, 2, 65552)
+FLASH_FORWARD_INSTANCE(flash_forward_bf16_d64, bf16, 64, 64, 128, 128, false, 2, 49168)
+FLASH_FORWARD_INSTANCE(flash_forward_bf16_d128, bf16, 128, 128, 128, 64, false, 2, 65552)
+FLASH_FORWARD_INSTANCE(flash_forward_bf16_d192_128, bf16, 192, 128, 128, 64, false, 2, 90128)
+FLASH_FORWARD_INSTANCE(flash_forward_bf16_d256, bf16, 256, 256, 64, 32, false, 2, 65552)
+FLASH_FORWARD_INSTANCE(flash_forward_features_f16_d64, f16, 64, 64, 64, 64, true, 2, 24592)
+FLASH_FORWARD_INSTANCE(flash_forward_features_f16_d128, f16, 128, 128, 64, 64, true, 2, 49168)
+FLASH_FORWARD_INSTANCE(flash_forward_features_f16_d256, f16, 256, 256, 64, 32, true, 2, 65552)
+FLASH_FORWARD_INSTANCE(flash_forward_features_bf16_d64, bf16, 64, 64, 64, 64, true, 2, 24592)
+FLASH_FORWARD_INSTANCE(flash_forward_features_bf16_d128, bf16, 128, 128, 64, 64, true, 2, 49168)
+FLASH_FORWARD_INSTANCE(flash_forward_features_bf16_d256, bf16, 256, 256, 64, 32, true, 2, 65552)

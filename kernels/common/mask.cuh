@@ -33,6 +33,8 @@ struct KeyMask {
     return mask;
   }
 
+  static constexpr int kStoredBytes = 16;
+
   // What differs from block to block goes through 16 bytes of shared memory: read back where it is needed, it costs no
   // registers in a loop.
   __device__ __forceinline__ void store(uint32_t shared) const {

@@ -1,7 +1,11 @@
 //! Attention.
 
+mod cu_seqlens;
 pub mod flash_forward;
+pub mod philox;
+pub(crate) mod score;
 
+pub use cu_seqlens::{CuSeqlens, SequenceOperand};
 #[doc(inline)]
 pub use flash_forward::flash_forward;
 

@@ -16,6 +16,8 @@ pub struct Op {
     pub check_cases: &'static [Case],
     /// What `bench` goes through: shapes of named models.
     pub bench_cases: &'static [Case],
+    /// Makes up the input of a case: [`Op::normal_inputs`], or what else the operator needs.
+    pub make_inputs: fn(&Op, &Case) -> Result<Vec<HostTensor>>,
     /// Puts input on the device.
     pub prepare: fn(&Queue, &Bindings) -> Result<Box<dyn Prepared>>,
     /// How each instance that fits the chip is launched, one block of it: for reports on occupancy.
@@ -51,16 +53,22 @@ pub struct Compared {
 const BENCH_BUDGET: usize = 1 << 28;
 
 impl Op {
-    /// Made-up input for a case: numbers of the standard normal distribution.
+    /// Made-up input for a case.
     pub fn bindings(&self, case: &Case) -> Result<Bindings> {
-        let inputs = self.description.inputs.iter().zip(1..).map(|(spec, seed)| {
+        Bindings::new(self, (self.make_inputs)(self, case)?, case.options)
+    }
+
+    /// Numbers of the standard normal distribution for each input that must be there, of the sizes of a case.
+    pub fn normal_inputs(&self, case: &Case) -> Result<Vec<HostTensor>> {
+        let required = self.description.inputs.iter().zip(1..).filter(|(spec, _)| !spec.optional);
+        let inputs = required.map(|(spec, seed)| {
             let sizes = spec.shape.iter().map(|dimension| case.size(self.path, dimension));
             let shape = sizes.collect::<Result<Vec<_>>>()?;
             let values = random::normal(seed, shape.iter().product());
             let dtype = if spec.dtypes.contains(&case.dtype) { case.dtype } else { spec.dtypes[0] };
             Ok(HostTensor::from_f64(spec.name, dtype, &shape, &values))
         });
-        Bindings::new(self, inputs.collect::<Result<_>>()?, case.options)
+        inputs.collect()
     }
 
     /// Runs a case on made-up input and compares with the reference.

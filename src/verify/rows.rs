@@ -16,6 +16,8 @@ pub struct Case {
     pub sizes: &'static [(&'static str, usize)],
     /// Options, by name and text.
     pub options: &'static [(&'static str, &'static str)],
+    /// Inputs that may be left out and are made up for this case: name, and what it holds, as the operator has it.
+    pub extras: &'static [(&'static str, &'static str)],
     /// Whether it is too much for the software device.
     pub gpu_only: bool,
 }
@@ -28,10 +30,10 @@ impl Case {
         found.map(|&(_, size)| size).ok_or_else(missing)
     }
 
-    /// Sizes and options in words: `b=1 s_q=128 ... causal=true`.
+    /// Sizes, options and extra inputs in words: `b=1 s_q=128 ... causal=true sinks=normal`.
     pub fn shape(&self) -> String {
         let sizes = self.sizes.iter().map(|(name, size)| format!("{name}={size}"));
-        let options = self.options.iter().map(|(name, value)| format!("{name}={value}"));
+        let options = self.options.iter().chain(self.extras).map(|(name, value)| format!("{name}={value}"));
         sizes.chain(options).collect::<Vec<_>>().join(" ")
     }
 }

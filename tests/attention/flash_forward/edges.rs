@@ -80,7 +80,7 @@ fn an_lse_that_is_not_wanted_changes_nothing() {
     let tensors = [upload(&attention.q, layouts.q), upload(&attention.k, layouts.k), upload(&attention.v, layouts.v)];
     let [q, k, v] = tensors.each_ref().map(|tensor| tensor.view().unwrap());
     let mut out = DeviceTensor::poisoned(queue, F16, layouts.out).unwrap();
-    let args = Args { q, k, v, out: out.view_mut().unwrap(), lse: None, options: CAUSAL };
+    let args = Args { options: CAUSAL, ..Args::new(q, k, v, out.view_mut().unwrap()) };
     flash_forward(queue, args).unwrap();
     assert_eq!(out.download(queue, "out").unwrap(), with.out);
 }
@@ -142,7 +142,7 @@ fn offsets_beyond_2_to_the_31_elements_agree() {
         let out = unsafe { TensorViewMut::from_raw(context, address(3), F16, layout) };
         let mut lse = DeviceTensor::poisoned(queue, DType::F32, Layout::contiguous(&[b, 1, s]).unwrap()).unwrap();
         let lse_view = Some(lse.view_mut().unwrap());
-        let args = Args { q: view(0), k: view(1), v: view(2), out, lse: lse_view, options: CAUSAL };
+        let args = Args { lse: lse_view, options: CAUSAL, ..Args::new(view(0), view(1), view(2), out) };
         flash_forward(queue, args).unwrap();
         queue.synchronize().unwrap();
         let rows = (0..b * s).flat_map(|index| {

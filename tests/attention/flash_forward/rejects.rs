@@ -23,6 +23,13 @@ fn valid() -> Operands {
         v: operand(2, F16, contiguous(&[2, 20, 2, 64])),
         out: operand(3, F16, contiguous(&[2, 10, 4, 64])),
         lse: Some(operand(4, DType::F32, contiguous(&[2, 4, 10]))),
+        sinks: None,
+        alibi_slopes: None,
+        bias: None,
+        mask_bits: None,
+        prefix: None,
+        cu_seqlens_q: None,
+        cu_seqlens_k: None,
     }
 }
 
@@ -61,10 +68,10 @@ fn an_unsupported_head_dimension_is_refused_with_what_is_supported() {
     let odd = error(|t| {
         for tensor in [&mut t.q, &mut t.k, &mut t.v, &mut t.out] {
             let shape = tensor.layout.shape().to_vec();
-            reshape(tensor, &[shape[0], shape[1], shape[2], 96]);
+            reshape(tensor, &[shape[0], shape[1], shape[2], 100]);
         }
     });
-    assert_eq!(odd, "q has head_dim 96; supported: 64, 128, 256");
+    assert_eq!(odd, "q has head_dim 100; supported: multiples of 8 up to 256");
 }
 
 #[test]
@@ -91,7 +98,7 @@ fn sizes_that_differ_are_refused() {
     assert_eq!(error(|t| reshape(&mut t.v, &[2, 21, 2, 64])), "v has s_k 21, expected 20 (= k)");
     assert_eq!(error(|t| reshape(&mut t.v, &[2, 20, 4, 64])), "v has h_kv 4, expected 2 (= k)");
     assert_eq!(error(|t| reshape(&mut t.out, &[2, 11, 4, 64])), "out has s_q 11, expected 10 (= q)");
-    assert_eq!(error(|t| reshape(&mut t.out, &[2, 10, 4, 128])), "out has head_dim 128, expected 64 (= q)");
+    assert_eq!(error(|t| reshape(&mut t.out, &[2, 10, 4, 128])), "out has head_dim 128, expected 64 (= v)");
     let lse = error(|t| t.lse.as_mut().unwrap().layout = contiguous(&[2, 10, 4]));
     assert_eq!(lse, "lse has h_q 10, expected 4 (= q)");
 }
@@ -209,7 +216,7 @@ fn a_view_of_another_device_is_refused() {
     let own = |queue| DeviceTensor::poisoned(queue, F16, layouts.q).unwrap();
     let (q, k, v, mut out) = (own(queue), own(&other), own(queue), own(queue));
     let [q, k, v] = [&q, &k, &v].map(|tensor| tensor.view().unwrap());
-    let args = Args { q, k, v, out: out.view_mut().unwrap(), lse: None, options: FULL };
+    let args = Args::new(q, k, v, out.view_mut().unwrap());
     let text = flash_forward(queue, args).unwrap_err().to_string();
     assert!(
         text.starts_with(&format!("attention/flash_forward: k belongs to another context (device {ordinal},")),
@@ -238,14 +245,8 @@ fn a_refused_call_writes_nothing() {
     let input = DeviceTensor::poisoned(queue, F16, layout).unwrap();
     let mut out = DeviceTensor::poisoned(queue, F16, layout).unwrap();
     let mut lse = DeviceTensor::poisoned(queue, DType::F32, contiguous(&[1, 8, 2])).unwrap();
-    let args = Args {
-        q: input.view().unwrap(),
-        k: input.view().unwrap(),
-        v: input.view().unwrap(),
-        out: out.view_mut().unwrap(),
-        lse: Some(lse.view_mut().unwrap()),
-        options: FULL,
-    };
+    let view = || input.view().unwrap();
+    let args = Args { lse: Some(lse.view_mut().unwrap()), ..Args::new(view(), view(), view(), out.view_mut().unwrap()) };
     let error = flash_forward(queue, args).unwrap_err();
     assert!(matches!(error, Error::Dimension { argument: "lse", .. }), "{error}");
     for tensor in [&out, &lse] {
