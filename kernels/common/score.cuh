@@ -145,13 +145,14 @@ __device__ __forceinline__ void transform_scores(float (&scores)[kRowTiles][kSco
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         const float slope = params.alibi_slopes[rows.head[i][h]] * -kLog2E;
-        const int place = rows.query[i][h] + diagonal - key_first - lane % 4 * 2;
+        // Places are below 2^24 or their distances rounded.
+        const float place = static_cast<float>(rows.query[i][h] + diagonal - key_first - static_cast<int>(lane % 4 * 2));
 #pragma unroll
         for (int j = 0; j < kScoreTiles; ++j) {
 #pragma unroll
           for (int e = 0; e < 2; ++e) {
             float& score = scores[i][j][2 * h + e];
-            score = __fmaf_rn(slope, static_cast<float>(abs(place - (j * 8 + e))), score);
+            score = __fmaf_rn(slope, fabsf(place - static_cast<float>(j * 8 + e)), score);
           }
         }
       }

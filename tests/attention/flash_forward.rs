@@ -224,7 +224,11 @@ impl Attention {
     }
 
     /// Likewise with something done around the launch, alone of the process if it counts.
-    fn launch_in(&self, layouts: Layouts, around: impl FnOnce(&mut dyn FnMut() -> Result<()>) -> Result<()>) -> Result<Results> {
+    fn launch_in(
+        &self,
+        layouts: Layouts,
+        around: impl FnOnce(&mut dyn FnMut() -> Result<()>) -> Result<()>,
+    ) -> Result<Results> {
         let queue = queue();
         let (dtype, Shape { b, h_q, .. }) = (self.problem.dtype, self.problem.shape);
         let upload = |values: &[f64], dtype: DType, layout: Layout| -> Result<DeviceTensor> {
@@ -327,7 +331,8 @@ impl Attention {
 
 /// All indices of a `[b, h, s, columns]` tensor, row-major.
 fn every_index([b, h, s, columns]: [usize; 4]) -> impl Iterator<Item = [usize; 4]> {
-    (0..b * h * s * columns).map(move |at| [at / (h * s * columns), at / (s * columns) % h, at / columns % s, at % columns])
+    (0..b * h * s * columns)
+        .map(move |at| [at / (h * s * columns), at / (s * columns) % h, at / columns % s, at % columns])
 }
 
 impl std::fmt::Debug for Attention {

@@ -37,10 +37,15 @@ fn describe_says_what_the_operator_takes() {
         let list = description[list].as_array().unwrap();
         list.iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect()
     };
-    assert_eq!(names("inputs"), ["q", "k", "v"]);
-    assert_eq!(names("options"), ["causal", "scale", "window_left", "window_right"]);
+    let extras = ["sinks", "alibi_slopes", "bias", "mask_bits", "prefix", "cu_seqlens_q", "cu_seqlens_k"];
+    assert_eq!(names("inputs"), [&["q", "k", "v"][..], &extras].concat());
+    assert_eq!(
+        names("options"),
+        ["causal", "scale", "window_left", "window_right", "softcap", "dropout_p", "dropout_seed"]
+    );
     assert_eq!(names("outputs"), ["out", "lse"]);
     assert_eq!(description["inputs"][0]["shape"], serde_json::json!(["b", "s_q", "h_q", "d"]));
+    assert_eq!(description["inputs"][0]["shape_of_sequences"], serde_json::json!(["total_q", "h_q", "d"]));
     assert_eq!(description["inputs"][0]["dtypes"], serde_json::json!(["f16", "bf16"]));
     assert_eq!(description["outputs"][1]["shape"], serde_json::json!(["b", "h_q", "s_q"]));
     for option in description["options"].as_array().unwrap() {

@@ -44,8 +44,13 @@ const ALL: Set = &[
     ("cu_seqlens_q", "0 60 61 140"),
     ("cu_seqlens_k", "0 60 150 229"),
 ];
-const ALL_OPTIONS: Set =
-    &[("causal", "true"), ("window_left", "70"), ("softcap", "3"), ("dropout_p", "0.2"), ("dropout_seed", "12345678901")];
+const ALL_OPTIONS: Set = &[
+    ("causal", "true"),
+    ("window_left", "70"),
+    ("softcap", "3"),
+    ("dropout_p", "0.2"),
+    ("dropout_seed", "12345678901"),
+];
 
 /// Every instance, mask, grouping, feature and unevenness at least once.
 #[rustfmt::skip]

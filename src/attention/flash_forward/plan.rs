@@ -156,7 +156,8 @@ fn resources(problem: &Problem, block_m: usize, block_n: usize, pack: usize) -> 
     let element = problem.dtype.size_bytes() as f64;
     let output_bytes = queries * h_q as f64 * (d_v as f64 * element + 4.0);
     let small = (if problem.sinks { 4 * h_q } else { 0 } + if problem.alibi { 4 * h_q } else { 0 }) as f64;
-    let extras = [problem.bias, problem.mask_bits].iter().flatten().map(|extra| extra.bytes() as f64).sum::<f64>() + small;
+    let extras =
+        [problem.bias, problem.mask_bits].iter().flatten().map(|extra| extra.bytes() as f64).sum::<f64>() + small;
     let rows = queries * (h_q * d) as f64 + keys * (h_kv * (d + d_v)) as f64;
     let needed = rows * element + output_bytes + extras;
     let pairs = problem.visible_pairs();

@@ -221,8 +221,7 @@ impl Problem {
             let (got, expected) = (keys.sequences, queries.sequences);
             return Err(Error::Dimension { op: OP, argument, dimension, got, expected, of });
         }
-        let (total_q, total_k) =
-            (("total_q", queries.total, "cu_seqlens_q"), ("total_k", keys.total, "cu_seqlens_k"));
+        let (total_q, total_k) = (("total_q", queries.total, "cu_seqlens_q"), ("total_k", keys.total, "cu_seqlens_k"));
         CHECKS.sizes("q", q, [total_q, ("h_q", h_q, "q"), ("head_dim", d, "q")])?;
         CHECKS.sizes("k", k, [total_k, ("h_kv", h_kv, "k"), ("head_dim", d, "q")])?;
         CHECKS.sizes("v", v, [total_k, ("h_kv", h_kv, "k"), ("d_v", d_v, "v")])?;
@@ -259,7 +258,11 @@ impl Problem {
             }
             CHECKS.broadcast_sizes("bias", bias, rows)?;
             let exact = bias.layout.shape();
-            CHECKS.sizes("bias", bias, [("b", exact[0], ""), ("h_q", exact[1], ""), ("s_q", s_q, "q"), ("s_k", s_k, "k")])?;
+            CHECKS.sizes(
+                "bias",
+                bias,
+                [("b", exact[0], ""), ("h_q", exact[1], ""), ("s_q", s_q, "q"), ("s_k", s_k, "k")],
+            )?;
             CHECKS.rows("bias", bias, bias.dtype.size_bytes() as u64)?;
         }
         if let Some(mask) = mask_bits {

@@ -28,8 +28,20 @@ const FLOATS: &[DType] = &[DType::F16, DType::BF16, DType::F32];
 
 const DESCRIPTION: Description = Description {
     inputs: &[
-        tensor("q", HALVES, &["b", "s_q", "h_q", "d"], &["total_q", "h_q", "d"], "queries; d a multiple of 8 up to 256"),
-        tensor("k", HALVES, &["b", "s_k", "h_kv", "d"], &["total_k", "h_kv", "d"], "keys, of q's type; h_kv divides h_q"),
+        tensor(
+            "q",
+            HALVES,
+            &["b", "s_q", "h_q", "d"],
+            &["total_q", "h_q", "d"],
+            "queries; d a multiple of 8 up to 256",
+        ),
+        tensor(
+            "k",
+            HALVES,
+            &["b", "s_k", "h_kv", "d"],
+            &["total_k", "h_kv", "d"],
+            "keys, of q's type; h_kv divides h_q",
+        ),
         tensor("v", HALVES, &["b", "s_k", "h_kv", "d_v"], &["total_k", "h_kv", "d_v"], "values, of q's type; d_v as d"),
         optional("sinks", &[DType::F32], &["h_q"], "a score of each head that every row has besides, with no value"),
         optional("alibi_slopes", &[DType::F32], &["h_q"], "scores lose slope * distance of query and key"),

@@ -15,7 +15,8 @@ fn cases(count: u32) -> Config {
 /// Type, `[b, s_q, s_k, h_q, h_kv]` and head dimensions of moderate size.
 fn shapes() -> impl Strategy<Value = (DType, Shape)> {
     let sizes = (1..3_usize, 1..100_usize, 1..150_usize, 1..3_usize, 1..4_usize);
-    let dims = prop_oneof![4 => (1..9_usize, 1..9_usize), 2 => (9..17_usize, 1..17_usize), 1 => (1..33_usize, 17..33_usize)];
+    let dims =
+        prop_oneof![4 => (1..9_usize, 1..9_usize), 2 => (9..17_usize, 1..17_usize), 1 => (1..33_usize, 17..33_usize)];
     let dtypes = prop_oneof![Just(F16), Just(BF16)];
     (dtypes, sizes, dims).prop_map(|(dtype, (b, s_q, s_k, h_kv, group), (d, d_v))| {
         (dtype, Shape { b, s_q, s_k, h_q: h_kv * group, h_kv, d: 8 * d, d_v: 8 * d_v })
@@ -31,8 +32,7 @@ fn problems() -> impl Strategy<Value = Attention> {
         let (causal, window_left, window_right, softcap, dropout) = options;
         let ([sinks, alibi, bias, mask, prefix], [all_b, all_heads, single], keys) = extras;
         let dropout_p = [0.0, 0.0, 0.3][usize::from(dropout)];
-        let options =
-            Options { causal, window_left, window_right, softcap, dropout_p, dropout_seed: seed, ..FULL };
+        let options = Options { causal, window_left, window_right, softcap, dropout_p, dropout_seed: seed, ..FULL };
         let mut attention = Attention::of_shape(seed >> 4, dtype, shape, options);
         let Shape { b, h_q, .. } = shape;
         let leading = [if all_b { b } else { 1 }, if all_heads { h_q } else { 1 }];
