@@ -10,13 +10,18 @@ fn line(row: &csv::StringRecord, headers: &csv::StringRecord) -> String {
         &row[column.unwrap_or_else(|| panic!("the record has no column {name}"))]
     };
     let number = |name: &str| text(name).parse::<f64>().unwrap_or_else(|_| panic!("{name} is no number"));
-    let flops = number("flops");
-    let flops = if flops >= 1e9 { format!("{:.2} G", flops / 1e9) } else { format!("{:.0} M", flops / 1e6) };
+    // What depends on lengths in device memory is not known beforehand.
+    let flops = match text("flops") {
+        "" => "-".to_owned(),
+        _ if number("flops") >= 1e9 => format!("{:.2} G", number("flops") / 1e9),
+        _ => format!("{:.0} M", number("flops") / 1e6),
+    };
+    let moved = number(if text("bytes_moved").is_empty() { "global_bytes" } else { "bytes_moved" });
     format!(
         "| {} | {} | {flops} | {:.2} | {:.0} % | {:.2} | {:.2} % | {:.2} |",
         text("case"),
         text("dtype"),
-        number("bytes_moved") / number("bytes_needed"),
+        moved / number("bytes_needed"),
         100.0 * number("global_requested_bytes") / number("global_bytes"),
         number("inst_executed") / number("inst_executed_pipe_tensor"),
         100.0 * (number("shared_wavefronts") / number("shared_ideal_wavefronts") - 1.0),
