@@ -100,6 +100,14 @@ pub enum Error {
         /// What is supported.
         supported: &'static str,
     },
+    /// Something that another operator of the family takes, and this one not.
+    #[error("{op}: {what} is given, which it does not take")]
+    NotTaken {
+        /// The operator.
+        op: &'static str,
+        /// What was given.
+        what: &'static str,
+    },
     /// Heads that can't be shared out evenly.
     #[error("{op}: {argument} has {got} heads, expected a multiple of {divisor} (heads of {of})")]
     NotDivisible {
@@ -231,6 +239,16 @@ pub enum Error {
         needed: u32,
         /// Bytes that the device allows.
         available: u32,
+    },
+    /// A workspace smaller than the plan says.
+    #[error("{op}: workspace has {got} bytes, the plan needs {needed}")]
+    Workspace {
+        /// The operator.
+        op: &'static str,
+        /// Bytes that it has.
+        got: u64,
+        /// Bytes that the plan needs.
+        needed: u64,
     },
     /// A layout that can't be: too many dimensions, or sizes that overflow.
     #[error("layout of shape {shape:?} and strides {strides:?}: {problem}")]

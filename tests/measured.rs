@@ -10,6 +10,8 @@ fn line(row: &csv::StringRecord, headers: &csv::StringRecord) -> String {
         &row[column.unwrap_or_else(|| panic!("the record has no column {name}"))]
     };
     let number = |name: &str| text(name).parse::<f64>().unwrap_or_else(|_| panic!("{name} is no number"));
+    // A kernel may use no tensor cores.
+    let ratio = |a: f64, b: f64, text: &dyn Fn(f64) -> String| if b > 0.0 { text(a / b) } else { "none".to_owned() };
     // What depends on lengths in device memory is not known beforehand.
     let flops = match text("flops") {
         "" => "-".to_owned(),
@@ -17,13 +19,14 @@ fn line(row: &csv::StringRecord, headers: &csv::StringRecord) -> String {
         _ => format!("{:.0} M", number("flops") / 1e6),
     };
     let moved = number(if text("bytes_moved").is_empty() { "global_bytes" } else { "bytes_moved" });
+    let operator = text("op").rsplit('/').next().unwrap_or_default();
     format!(
-        "| {} | {} | {flops} | {:.2} | {:.0} % | {:.2} | {:.2} % | {:.2} |",
+        "| `{operator}` | {} | {} | {flops} | {:.2} | {:.0} % | {} | {:.2} % | {:.2} |",
         text("case"),
         text("dtype"),
         moved / number("bytes_needed"),
         100.0 * number("global_requested_bytes") / number("global_bytes"),
-        number("inst_executed") / number("inst_executed_pipe_tensor"),
+        ratio(number("inst_executed"), number("inst_executed_pipe_tensor"), &|value| format!("{value:.2}")),
         100.0 * (number("shared_wavefronts") / number("shared_ideal_wavefronts") - 1.0),
         number("error_of_allowed"),
     )

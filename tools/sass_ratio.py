@@ -100,13 +100,24 @@ def reachable(blocks, start, inside=None, without=None):
 
 
 def main_loop(blocks):
-    """(header, names) of the strongly connected part that holds most HMMA."""
+    """(header, names) of the innermost loop that holds HMMA, the one with most of them."""
+    best, inside, without = (None, None), set(blocks), set()
+    while True:
+        header, loop = largest_loop(blocks, inside - without)
+        if header is None:
+            return best
+        # Without its header an outer loop falls apart into those inside it.
+        best, inside, without = (header, loop), loop, without | {header}
+
+
+def largest_loop(blocks, inside):
+    """(header, names) of the strongly connected part of `inside` that holds most HMMA."""
     best = (0, None, None)
-    for name in blocks:
-        forward = reachable(blocks, name)
+    for name in inside:
+        forward = reachable(blocks, name, inside)
         if name not in forward:
             continue
-        loop = {n for n in forward if name in reachable(blocks, n)}
+        loop = {n for n in forward if name in reachable(blocks, n, inside)}
         tensor = count(blocks, loop, "HMMA")
         entered = [n for n in loop if any(n in b.successors for o, b in blocks.items() if o not in loop)]
         if tensor > best[0] and entered:

@@ -52,7 +52,7 @@ struct KeyMask {
     KeyMask mask = *this;
     mask.s_k -= key_first;
     mask.diagonal -= key_first;
-    mask.prefix -= key_first;
+    if (prefix != kNoPrefix) mask.prefix -= key_first;
     return mask;
   }
 
@@ -61,9 +61,12 @@ struct KeyMask {
     return window_left < 0 ? 0 : max(0, query + diagonal - window_left);
   }
 
-  // One past the last key that query `query` sees. The range is empty when this is not above `begin`.
+  // One past the last key that query `query` sees. The range is empty when this is not above `begin`. Where there never
+  // is a prefix, the compiler knows it and leaves it out.
   __device__ __forceinline__ int end(int query) const {
-    return window_right < 0 ? s_k : min(s_k, max(prefix, query + diagonal + window_right + 1));
+    if (window_right < 0) return s_k;
+    const int end = query + diagonal + window_right + 1;
+    return min(s_k, prefix == kNoPrefix ? end : max(prefix, end));
   }
 };
 
@@ -80,6 +83,31 @@ struct KeyTiles {
     last = (mask.end(query_last) + kBlockN - 1) / kBlockN - 1;
     full_first = (mask.begin(query_last) + kBlockN - 1) / kBlockN;
     full_last = mask.end(query_first) / kBlockN - 1;
+  }
+
+  __device__ __forceinline__ bool is_full(int tile) const { return tile >= full_first && tile <= full_last; }
+};
+
+// The tiles of `kBlockM` queries that see a block of keys, and which of them see all of it, every query.
+template <int kBlockM>
+struct QueryTiles {
+  int first, last;            // Visited tiles, both included; last < first when there is none.
+  int full_first, full_last;  // Tiles that need no mask.
+
+  // For the `num_keys` keys from `key_first` on, of which the first exists.
+  __device__ __forceinline__ QueryTiles(const KeyMask& mask, int key_first, int num_keys) {
+    const int s_q = mask.s_k - mask.diagonal;
+    const int key_last = min(key_first + num_keys, mask.s_k) - 1;
+    // Query i stands at i + diagonal. Both ends of what sees a key grow with the key.
+    const int begin = mask.window_right < 0 ? 0 : max(0, key_first - mask.diagonal - mask.window_right);
+    const int end = mask.window_left < 0 ? s_q : min(s_q, key_last - mask.diagonal + mask.window_left + 1);
+    first = begin / kBlockM;
+    last = begin < end ? (end - 1) / kBlockM : first - 1;
+    // From where on the last key is seen, and up to where the first.
+    const int all_begin = mask.window_right < 0 ? 0 : max(0, key_last - mask.diagonal - mask.window_right);
+    const int all_end = mask.window_left < 0 ? s_q + kBlockM : max(0, key_first - mask.diagonal + mask.window_left + 1);
+    full_first = (all_begin + kBlockM - 1) / kBlockM;
+    full_last = key_first + num_keys > mask.s_k ? -1 : all_end / kBlockM - 1;
   }
 
   __device__ __forceinline__ bool is_full(int tile) const { return tile >= full_first && tile <= full_last; }
@@ -120,6 +148,32 @@ __device__ __forceinline__ void apply_mask(float (&scores)[kRowTiles][kScoreTile
                                            int query_first, int key_first, unsigned lane) {
   const auto query_of = [=](int i, int h) { return static_cast<int>(query_first + i * 16 + h * 8 + lane / 4); };
   apply_mask(scores, mask, key_first, lane, query_of);
+}
+
+// Sets the powers of unseen keys to 0, where rows are keys from `key_first` on and columns queries from `query_first`
+// on.
+template <int kRowTiles, int kColumnTiles>
+__device__ __forceinline__ void apply_mask_to_powers(float (&powers)[kRowTiles][kColumnTiles][4], const KeyMask& mask,
+                                                     int key_first, int query_first, unsigned lane) {
+  const KeyMask tile_mask = mask.from(key_first);
+#pragma unroll
+  for (int j = 0; j < kColumnTiles; ++j) {
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      const int query = query_first + j * 8 + (lane % 4) * 2 + e;
+      const int begin = tile_mask.begin(query);
+      const uint32_t length = max(0, tile_mask.end(query) - begin);
+      const uint32_t offset = lane / 4 - begin;
+#pragma unroll
+      for (int i = 0; i < kRowTiles; ++i) {
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          float& power = powers[i][j][2 * h + e];
+          power = offset + (i * 16 + h * 8) < length ? power : 0.0f;
+        }
+      }
+    }
+  }
 }
 
 }  // namespace llm_kernels

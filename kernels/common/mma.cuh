@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "common/ptx.cuh"
 #include "common/types.cuh"
@@ -19,6 +20,9 @@ struct FragmentA {
 
   // From a row-major block; from SharedTile::ldmatrix_address.
   __device__ __forceinline__ void load(uint32_t address) { ptx::ldmatrix_x4(a, address); }
+
+  // From a 16x16 block stored as its transpose, [k][m]; from ldmatrix_address_n_by_k.
+  __device__ __forceinline__ void load_k_by_m(uint32_t address) { ptx::ldmatrix_x4_trans(a, address); }
 
   // From two neighbouring 16x8 accumulators (columns 0-7 and 8-15), rounded to T. No data moves between lanes.
   template <typename T>
@@ -41,20 +45,105 @@ struct FragmentB {
   __device__ __forceinline__ void load_k_by_n(uint32_t address) { ptx::ldmatrix_x4_trans(b, address); }
 };
 
-// left += A B of columns 0-7, right += A B of columns 8-15, for T = f16 or bf16.
+// 16x8 accumulators: d = A b + c for T = f16 or bf16, c and d possibly the same.
 template <typename T>
-__device__ __forceinline__ void mma(float (&left)[4], float (&right)[4], const FragmentA& a, const FragmentB& b);
-
-template <>
-__device__ __forceinline__ void mma<f16>(float (&left)[4], float (&right)[4], const FragmentA& a, const FragmentB& b) {
-  ptx::mma_m16n8k16_f16(left, a.a, b.b[0], b.b[1]);
-  ptx::mma_m16n8k16_f16(right, a.a, b.b[2], b.b[3]);
+__device__ __forceinline__ void mma(float (&d)[4], const FragmentA& a, uint32_t b0, uint32_t b1, const float (&c)[4]) {
+  static_assert(std::is_same_v<T, f16> || std::is_same_v<T, bf16>, "16-bit elements");
+  if constexpr (std::is_same_v<T, f16>) {
+    ptx::mma_m16n8k16_f16(d, a.a, b0, b1, c);
+  } else {
+    ptx::mma_m16n8k16_bf16(d, a.a, b0, b1, c);
+  }
 }
 
-template <>
-__device__ __forceinline__ void mma<bf16>(float (&left)[4], float (&right)[4], const FragmentA& a, const FragmentB& b) {
-  ptx::mma_m16n8k16_bf16(left, a.a, b.b[0], b.b[1]);
-  ptx::mma_m16n8k16_bf16(right, a.a, b.b[2], b.b[3]);
+// left += A B of columns 0-7, right += A B of columns 8-15.
+template <typename T>
+__device__ __forceinline__ void mma(float (&left)[4], float (&right)[4], const FragmentA& a, const FragmentB& b) {
+  mma<T>(left, a, b.b[0], b.b[1], left);
+  mma<T>(right, a, b.b[2], b.b[3], right);
+}
+
+// Accumulators, rounded to T, as operands A.
+template <typename T, int kRowTiles, int kDepth>
+__device__ __forceinline__ void convert(FragmentA (&a)[kRowTiles][kDepth], const float (&x)[kRowTiles][2 * kDepth][4]) {
+#pragma unroll
+  for (int i = 0; i < kRowTiles; ++i) {
+#pragma unroll
+    for (int depth = 0; depth < kDepth; ++depth) a[i][depth].template convert<T>(x[i][2 * depth], x[i][2 * depth + 1]);
+  }
+}
+
+// Stores operands A in a tile of scores; `address` is this lane's first 4 bytes.
+template <typename Tile, int kRowTiles, int kDepth>
+__device__ __forceinline__ void store_fragments(uint32_t address, const FragmentA (&a)[kRowTiles][kDepth]) {
+#pragma unroll
+  for (int i = 0; i < kRowTiles; ++i) {
+#pragma unroll
+    for (int depth = 0; depth < kDepth; ++depth) {
+#pragma unroll
+      for (int part = 0; part < 4; ++part) {
+        // Chunk 2 * depth + part / 2, row 8 * (part % 2).
+        const uint32_t chunk = address ^ (depth * 2 + part / 2) << 4;
+        ptx::st_shared_4(Tile::block_address(chunk, i, 0) + part % 2 * 512, a[i][depth].a[part]);
+      }
+    }
+  }
+}
+
+// Loads operands A from row `row` of a tile of scores, all columns.
+template <typename Tile, int kRowTiles, int kDepth>
+__device__ __forceinline__ void load_fragments(FragmentA (&a)[kRowTiles][kDepth], Tile tile, int row, unsigned lane) {
+  const uint32_t origin = tile.ldmatrix_address(lane) + row * 64;
+#pragma unroll
+  for (int i = 0; i < kRowTiles; ++i) {
+#pragma unroll
+    for (int depth = 0; depth < kDepth; ++depth) a[i][depth].load(Tile::block_address(origin, i, depth));
+  }
+}
+
+// accumulators = A B^T + initial, the same for every 8 rows, for row-major tiles of shared memory: A [m][depth] from
+// `a_address` (ldmatrix_address), B [n][depth] from `b_address` (ldmatrix_address_n_by_k), all of kDepth 16-element
+// steps. The tiles lie kAOffset and kBOffset bytes further on: added last, they are immediates, where another address
+// would be another register.
+template <typename T, typename ATile, typename BTile, int kDepth, int kAOffset = 0, int kBOffset = 0, int kRowTiles,
+          int kColumnTiles>
+__device__ __forceinline__ void multiply_by_transpose(float (&accumulators)[kRowTiles][kColumnTiles][4],
+                                                      uint32_t a_address, uint32_t b_address,
+                                                      const float (&initial)[kColumnTiles][4]) {
+#pragma unroll
+  for (int depth = 0; depth < kDepth; ++depth) {
+    FragmentA a[kRowTiles];
+#pragma unroll
+    for (int i = 0; i < kRowTiles; ++i) a[i].load(ATile::block_address(a_address, i, depth) + kAOffset);
+#pragma unroll
+    for (int j = 0; j < kColumnTiles / 2; ++j) {
+      FragmentB b;
+      b.load_n_by_k(BTile::block_address(b_address, j, depth) + kBOffset);
+#pragma unroll
+      for (int i = 0; i < kRowTiles; ++i) {
+        const auto& before = depth == 0 ? initial : accumulators[i];
+        mma<T>(accumulators[i][2 * j], a[i], b.b[0], b.b[1], before[2 * j]);
+        mma<T>(accumulators[i][2 * j + 1], a[i], b.b[2], b.b[3], before[2 * j + 1]);
+      }
+    }
+  }
+}
+
+// accumulators += A B for A in fragments and a row-major tile B [depth][n] from `b_address` (ldmatrix_address),
+// kBOffset bytes further on.
+template <typename T, typename BTile, int kBOffset = 0, int kRowTiles, int kDepth, int kColumnTiles>
+__device__ __forceinline__ void multiply(float (&accumulators)[kRowTiles][kColumnTiles][4],
+                                         const FragmentA (&a)[kRowTiles][kDepth], uint32_t b_address) {
+#pragma unroll
+  for (int depth = 0; depth < kDepth; ++depth) {
+#pragma unroll
+    for (int j = 0; j < kColumnTiles / 2; ++j) {
+      FragmentB b;
+      b.load_k_by_n(BTile::block_address(b_address, depth, j) + kBOffset);
+#pragma unroll
+      for (int i = 0; i < kRowTiles; ++i) mma<T>(accumulators[i][2 * j], accumulators[i][2 * j + 1], a[i][depth], b);
+    }
+  }
 }
 
 }  // namespace llm_kernels

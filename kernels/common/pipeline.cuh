@@ -68,8 +68,9 @@ struct TileLoader {
     source -= pass_bytes * (kRows / kRowsPerPass);
   }
 
-  // Likewise for a tile of which only the first `valid_rows` rows exist; the others become zero and are not read.
-  __device__ __forceinline__ void load_cut(int valid_rows) {
+  // Likewise for a tile of which only the first `valid_rows` rows exist; the others become zero and are not read. The
+  // tile in shared memory is the one `offset` bytes after the loader's own.
+  __device__ __forceinline__ void load_cut(int valid_rows, uint32_t offset = 0) {
     const char* from = source;
 #pragma unroll
     for (int pass = 0; pass < kRows / kRowsPerPass; ++pass, from = ptx::opaque(from + pass_bytes)) {
@@ -77,8 +78,8 @@ struct TileLoader {
       const uint32_t source_bytes = pass * kRowsPerPass + row < valid_rows ? 16 : 0;
 #pragma unroll
       for (int panel = 0; panel < Tile::kPanels; ++panel) {
-        ptx::cp_async_16_zero_fill(destination + pass * kRowsPerPass * 128 + panel * Tile::kPanelBytes,
-                                   from + panel * 128, !kCutColumns || panel < panels ? source_bytes : 0);
+        const uint32_t to = destination + offset + pass * kRowsPerPass * 128 + panel * Tile::kPanelBytes;
+        ptx::cp_async_16_zero_fill(to, from + panel * 128, !kCutColumns || panel < panels ? source_bytes : 0);
       }
     }
     source -= pass_bytes * (kRows / kRowsPerPass);

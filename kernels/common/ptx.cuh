@@ -15,18 +15,20 @@ __device__ __forceinline__ uint32_t shared_address(const void* pointer) {
 
 // --- Special registers -----------------------------------------------------------------------------------------------
 
-// threadIdx.x, read anew at every call. Code after a long loop that calls this, rather than to use a value from before
-// it, costs no register through the loop.
+// threadIdx.x, read anew at every call: code after a long loop that calls this costs no register through the loop.
 __device__ __forceinline__ unsigned thread_index() {
   unsigned index;
   asm volatile("mov.u32 %0, %%tid.x;" : "=r"(index));
   return index;
 }
 
-// blockIdx.x, likewise.
+// blockIdx.x, y or z (kAxis 0, 1, 2), likewise.
+template <int kAxis = 0>
 __device__ __forceinline__ unsigned block_index() {
   unsigned index;
-  asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(index));
+  if constexpr (kAxis == 0) asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(index));
+  if constexpr (kAxis == 1) asm volatile("mov.u32 %0, %%ctaid.y;" : "=r"(index));
+  if constexpr (kAxis == 2) asm volatile("mov.u32 %0, %%ctaid.z;" : "=r"(index));
   return index;
 }
 
@@ -48,8 +50,13 @@ __device__ __forceinline__ void cp_async_16(uint32_t shared, const void* global)
 // As above, but reads only `bytes` (0 to 16) of the source and fills the rest of the destination with zeros.
 __device__ __forceinline__ void cp_async_16_zero_fill(uint32_t shared, const void* global, uint32_t bytes) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(__cvta_generic_to_global(global)),
-               "r"(bytes)
-               : "memory");
+               "r"(bytes) : "memory");
+}
+
+// As the first, by those threads that `copies` holds for. No branch: a warp stays together.
+__device__ __forceinline__ void cp_async_16_if(bool copies, uint32_t shared, const void* global) {
+  asm volatile("{\n.reg .pred p;\nsetp.ne.u32 p, %2, 0;\n@p cp.async.cg.shared.global [%0], [%1], 16;\n}" ::"r"(shared),
+               "l"(__cvta_generic_to_global(global)), "r"(static_cast<unsigned>(copies)) : "memory");
 }
 
 // Closes the group of this thread's copies issued since the last commit.
@@ -111,6 +118,22 @@ __device__ __forceinline__ int32_t ld_global_4(const int32_t* global) {
   return value;
 }
 
+// Loads 16 bytes; the address is a multiple of 16.
+__device__ __forceinline__ uint4 ld_global_16(const void* global) {
+  uint4 value;
+  asm volatile("ld.global.v4.b32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
+               : "l"(__cvta_generic_to_global(global))
+               : "memory");
+  return value;
+}
+
+// Stores 8 bytes; the address is a multiple of 8.
+__device__ __forceinline__ void st_global_8(void* global, uint2 value) {
+  asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(__cvta_generic_to_global(global)), "r"(value.x), "r"(value.y)
+               : "memory");
+}
+
 // Stores 16 bytes; the address is a multiple of 16.
 __device__ __forceinline__ void st_global_16(void* global, uint4 value) {
   asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(global)), "r"(value.x),
@@ -120,20 +143,20 @@ __device__ __forceinline__ void st_global_16(void* global, uint4 value) {
 
 // --- Tensor cores ----------------------------------------------------------------------------------------------------
 
-// D = A B + D with A 16x16 (row major), B 16x8 (column major) of f16 and D 16x8 of f32; the whole warp takes part.
-__device__ __forceinline__ void mma_m16n8k16_f16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
-      "%3};"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+// D = A B + C, A 16x16 (row major) and B 16x8 (column major) of f16, C and D 16x8 of f32, maybe the same; a whole warp.
+__device__ __forceinline__ void mma_m16n8k16_f16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
+                                                 const float (&c)[4]) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13};"
+      : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
 }
 
 // As above for bf16.
-__device__ __forceinline__ void mma_m16n8k16_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
-      "%3};"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+__device__ __forceinline__ void mma_m16n8k16_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
+                                                  const float (&c)[4]) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13};"
+      : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
 }
 
 // --- Arithmetic and conversion ---------------------------------------------------------------------------------------
@@ -152,6 +175,13 @@ __device__ __forceinline__ float rcp_approx_ftz(float x) {
   return y;
 }
 
+// An f16, given by its bits, as f32: exact.
+__device__ __forceinline__ float cvt_f32_f16(uint16_t bits) {
+  float y;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(bits));
+  return y;
+}
+
 // Two f32 rounded to nearest even f16, `low` in the lower half.
 __device__ __forceinline__ uint32_t cvt_rn_f16x2(float low, float high) {
   uint32_t packed;
@@ -164,13 +194,6 @@ __device__ __forceinline__ uint32_t cvt_rn_bf16x2(float low, float high) {
   uint32_t packed;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
   return packed;
-}
-
-// An f16, given by its bits, as f32: exact.
-__device__ __forceinline__ float cvt_f32_f16(uint16_t bits) {
-  float y;
-  asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(bits));
-  return y;
 }
 
 }  // namespace llm_kernels::ptx

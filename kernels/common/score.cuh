@@ -134,7 +134,7 @@ __device__ __forceinline__ void transform_scores(float (&scores)[kRowTiles][kSco
   }
   if (params.bias.data != nullptr) {
     if (params.bias_kind & kBiasIsF32) {
-      add_bias<float>(scores, params, rows, key_first, s_k, lane);
+      add_bias<f32>(scores, params, rows, key_first, s_k, lane);
     } else {
       add_bias<T>(scores, params, rows, key_first, s_k, lane);
     }

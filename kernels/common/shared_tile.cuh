@@ -48,4 +48,32 @@ struct SharedTile {
   }
 };
 
+// A tile of kRows x 32 elements: rows of 64 bytes, two to a line of all banks. Chunk c (0 to 3) of a row lies at
+// position c ^ (row / 2 % 4); the same accesses as above are without conflicts.
+template <int kRows>
+struct NarrowTile {
+  static_assert(kRows % 16 == 0, "whole 16-row blocks");
+  static constexpr int kBytes = kRows * 64;
+
+  uint32_t base;  // As above.
+
+  // Row `row` + 8 n lies 512 n further on.
+  __device__ __forceinline__ uint32_t chunk_address(int row, int chunk) const {
+    return base + row * 64 + ((chunk ^ (row >> 1 & 3)) << 4);
+  }
+
+  // The three functions of SharedTile.
+  __device__ __forceinline__ uint32_t ldmatrix_address(unsigned lane) const {
+    return chunk_address(lane & 15, lane >> 4);
+  }
+
+  __device__ __forceinline__ uint32_t ldmatrix_address_n_by_k(unsigned lane) const {
+    return chunk_address((lane & 7) + ((lane >> 4) << 3), (lane >> 3) & 1);
+  }
+
+  static __device__ __forceinline__ uint32_t block_address(uint32_t origin, int row_block, int column_block) {
+    return (origin ^ (column_block << 5)) + row_block * 1024;
+  }
+};
+
 }  // namespace llm_kernels

@@ -13,10 +13,15 @@ struct SequenceTensor {
   int64_t sequence_stride;
   int64_t head_stride;
 
-  // The row of d elements at (batch, position, head).
+  // The offset of the row of d elements at (batch, position, head), in elements.
+  __device__ __forceinline__ int64_t offset(int batch, int position, int head) const {
+    return batch * batch_stride + position * sequence_stride + head * head_stride;
+  }
+
+  // That row.
   template <typename T>
   __device__ __forceinline__ T* row(int batch, int position, int head) const {
-    return static_cast<T*>(data) + batch * batch_stride + position * sequence_stride + head * head_stride;
+    return static_cast<T*>(data) + offset(batch, position, head);
   }
 };
 
@@ -49,5 +54,10 @@ struct RowTensor {
 
 static_assert(sizeof(SequenceTensor) == 32 && sizeof(ScoreTensor) == 32 && sizeof(RowTensor) == 24,
               "mirrored in Rust");
+
+// The offset of (batch, head, position) in a contiguous `[b, h, s]` tensor.
+__device__ __forceinline__ int64_t row_offset(int batch, int head, int position, int num_heads, int num_positions) {
+  return (static_cast<int64_t>(batch) * num_heads + head) * num_positions + position;
+}
 
 }  // namespace llm_kernels

@@ -1,42 +1,31 @@
-//! How fast the executor runs, per core and with memory checks on: thread instructions and multiply-adds a second.
+//! How fast the executor runs, on one core: thread instructions and multiply-adds a second.
 #[path = "../tests/support/mod.rs"]
 mod support;
-
 #[path = "support/mod.rs"]
 mod time;
+#[path = "../tests/support/workloads.rs"]
+mod workloads;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use softcuda::config::TensorMode;
+use softcuda::config::{Checks, TensorMode};
 use support::Bench;
 use time::{ThreadTime, elements};
 
-/// `c = a b` in f32 by 16 x 16 tiles.
-fn matmul(criterion: &mut Criterion<ThreadTime>) {
-    let size = 256usize;
-    let mut bench = Bench::new(include_str!("ptx/matmul.ptx"));
-    bench.config.threads = 1;
-    let a = vec![1.5f32; size * size];
-    let (da, db, dc) = (bench.upload(&a), bench.upload(&a), bench.upload(&a));
-    let dim = size as u32;
-    let params: Vec<&[u8]> = [&da, &db, &dc]
-        .into_iter()
-        .map(bytemuck::bytes_of)
-        .chain([&dim; 3].into_iter().map(bytemuck::bytes_of))
-        .collect();
-    let run = || {
-        bench
-            .launch("matmul16", [dim / 16, dim / 16, 1], [16, 16, 1], 0, &params)
-            .unwrap_or_else(|fault| panic!("{}", fault.text))
-    };
-    let instructions = run().thread_instructions();
+/// Kernels of many kinds. Each has given the host's result before it is measured.
+fn kernels(criterion: &mut Criterion<ThreadTime>) {
     let mut group = criterion.benchmark_group("thread instructions");
-    group.throughput(elements(instructions));
-    group.bench_function("f32 matmul, 16 x 16 tiles", |bencher| bencher.iter(run));
+    for mut workload in workloads::all() {
+        workload.config().threads = 1;
+        let counters = workload.verify();
+        group.throughput(elements(counters.thread_instructions()));
+        group.bench_function(workload.name, |bencher| bencher.iter(|| workload.run()));
+    }
     group.finish();
 }
 
-/// Chains of `mma.sync` in registers, as the chip computes them and with plain sums.
-fn mma(criterion: &mut Criterion<ThreadTime>) {
+/// Chains of `mma.sync` in registers, and a product of matrices, as the chip computes them and with plain sums.
+fn multiply_adds(criterion: &mut Criterion<ThreadTime>) {
+    let mut group = criterion.benchmark_group("multiply-adds");
     for (name, tensor) in [("exact", TensorMode::Exact), ("fast", TensorMode::Fast)] {
         let mut bench = Bench::new(include_str!("ptx/mma.ptx"));
         bench.config.threads = 1;
@@ -47,17 +36,24 @@ fn mma(criterion: &mut Criterion<ThreadTime>) {
                 .launch("chains", [4, 1, 1], [128, 1, 1], 0, &[bytemuck::bytes_of(&out)])
                 .unwrap_or_else(|fault| panic!("{}", fault.text))
         };
-        let multiply_adds = run().tensor_multiply_adds;
-        let mut group = criterion.benchmark_group("multiply-adds");
-        group.throughput(elements(multiply_adds));
+        group.throughput(elements(run().tensor_multiply_adds));
         group.bench_function(format!("mma m16n8k16, {name}"), |bencher| bencher.iter(run));
-        group.finish();
+
+        let mut gemm = workloads::gemm();
+        gemm.config().threads = 1;
+        gemm.config().tensor = tensor;
+        let counters = gemm.verify();
+        group.throughput(elements(counters.tensor_multiply_adds));
+        group.bench_function(format!("{}, {name}", gemm.name), |bencher| bencher.iter(|| gemm.run()));
+        gemm.config().checks = Checks::NONE;
+        group.bench_function(format!("{}, {name}, unchecked copies", gemm.name), |bencher| bencher.iter(|| gemm.run()));
     }
+    group.finish();
 }
 
 criterion_group! {
     name = benches;
     config = Criterion::default().with_measurement(ThreadTime);
-    targets = matmul, mma
+    targets = kernels, multiply_adds
 }
 criterion_main!(benches);

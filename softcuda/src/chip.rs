@@ -6,7 +6,7 @@
 use std::str::FromStr;
 
 /// An emulated architecture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Architecture {
     /// A100.
     Sm80,
@@ -111,6 +111,8 @@ pub struct Chip {
     pub threads_per_multiprocessor: u32,
     /// Blocks of a multiprocessor.
     pub blocks_per_multiprocessor: u32,
+    /// Named barriers of a multiprocessor, which its blocks share.
+    pub barriers_per_multiprocessor: u32,
     /// f32 operations for each f64 operation.
     pub single_to_double_ratio: u32,
     /// Copy engines.
@@ -151,6 +153,7 @@ static A100: Chip = Chip {
     shared_per_block_optin: 163 * 1024,
     threads_per_multiprocessor: 2048,
     blocks_per_multiprocessor: 32,
+    barriers_per_multiprocessor: 64,
     single_to_double_ratio: 2,
     copy_engines: 3,
 };
@@ -171,6 +174,7 @@ static RTX_4090: Chip = Chip {
     shared_per_block_optin: 99 * 1024,
     threads_per_multiprocessor: 1536,
     blocks_per_multiprocessor: 24,
+    barriers_per_multiprocessor: 24,
     single_to_double_ratio: 64,
     copy_engines: 2,
 };
@@ -191,6 +195,7 @@ static H100: Chip = Chip {
     shared_per_block_optin: 227 * 1024,
     threads_per_multiprocessor: 2048,
     blocks_per_multiprocessor: 32,
+    barriers_per_multiprocessor: 64,
     single_to_double_ratio: 2,
     copy_engines: 3,
 };

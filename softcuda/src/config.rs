@@ -13,6 +13,33 @@ pub enum TensorMode {
     Fast,
 }
 
+/// `SOFTCUDA_CHECK`: which checks a launch makes. Bounds, alignment and freed memory are not among them: they are checked
+/// always, since they keep a kernel from touching the host's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checks {
+    /// `async`: data of a `cp.async` are neither read nor overwritten before the wait that covers it, nor its source
+    /// overwritten. Without the check a copy still moves its bytes at the wait, no earlier.
+    pub asynchronous_copies: bool,
+}
+
+impl Checks {
+    /// Every check.
+    pub const ALL: Checks = Checks { asynchronous_copies: true };
+    /// No check but those that are made always.
+    pub const NONE: Checks = Checks { asynchronous_copies: false };
+
+    /// Reads a list of names; `None` if one is unknown.
+    fn from_names(names: &str) -> Option<Checks> {
+        names.split(',').map(str::trim).try_fold(Checks::NONE, |checks, name| match name {
+            // `mem` is checked always.
+            "none" | "mem" => Some(checks),
+            "async" => Some(Checks { asynchronous_copies: true }),
+            "all" => Some(Checks::ALL),
+            _ => None,
+        })
+    }
+}
+
 /// Warp instructions that a launch may execute unless `SOFTCUDA_INSTRUCTION_LIMIT` says otherwise: 10^12, minutes to an hour
 /// of a host's time, so that no launch can hang for ever.
 pub const DEFAULT_INSTRUCTION_LIMIT: u64 = 1_000_000_000_000;
@@ -26,6 +53,8 @@ pub struct Config {
     pub instruction_limit: u64,
     /// `SOFTCUDA_TENSOR`: `exact` (default) or `fast`.
     pub tensor: TensorMode,
+    /// `SOFTCUDA_CHECK`: names of checks with commas between them: `mem`, `async`, `all` (default), `none`.
+    pub checks: Checks,
     /// `SOFTCUDA_REPORT`: a file that holds a JSON array with one object a launch that ended without a fault: its kernel,
     /// device, grid, block, registers and counters. It is started anew by the process's first launch, and complete after
     /// every launch. The last process that uses a name wins.
@@ -33,6 +62,10 @@ pub struct Config {
     /// Instruction set of the host to run on, the host's best if it has less; `None`: its best. Results do not depend on it.
     #[doc(hidden)]
     pub host_level: Option<HostLevel>,
+    /// Run the warps of a block in lock-step while all their threads are together. Of a kernel without data races neither
+    /// results nor counters depend on it, the order of atomic operations apart.
+    #[doc(hidden)]
+    pub lock_step: bool,
 }
 
 impl Config {
@@ -49,8 +82,10 @@ impl Default for Config {
             threads: std::thread::available_parallelism().map_or(1, NonZero::get),
             instruction_limit: DEFAULT_INSTRUCTION_LIMIT,
             tensor: TensorMode::Exact,
+            checks: Checks::ALL,
             report: None,
             host_level: None,
+            lock_step: true,
         }
     }
 }
@@ -92,22 +127,40 @@ impl Config {
                 });
             }
         };
+        if let Some(value) = get("SOFTCUDA_CHECK") {
+            config.checks = Checks::from_names(&value).ok_or(ConfigError {
+                variable: "SOFTCUDA_CHECK",
+                value,
+                expected: "mem, async, all or none, or several of them separated by commas",
+            })?;
+        }
         config.report = get("SOFTCUDA_REPORT").map(PathBuf::from);
         Ok(config)
     }
 }
 
-/// `SOFTCUDA_ARCH`: the devices to emulate when the program does not say, `sm_80` by default; several are separated
-/// by commas.
+/// The devices to emulate when the program does not say: `SOFTCUDA_ARCH`, `sm_80` by default, several separated by
+/// commas; that list `SOFTCUDA_DEVICES` times, once by default.
 pub fn architectures_from_environment() -> Result<Vec<Architecture>, ConfigError> {
-    let Some(list) = variable("SOFTCUDA_ARCH") else {
-        return Ok(vec![Architecture::Sm80]);
+    architectures_from_variables(variable)
+}
+
+fn architectures_from_variables(get: impl Fn(&str) -> Option<String>) -> Result<Vec<Architecture>, ConfigError> {
+    const MOST: u64 = 64;
+    let architectures = match get("SOFTCUDA_ARCH") {
+        None => vec![Architecture::Sm80],
+        Some(list) => list.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| ConfigError {
+            variable: "SOFTCUDA_ARCH",
+            value: list.clone(),
+            expected: "sm_80, sm_89 or sm_90, or several of them separated by commas",
+        })?,
     };
-    list.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| ConfigError {
-        variable: "SOFTCUDA_ARCH",
-        value: list.clone(),
-        expected: "sm_80, sm_89 or sm_90, or several of them separated by commas",
-    })
+    let copies = number(&get, "SOFTCUDA_DEVICES")?.unwrap_or(1);
+    if copies.saturating_mul(architectures.len() as u64) > MOST {
+        let value = copies.to_string();
+        return Err(ConfigError { variable: "SOFTCUDA_DEVICES", value, expected: "at most 64 devices in all" });
+    }
+    Ok(architectures.repeat(copies as usize))
 }
 
 fn variable(name: &str) -> Option<String> {
@@ -139,6 +192,7 @@ mod tests {
         assert!(config.threads >= 1);
         assert_eq!(config.instruction_limit, 1_000_000_000_000);
         assert_eq!(config.tensor, TensorMode::Exact);
+        assert_eq!(config.checks, Checks::ALL);
         assert_eq!(config.report, None);
     }
 
@@ -147,6 +201,32 @@ mod tests {
         assert_eq!(with("SOFTCUDA_THREADS", "3").unwrap().threads, 3);
         assert_eq!(with("SOFTCUDA_INSTRUCTION_LIMIT", "1000").unwrap().instruction_limit, 1000);
         assert_eq!(with("SOFTCUDA_TENSOR", "fast").unwrap().tensor, TensorMode::Fast);
+        for (names, checks) in [
+            ("none", Checks::NONE),
+            ("mem", Checks::NONE),
+            ("async", Checks::ALL),
+            ("mem, async", Checks::ALL),
+            ("all", Checks::ALL),
+        ] {
+            assert_eq!(with("SOFTCUDA_CHECK", names).unwrap().checks, checks, "{names}");
+        }
+    }
+
+    #[test]
+    fn devices_are_copies_of_the_list_of_architectures() {
+        let devices = |arch: &'static str, copies: &'static str| {
+            architectures_from_variables(|asked| match asked {
+                "SOFTCUDA_ARCH" => (!arch.is_empty()).then(|| arch.to_owned()),
+                _ => (!copies.is_empty()).then(|| copies.to_owned()),
+            })
+        };
+        use Architecture::{Sm80, Sm89, Sm90};
+        assert_eq!(devices("", ""), Ok(vec![Sm80]));
+        assert_eq!(devices("", "2"), Ok(vec![Sm80, Sm80]));
+        assert_eq!(devices("sm_89,sm_90", "2"), Ok(vec![Sm89, Sm90, Sm89, Sm90]));
+        assert_eq!(devices("sm_70", "").unwrap_err().variable, "SOFTCUDA_ARCH");
+        assert_eq!(devices("", "0").unwrap_err().variable, "SOFTCUDA_DEVICES");
+        assert_eq!(devices("", "65").unwrap_err().variable, "SOFTCUDA_DEVICES");
     }
 
     #[test]
@@ -155,5 +235,10 @@ mod tests {
         assert_eq!(text, "SOFTCUDA_THREADS=\"0\": expected a positive whole number");
         assert!(with("SOFTCUDA_INSTRUCTION_LIMIT", "-1").is_err());
         assert!(with("SOFTCUDA_TENSOR", "exakt").is_err());
+        let text = with("SOFTCUDA_CHECK", "mem,race").unwrap_err().to_string();
+        assert_eq!(
+            text,
+            "SOFTCUDA_CHECK=\"mem,race\": expected mem, async, all or none, or several of them separated by commas"
+        );
     }
 }

@@ -13,6 +13,8 @@ pub enum FaultKind {
     LaunchFailed,
     /// The instruction limit: CUDA_ERROR_LAUNCH_TIMEOUT (702).
     LaunchTimeout,
+    /// A failed `assert`: CUDA_ERROR_ASSERT (710).
+    Assert,
 }
 
 /// A fault.

@@ -156,8 +156,9 @@ fn the_instruction_table_lists_each_form_once() {
     spellings.sort_unstable();
     spellings.dedup();
     assert_eq!(spellings.len(), lines.len());
-    let expected = "| `mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32` | {d x 4}, {a x 4}, {b x 2}, {c x 4} | d = a (16x16) * b (16x8) + c |";
-    assert!(lines.contains(&expected), "{markdown}");
+    let expected =
+        "| `mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32` | {d x 4}, {a x 4}, {b x 2}, {c x 4} | d = a * b + c |";
+    assert!(lines.iter().any(|line| line.starts_with(expected)), "{markdown}");
 }
 
 #[test]

@@ -89,7 +89,7 @@ fn names_must_be_declared_once_and_in_sight() {
         ("L:\nL: ret;", "ptx:7:1: kernel `k`: `L` is declared twice"),
         ("@f1 ret;", "ptx:6:2: kernel `k`: `f1` is not a predicate"),
         ("mov.u32 r1, %tid;", "ptx:6:13: kernel `k`: `mov.u32`: `%tid` needs a component .x, .y or .z"),
-        ("mov.u32 r1, %envreg3;", "ptx:6:13: kernel `k`: `mov.u32`: `%envreg3` is not declared"),
+        ("mov.u32 r1, %envreg32;", "ptx:6:13: kernel `k`: `mov.u32`: `%envreg32` is not declared"),
         ("mov.f32 f1, f2.x;", "ptx:6:15: kernel `k`: `mov.f32`: components of vector registers are not supported"),
         (".reg .v4 .f32 v;", "ptx:6:6: kernel `k`: vector registers are not supported"),
         ("call missing;", "ptx:6:6: kernel `k`: `call`: `missing` is not declared"),
@@ -167,5 +167,65 @@ fn module_errors_have_their_place() {
         ("}", "ptx:4:1: expected a declaration, found `}`"),
     ] {
         assert_eq!(message(&format!("{HEADER}{line}")), expected, "{line}");
+    }
+}
+
+#[test]
+fn an_instruction_needs_its_target_and_version() {
+    let with = |version: &str, target: &str, line: &str| {
+        message(&format!(
+            ".version {version}\n.target {target}\n.address_size 64\n.entry k()\n{{ .reg .b32 r<9>; .reg .b16 h<9>; .reg .f32 f<9>;\n{line}\nret; }}"
+        ))
+    };
+    for (version, target, line, expected) in [
+        ("8.0", "sm_90", "add.bf16 h1, h2, h3;", "parsed"),
+        (
+            "8.0",
+            "sm_80",
+            " add.bf16 h1, h2, h3;",
+            "ptx:6:2: kernel `k`: `add.bf16`: needs .target sm_90 or higher, the module has sm_80",
+        ),
+        ("7.0", "sm_80", "fma.rn.relu.f16 h1, h2, h3, h4;", "parsed"),
+        (
+            "7.0",
+            "sm_75",
+            "fma.rn.relu.f16 h1, h2, h3, h4;",
+            "ptx:6:1: kernel `k`: `fma.rn.relu.f16`: needs .target sm_80 or higher, the module has sm_75",
+        ),
+        ("7.0", "sm_80", "cvt.rna.tf32.f32 r1, f1;", "parsed"),
+        (
+            "8.0",
+            "sm_80",
+            "cvt.rn.tf32.f32 r1, f1;",
+            "ptx:6:1: kernel `k`: `cvt.rn.tf32.f32`: needs .target sm_90 or higher, the module has sm_80",
+        ),
+        (
+            "8.0",
+            "sm_80",
+            "cvt.rna.satfinite.tf32.f32 r1, f1;",
+            "ptx:6:1: kernel `k`: `cvt.rna.satfinite.tf32.f32`: needs .version 8.1 or later, the module has 8.0",
+        ),
+        (
+            "8.8",
+            "sm_80",
+            "cvt.rn.f16x2.e4m3x2 r1, h1;",
+            "ptx:6:1: kernel `k`: `cvt.rn.f16x2.e4m3x2`: needs .target sm_89 or higher, the module has sm_80",
+        ),
+        ("8.8", "sm_89", "cvt.rn.f16x2.e4m3x2 r1, h1;", "parsed"),
+        (
+            "8.8",
+            "sm_80",
+            "min.xorsign.abs.f32 f1, f2, f3;",
+            "ptx:6:1: kernel `k`: `min.xorsign.abs.f32`: needs .target sm_86 or higher, the module has sm_80",
+        ),
+        (
+            "7.0",
+            "sm_80",
+            "szext.wrap.s32 r1, r2, r3;",
+            "ptx:6:1: kernel `k`: `szext.wrap.s32`: needs .version 7.6 or later, the module has 7.0",
+        ),
+        ("8.0", "sm_90a", "add.u16x2 r1, r2, r3;", "parsed"),
+    ] {
+        assert_eq!(with(version, target, line), expected);
     }
 }

@@ -1,14 +1,22 @@
 //! Attention.
 
 mod cu_seqlens;
+pub mod flash_backward;
 pub mod flash_forward;
+pub mod merge;
 pub mod philox;
-pub(crate) mod score;
+mod score;
+mod sequence_tensor;
 
 pub use cu_seqlens::{CuSeqlens, SequenceOperand};
 #[doc(inline)]
+pub use flash_backward::flash_backward;
+#[doc(inline)]
 pub use flash_forward::flash_forward;
+#[doc(inline)]
+pub use merge::merge;
 
 /// The operators of this family, as `check`, `bench` and `run` see them.
 #[cfg(feature = "verify")]
-pub const OPS: &[crate::verify::Op] = &[flash_forward::verify::ENTRY];
+pub const OPS: &[crate::verify::Op] =
+    &[flash_forward::verify::ENTRY, flash_backward::verify::ENTRY, merge::verify::ENTRY];

@@ -4,27 +4,6 @@ use crate::{DType, Operand};
 
 use super::philox::Dropout;
 
-/// `SequenceTensor`: address and strides of a `[b, s, h, d]` tensor, in elements.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub(crate) struct SequenceTensor {
-    address: u64,
-    batch_stride: i64,
-    sequence_stride: i64,
-    head_stride: i64,
-}
-
-impl SequenceTensor {
-    /// Of a `[b, s, h, d]` tensor, or of the `[total, h, d]` tensor of sequences of various lengths.
-    pub(crate) fn new(tensor: &Operand) -> Self {
-        let layout = &tensor.layout;
-        let positions = layout.rank().saturating_sub(3);
-        let batch_stride = if positions == 0 { 0 } else { layout.stride(0) };
-        let (sequence_stride, head_stride) = (layout.stride(positions), layout.stride(positions + 1));
-        Self { address: tensor.address, batch_stride, sequence_stride, head_stride }
-    }
-}
-
 /// `ScoreTensor`: a `[b or 1, h or 1, s_q, columns]` tensor; a dimension of size 1 has stride 0.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]

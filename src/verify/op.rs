@@ -58,7 +58,8 @@ impl Op {
         Bindings::new(self, (self.make_inputs)(self, case)?, case.options)
     }
 
-    /// Numbers of the standard normal distribution for each input that must be there, of the sizes of a case.
+    /// Numbers of the standard normal distribution for each input that must be there, of the sizes of a case. Optional
+    /// inputs are left out.
     pub fn normal_inputs(&self, case: &Case) -> Result<Vec<HostTensor>> {
         let required = self.description.inputs.iter().zip(1..).filter(|(spec, _)| !spec.optional);
         let inputs = required.map(|(spec, seed)| {

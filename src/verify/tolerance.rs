@@ -3,7 +3,7 @@
 //! Against the reference in double precision, on inputs as rounded, each row's largest error may be twice the same
 //! row's error of a plain implementation in the same precision, plus a few units in the last place at the row's
 //! scale. The first term follows the difficulty of the input; the second lets a row pass whose plain result happens
-//! to be exact. FlashAttention's tests use the same factor of two; here it holds row by row, so that one bad row is
+//! to be exact. FlashAttention's tests use the same factor of two, and of three for gradients; here it holds row by row, so that one bad row is
 //! not lost among good ones.
 
 use crate::DType;
@@ -35,6 +35,17 @@ impl Tolerance {
     pub fn logarithms(products: usize) -> Self {
         let values = Self::values(DType::F32);
         Self { ulps: values.ulps + products as f64 / 16.0, least_scale: 1.0, ..values }
+    }
+
+    /// Gradients of a 16-bit type: three times the plain implementation's error, as sums of rounded products follow one
+    /// another, and two units.
+    ///
+    /// A gradient is made of differences that may cancel. `terms` is the magnitude that a row's terms have before; 16
+    /// units of f32 of it are allowed where the row itself is smaller.
+    pub fn gradients(dtype: DType, terms: f64) -> Self {
+        let ulps = 2.0;
+        let unit = dtype.epsilon().unwrap_or(1.0);
+        Self { factor: 3.0, ulps, least_scale: 16.0 * f64::from(f32::EPSILON) / (ulps * unit) * terms }
     }
 
     /// The error that a row may have: `plain_error` is the plain implementation's, `scale` the largest magnitude in

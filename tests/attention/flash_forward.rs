@@ -8,30 +8,18 @@ mod plan;
 mod properties;
 mod rejects;
 
-use std::sync::{PoisonError, RwLock};
+use std::sync::PoisonError;
 
 use llm_kernels::attention::CuSeqlens;
 use llm_kernels::attention::flash_forward::reference::{Inputs, Output, plain, reference};
 use llm_kernels::attention::flash_forward::{Args, Broadcast, Options, Problem, Shape, flash_forward};
 use llm_kernels::verify::tolerance::Tolerance;
 use llm_kernels::verify::{self, Agreement, DeviceTensor, HostTensor, compare, random};
-use llm_kernels::{DType, Layout, Queue, Result};
+use llm_kernels::{DType, Layout, Result};
+
+use crate::{CAUSAL, FULL, LAUNCHES, queue, rounded, upload};
 
 use DType::{BF16, F16};
-
-/// Launches share it; what counts launches has it alone.
-static LAUNCHES: RwLock<()> = RwLock::new(());
-
-const FULL: Options = Options {
-    causal: false,
-    scale: None,
-    window_left: None,
-    window_right: None,
-    softcap: None,
-    dropout_p: 0.0,
-    dropout_seed: 0,
-};
-const CAUSAL: Options = Options { causal: true, ..FULL };
 
 /// A problem with its input, row-major.
 #[derive(Clone)]
@@ -72,18 +60,9 @@ struct Layouts {
     out: Layout,
 }
 
-fn queue() -> &'static Queue {
-    verify::queue().unwrap_or_else(|error| panic!("{error}"))
-}
-
 /// `[b, s_q, s_k, h_q, h_kv, d]`
 fn shape([b, s_q, s_k, h_q, h_kv, d]: [usize; 6]) -> Shape {
     Shape { b, s_q, s_k, h_q, h_kv, d, d_v: d }
-}
-
-/// Numbers as the element type holds them.
-fn rounded(dtype: DType, values: &[f64]) -> Vec<f64> {
-    HostTensor::from_f64("", dtype, &[values.len()], values).to_f64()
 }
 
 impl Attention {
@@ -231,23 +210,18 @@ impl Attention {
     ) -> Result<Results> {
         let queue = queue();
         let (dtype, Shape { b, h_q, .. }) = (self.problem.dtype, self.problem.shape);
-        let upload = |values: &[f64], dtype: DType, layout: Layout| -> Result<DeviceTensor> {
-            let mut tensor = DeviceTensor::poisoned(queue, dtype, layout)?;
-            tensor.write(queue, &HostTensor::from_f64("", dtype, layout.shape(), values).bytes)?;
-            Ok(tensor)
-        };
         let [q, k, v] = [(&self.q, layouts.q), (&self.k, layouts.k), (&self.v, layouts.v)]
-            .map(|(values, layout)| upload(values, dtype, layout));
+            .map(|(values, layout)| upload(dtype, values, layout));
         let (q, k, v) = (q?, k?, v?);
         let mut out = DeviceTensor::poisoned(queue, dtype, layouts.out)?;
         let mut lse = DeviceTensor::poisoned(queue, DType::F32, self.lse_layout())?;
         let Extras { sinks, alibi_slopes, bias, mask_bits, prefix, cu_seqlens_q, cu_seqlens_k } = &self.extras;
         let heads = |given: bool, values: &[f64]| {
-            given.then(|| upload(values, DType::F32, Layout::contiguous(&[h_q])?)).transpose()
+            given.then(|| upload(DType::F32, values, Layout::contiguous(&[h_q])?)).transpose()
         };
         let broadcast = |given: Option<Broadcast>, values: &[f64]| {
             let put = |Broadcast { dtype, b, h_q, s_q, columns }| {
-                upload(values, dtype, Layout::contiguous(&[b, h_q, s_q, columns])?)
+                upload(dtype, values, Layout::contiguous(&[b, h_q, s_q, columns])?)
             };
             given.map(put).transpose()
         };
@@ -256,7 +230,7 @@ impl Attention {
         let sinks = heads(self.problem.sinks, sinks)?;
         let alibi_slopes = heads(self.problem.alibi, alibi_slopes)?;
         let (bias, mask_bits) = (broadcast(self.problem.bias, bias)?, broadcast(self.problem.mask_bits, &words)?);
-        let prefix = self.problem.prefix.then(|| upload(&numbers(prefix), DType::I32, Layout::contiguous(&[b])?));
+        let prefix = self.problem.prefix.then(|| upload(DType::I32, &numbers(prefix), Layout::contiguous(&[b])?));
         let prefix = prefix.transpose()?;
         let sequences = |offsets: &[i32]| self.problem.totals.map(|_| CuSeqlens::new(queue, offsets)).transpose();
         let (cu_seqlens_q, cu_seqlens_k) = (sequences(cu_seqlens_q)?, sequences(cu_seqlens_k)?);

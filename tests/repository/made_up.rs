@@ -75,6 +75,10 @@ fn sound() -> Tree {
         ("cli/src/main.rs", "mod show;"),
         ("cli/src/show.rs", ""),
         ("cli/Cargo.toml", "[package]\nname = \"c\"\n[[bin]]\ndoc = false\nbench = false\n"),
+        // A program that is built by itself has rules of its own.
+        ("softcuda/fuzz/Cargo.toml", "[package]\n[[bin]]\nname = \"ptx\"\n[workspace]\n"),
+        ("softcuda/fuzz/fuzz_targets/ptx.rs", "fn main() {}"),
+        ("softcuda/fuzz/src/main.rs", ""),
         ("Cargo.toml", MANIFEST),
         ("README.md", "cargo test --release   # all of it\n| `attention/flash` | x |\n```rust\nfn main() {}\n```"),
         ("examples/attention.rs", "//! Documented.\n\nfn main() {}\n"),

@@ -14,7 +14,8 @@ pub(crate) fn workspace(tree: &Tree) -> Vec<String> {
             findings.push(format!("Cargo.toml: expected `{line}`"));
         }
     }
-    for (path, text) in tree.files() {
+    let others = other_workspaces(tree);
+    for (path, text) in tree.files().filter(|(path, _)| !others.iter().any(|folder| path.starts_with(folder))) {
         if path.ends_with("Cargo.toml") {
             findings.extend(targets(path, text));
         } else if path != "cli/src/main.rs" && (path.ends_with("src/main.rs") || path.contains("src/bin/")) {
@@ -22,6 +23,16 @@ pub(crate) fn workspace(tree: &Tree) -> Vec<String> {
         }
     }
     findings
+}
+
+/// Folders of programs that are built by themselves: fuzz targets, and what tests build as somebody else would.
+fn other_workspaces(tree: &Tree) -> Vec<&str> {
+    let manifests = tree.files().filter_map(|(path, text)| Some((path.strip_suffix("Cargo.toml")?, text)));
+    let others = manifests.filter(|(folder, text)| {
+        let has = |section: &str| sections(text).iter().any(|(name, _)| *name == section);
+        !folder.is_empty() && has("[workspace]") && has("[package]")
+    });
+    others.map(|(folder, _)| folder).collect()
 }
 
 /// Settings that every target of a manifest needs.

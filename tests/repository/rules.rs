@@ -115,7 +115,7 @@ fn child<'a>(tree: &'a Tree, file: &str, name: &str, path: Option<&str>) -> Opti
         None => {
             // A module file's children lie in a folder of its name; those of a crate root or mod.rs beside it. The
             // root of a test or example crate is such a root whatever its name.
-            let crate_root = ["tests", "benches", "examples"].iter().any(|kind| folder.ends_with(kind));
+            let crate_root = ["tests", "benches", "examples", "fuzz_targets"].iter().any(|kind| folder.ends_with(kind));
             let beside = crate_root || ["mod.rs", "lib.rs", "main.rs"].contains(&stem);
             let base = if beside { folder.to_owned() } else { file.trim_end_matches(".rs").to_owned() };
             vec![format!("{base}/{name}.rs"), format!("{base}/{name}/mod.rs")]
@@ -146,7 +146,7 @@ pub(crate) fn reachable(tree: &Tree) -> Vec<String> {
             parts[..],
             [.., "build.rs" | "lib.rs"]
                 | [.., "src", "main.rs"]
-                | [.., "tests" | "benches" | "examples", _]
+                | [.., "tests" | "benches" | "examples" | "fuzz_targets", _]
                 | [.., "tests" | "benches" | "examples", _, "main.rs"]
         )
     };

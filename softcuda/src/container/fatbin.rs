@@ -16,8 +16,8 @@ pub const HEADER_BYTES: usize = 16;
 /// Shortest header of an entry.
 const ENTRY_HEADER_BYTES: u64 = 64;
 
-/// Largest payload: a claim beyond it is taken for damage.
-const MAX_PAYLOAD_BYTES: u64 = 1 << 30;
+/// Content that is decompressed from all entries together: more is taken for damage, or for an attack on memory.
+const MAX_CONTENT_BYTES: u64 = 1 << 29;
 
 /// LZ4 cannot make data smaller than by this factor.
 const LZ4_MAX_RATIO: u64 = 255;
@@ -134,7 +134,8 @@ fn read_entry(image: &Image<'_>, at: u64, end: u64, entries: &mut Vec<Entry>) ->
             return Err(image.error(position + 16, message));
         }
     };
-    let mut payload = decompress(flags, compressed, uncompressed_bytes)
+    let before: u64 = entries.iter().map(|entry| entry.payload.len() as u64).sum();
+    let mut payload = decompress(flags, compressed, uncompressed_bytes, MAX_CONTENT_BYTES.saturating_sub(before))
         .map_err(|message| image.error(position + header_bytes as usize, message))?;
     let kind = match kind {
         1 => Kind::Ptx,
@@ -160,13 +161,14 @@ fn read_entry(image: &Image<'_>, at: u64, end: u64, entries: &mut Vec<Entry>) ->
     Ok(next)
 }
 
-fn decompress(flags: u64, bytes: &[u8], size: u64) -> Result<Vec<u8>, String> {
+/// The content of an entry; `size` is what it claims to have, `room` what it may have.
+fn decompress(flags: u64, bytes: &[u8], size: u64, room: u64) -> Result<Vec<u8>, String> {
     let compression = flags & (FLAG_LEGACY_COMPRESSION | FLAG_LZ4 | FLAG_ZSTD);
     if compression == 0 {
         return Ok(bytes.to_vec());
     }
-    if size > MAX_PAYLOAD_BYTES {
-        return Err(format!("{size} bytes of content are more than the limit of {MAX_PAYLOAD_BYTES}"));
+    if size > room {
+        return Err(format!("{size} bytes of content exceed the limit of {MAX_CONTENT_BYTES} for all entries"));
     }
     let content = match compression {
         FLAG_ZSTD => {

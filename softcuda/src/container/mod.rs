@@ -49,8 +49,9 @@ struct Image<'a> {
 }
 
 impl<'a> Image<'a> {
+    /// An error at `offset`, or at the image's end where that lies beyond it: offsets come from the image, too.
     fn error(&self, offset: usize, message: impl Into<String>) -> ContainerError {
-        ContainerError { container: self.container, offset, message: message.into() }
+        ContainerError { container: self.container, offset: offset.min(self.bytes.len()), message: message.into() }
     }
 
     /// `length` bytes from `offset`; both come from the image itself.

@@ -158,16 +158,20 @@ impl In<c_char> {
 /// Runs the body of an API function: keeps its error text, and turns a panic of ours into an error code, since a
 /// panic must not cross into C.
 pub(super) fn call(body: impl FnOnce() -> Result<(), Error>) -> CuResult {
-    let result = std::panic::catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
+    match guarded(body) {
+        Ok(()) => Code::SUCCESS.0,
+        Err(error) => error.raise(),
+    }
+}
+
+/// Runs `body`; a panic of ours becomes an error.
+pub(super) fn guarded(body: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
+    std::panic::catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
         let text = panic
             .downcast_ref::<String>()
             .map(String::as_str)
             .or_else(|| panic.downcast_ref::<&str>().copied())
             .unwrap_or("no message");
         Err(Error::report(Code::UNKNOWN, format!("internal error of the software device: {text}")))
-    });
-    match result {
-        Ok(()) => Code::SUCCESS.0,
-        Err(error) => error.raise(),
-    }
+    })
 }

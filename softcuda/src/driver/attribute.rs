@@ -65,7 +65,7 @@ pub(super) fn of(chip: &Chip, ordinal: i32, attribute: i32) -> Option<i32> {
         89 => 1,                                       // CONCURRENT_MANAGED_ACCESS
         90 => 1,                                       // COMPUTE_PREEMPTION_SUPPORTED
         91 => 1,                                       // CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM
-        92..=94 => 0,                                  // CAN_USE_*STREAM_*_V1
+        92..=94 => 1,                                  // CAN_USE_*STREAM_*_V1
         95 => 1,                                       // COOPERATIVE_LAUNCH
         96 => 0,                                       // COOPERATIVE_MULTI_DEVICE_LAUNCH
         97 => chip.shared_per_block_optin as i32,      // MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
@@ -73,12 +73,12 @@ pub(super) fn of(chip: &Chip, ordinal: i32, attribute: i32) -> Option<i32> {
         99 => 1,                                       // HOST_REGISTER_SUPPORTED
         100 => 0,                                      // PAGEABLE_MEMORY_ACCESS_USES_HOST_PAGE_TABLES
         101 => 0,                                      // DIRECT_MANAGED_MEM_ACCESS_FROM_HOST
-        102 => 0,                                      // VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED
+        102 => i32::from(cfg!(target_os = "linux")),   // VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED
         103..=105 => 0,                                // HANDLE_TYPE_*_SUPPORTED
         106 => chip.blocks_per_multiprocessor as i32,  // MAX_BLOCKS_PER_MULTIPROCESSOR
         107 => 0,                                      // GENERIC_COMPRESSION_SUPPORTED
         108 => chip.l2_persisting_bytes as i32,        // MAX_PERSISTING_L2_CACHE_SIZE
-        109 => 128 << 20,                              // MAX_ACCESS_POLICY_WINDOW_SIZE
+        109 => (128 << 20) - 4096,                     // MAX_ACCESS_POLICY_WINDOW_SIZE
         110 => 0,                                      // GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED
         111 => SHARED_RESERVED_PER_BLOCK as i32,       // RESERVED_SHARED_MEMORY_PER_BLOCK
         112 => 0,                                      // SPARSE_CUDA_ARRAY_SUPPORTED
@@ -88,7 +88,8 @@ pub(super) fn of(chip: &Chip, ordinal: i32, attribute: i32) -> Option<i32> {
         116..=119 => 0,                                // GPU_DIRECT_RDMA_*, MEMPOOL_SUPPORTED_HANDLE_TYPES
         // Clusters and tensor maps belong to Hopper, but this device does not run them: it says so.
         120 => 0,              // CLUSTER_LAUNCH
-        121..=123 => 0,        // DEFERRED_MAPPING_CUDA_ARRAY_SUPPORTED, CAN_USE_*STREAM_*
+        121 => 0,              // DEFERRED_MAPPING_CUDA_ARRAY_SUPPORTED
+        122 | 123 => 1,        // CAN_USE_64_BIT_STREAM_MEM_OPS, CAN_USE_STREAM_WAIT_VALUE_NOR
         124 => 0,              // DMA_BUF_SUPPORTED
         125 => 0,              // IPC_EVENT_SUPPORTED
         126 => 1 + 3 * hopper, // MEM_SYNC_DOMAIN_COUNT

@@ -2,15 +2,17 @@
 
 use super::{
     abi::{CuResult, DeviceOrdinal, Handle, Out, call},
+    capture,
     device::{Device, device},
     error::{Code, Error},
-    event, host, memory, module, stream,
+    event, host, limit, memory, module, pool, stream,
     table::{Table, new_handle},
 };
 use std::{
     cell::RefCell,
+    collections::BTreeSet,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering},
     },
 };
@@ -20,17 +22,16 @@ pub(super) struct Context {
     pub(super) handle: Handle,
     pub(super) device: &'static Device,
     id: u64,
-    flags: AtomicU32,
+    pub(super) flags: AtomicU32,
     cache_config: AtomicI32,
     shared_config: AtomicI32,
-    limits: Mutex<[usize; LIMITS]>,
+    limits: Mutex<[usize; limit::DEFAULTS.len()]>,
     destroyed: AtomicBool,
     /// The code of the fault that ended it; 0 while it lives.
     fault: AtomicI32,
+    /// Devices whose memory its kernels see.
+    peers: Mutex<BTreeSet<DeviceOrdinal>>,
 }
-
-/// Limits that can be asked for, from CU_LIMIT_STACK_SIZE to CU_LIMIT_PERSISTING_L2_CACHE_SIZE.
-const LIMITS: usize = 7;
 
 static CONTEXTS: Table<Context> = Table::new();
 
@@ -40,7 +41,7 @@ thread_local! {
 }
 
 impl Context {
-    fn create(device: &'static Device, flags: u32) -> Arc<Context> {
+    pub(super) fn create(device: &'static Device, flags: u32) -> Arc<Context> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let context = Arc::new(Context {
             handle: new_handle(),
@@ -49,12 +50,18 @@ impl Context {
             flags: AtomicU32::new(flags),
             cache_config: AtomicI32::new(0),
             shared_config: AtomicI32::new(0),
-            limits: Mutex::new([1024, 1 << 20, 8 << 20, 2, 2048, 64, 0]),
+            limits: Mutex::new(limit::DEFAULTS),
             destroyed: AtomicBool::new(false),
             fault: AtomicI32::new(0),
+            peers: Mutex::default(),
         });
         CONTEXTS.insert(context.handle, context.clone());
         context
+    }
+
+    /// A limit as set, by its number.
+    pub(super) fn limit(&self, number: usize) -> usize {
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner)[number]
     }
 
     /// An error once the context is destroyed or a kernel in it is at fault.
@@ -73,15 +80,35 @@ impl Context {
         let _ = self.fault.compare_exchange(0, code.0, Ordering::AcqRel, Ordering::Acquire);
     }
 
+    fn peers(&self) -> MutexGuard<'_, BTreeSet<DeviceOrdinal>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether its kernels see the memory of another device.
+    pub(super) fn has_peer(&self, device: DeviceOrdinal) -> bool {
+        self.peers().contains(&device)
+    }
+
+    /// Lets its kernels see the memory of another device; `false`: they do already.
+    pub(super) fn add_peer(&self, device: DeviceOrdinal) -> bool {
+        self.peers().insert(device)
+    }
+
+    /// Undoes [`add_peer`](Self::add_peer); `false`: there is nothing to undo.
+    pub(super) fn remove_peer(&self, device: DeviceOrdinal) -> bool {
+        self.peers().remove(&device)
+    }
+
     /// Frees everything that belongs to it.
-    fn destroy(&self) {
-        self.destroyed.store(true, Ordering::Release);
+    pub(super) fn destroy(&self) {
         let _ = CONTEXTS.remove(self.handle);
         stream::remove_all(self.handle);
+        self.destroyed.store(true, Ordering::Release);
         event::remove_all(self.handle);
         module::remove_all(self.handle);
         memory::free_all(self.handle);
         host::free_all(self.handle);
+        pool::trim_all(self.device);
     }
 }
 
@@ -107,83 +134,13 @@ pub(super) fn of_or_current(handle: Handle) -> Result<Arc<Context>, Error> {
     Ok(context)
 }
 
-fn find(handle: Handle) -> Result<Arc<Context>, Error> {
+pub(super) fn find(handle: Handle) -> Result<Arc<Context>, Error> {
     CONTEXTS.get(handle).map_err(|_| Code::INVALID_CONTEXT.into())
 }
 
 /// Works on this thread's contexts; an error while the thread is ending.
 fn with_stack<T>(work: impl FnOnce(&mut Vec<Arc<Context>>) -> T) -> Result<T, Error> {
     STACK.try_with(|stack| work(&mut stack.borrow_mut())).map_err(|_| Code::DEINITIALIZED.into())
-}
-
-/// The primary context of a device.
-#[derive(Default)]
-pub(super) struct Primary {
-    context: Option<Arc<Context>>,
-    retained: usize,
-    flags: u32,
-}
-
-fn primary(ordinal: DeviceOrdinal) -> Result<std::sync::MutexGuard<'static, Primary>, Error> {
-    Ok(device(ordinal)?.primary.lock().unwrap_or_else(PoisonError::into_inner))
-}
-
-pub extern "C" fn cuDevicePrimaryCtxRetain(out: Out<Handle>, ordinal: DeviceOrdinal) -> CuResult {
-    call(|| {
-        let mut primary = primary(ordinal)?;
-        let device = device(ordinal)?;
-        let flags = primary.flags;
-        let context = primary.context.get_or_insert_with(|| Context::create(device, flags));
-        out.set(context.handle)?;
-        primary.retained += 1;
-        Ok(())
-    })
-}
-
-pub extern "C" fn cuDevicePrimaryCtxRelease_v2(ordinal: DeviceOrdinal) -> CuResult {
-    call(|| {
-        let mut primary = primary(ordinal)?;
-        if primary.retained == 0 {
-            return Err(Code::INVALID_CONTEXT.into());
-        }
-        primary.retained -= 1;
-        if primary.retained == 0
-            && let Some(context) = primary.context.take()
-        {
-            context.destroy();
-        }
-        Ok(())
-    })
-}
-
-pub extern "C" fn cuDevicePrimaryCtxReset_v2(ordinal: DeviceOrdinal) -> CuResult {
-    call(|| {
-        let mut primary = primary(ordinal)?;
-        primary.retained = 0;
-        if let Some(context) = primary.context.take() {
-            context.destroy();
-        }
-        Ok(())
-    })
-}
-
-pub extern "C" fn cuDevicePrimaryCtxGetState(ordinal: DeviceOrdinal, flags: Out<u32>, active: Out<i32>) -> CuResult {
-    call(|| {
-        let primary = primary(ordinal)?;
-        flags.set(primary.flags)?;
-        active.set(i32::from(primary.context.is_some()))
-    })
-}
-
-pub extern "C" fn cuDevicePrimaryCtxSetFlags_v2(ordinal: DeviceOrdinal, flags: u32) -> CuResult {
-    call(|| {
-        let mut primary = primary(ordinal)?;
-        primary.flags = flags;
-        if let Some(context) = &primary.context {
-            context.flags.store(flags, Ordering::Relaxed);
-        }
-        Ok(())
-    })
 }
 
 pub extern "C" fn cuCtxCreate_v2(out: Out<Handle>, flags: u32, ordinal: DeviceOrdinal) -> CuResult {
@@ -290,27 +247,35 @@ pub extern "C" fn cuCtxSetFlags(flags: u32) -> CuResult {
     })
 }
 
-/// Every operation ends before its call returns: there is nothing to wait for, but a fault is told.
+fn synchronize(context: &Context) -> Result<(), Error> {
+    capture::forbid_in(context.handle)?;
+    capture::forbid_unsafe()?;
+    stream::synchronize_all(context)?;
+    context.check()
+}
+
 pub extern "C" fn cuCtxSynchronize() -> CuResult {
-    call(|| current().map(drop))
+    call(|| synchronize(&*current()?))
 }
 
 pub extern "C" fn cuCtxSynchronize_v2(handle: Handle) -> CuResult {
-    call(|| of_or_current(handle).map(drop))
+    call(|| synchronize(&*of_or_current(handle)?))
 }
 
 pub extern "C" fn cuCtxGetLimit(value: Out<usize>, limit: u32) -> CuResult {
     call(|| {
         let context = current()?;
+        limit::check(context.device.chip, limit)?;
         let limits = context.limits.lock().unwrap_or_else(PoisonError::into_inner);
         value.set(*limits.get(limit as usize).ok_or(Code::UNSUPPORTED_LIMIT)?)
     })
 }
 
-/// Limits are kept and reported; none of them changes what a kernel may do here.
+/// Limits are kept and reported; the stack size counts for recursive functions, the heap size for `malloc` in kernels.
 pub extern "C" fn cuCtxSetLimit(limit: u32, value: usize) -> CuResult {
     call(|| {
         let context = current()?;
+        let value = limit::accept(context.device.chip, limit, value)?;
         let mut limits = context.limits.lock().unwrap_or_else(PoisonError::into_inner);
         *limits.get_mut(limit as usize).ok_or(Code::UNSUPPORTED_LIMIT)? = value;
         Ok(())
@@ -350,12 +315,4 @@ pub extern "C" fn cuCtxGetStreamPriorityRange(least: Out<i32>, greatest: Out<i32
 
 pub extern "C" fn cuCtxResetPersistingL2Cache() -> CuResult {
     call(|| current().map(drop))
-}
-
-pub extern "C" fn cuCtxEnablePeerAccess(_peer: Handle, _flags: u32) -> CuResult {
-    call(|| Err(Code::PEER_ACCESS_UNSUPPORTED.into()))
-}
-
-pub extern "C" fn cuCtxDisablePeerAccess(_peer: Handle) -> CuResult {
-    call(|| Err(Code::PEER_ACCESS_NOT_ENABLED.into()))
 }

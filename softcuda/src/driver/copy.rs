@@ -2,126 +2,13 @@
 
 use super::{
     abi::{CuResult, DevicePointer, Handle, In, call},
-    context, device,
+    address::{self, Side},
+    capture, context,
     error::{Code, Error},
+    operation::Operation,
     stream,
 };
-use crate::memory::MemoryError;
-
-/// What a pointer of a copy may be.
-#[derive(Clone, Copy, PartialEq)]
-enum Side {
-    /// Memory that the device sees: its own, another device's, or host memory mapped into it.
-    Device,
-    /// Any address: which memory it is can be told from the number.
-    Any,
-}
-
-/// The host pointer behind `bytes` bytes at `address`, checked as far as it can be.
-fn span(address: u64, bytes: usize, side: Side) -> Result<*mut u8, Error> {
-    let inside = |device: &device::Device| {
-        let memory = device.memory()?;
-        memory.span(address, bytes as u64).map_err(|error| out_of_bounds(&error, memory.nearest(address)))
-    };
-    match device::owner(address) {
-        Some(device) => inside(device),
-        None if side == Side::Device && bytes > 0 => inside(context::current()?.device),
-        None if address == 0 && bytes > 0 => Err(Code::INVALID_VALUE.into()),
-        None => Ok(address as *mut u8),
-    }
-}
-
-/// An error that names the allocation nearest to a bad address.
-pub(super) fn out_of_bounds(error: &MemoryError, nearest: Option<crate::memory::AllocationInfo>) -> Error {
-    let nearest = nearest.map_or(String::new(), |allocation| {
-        format!(
-            "; the nearest {} is {:#x}, {} bytes",
-            if allocation.freed { "(freed) allocation" } else { "allocation" },
-            allocation.base,
-            allocation.bytes
-        )
-    });
-    Error::new(Code::INVALID_VALUE, format!("{error}{nearest}"))
-}
-
-fn copy(to: (u64, Side), from: (u64, Side), bytes: usize) -> Result<(), Error> {
-    let source = span(from.0, bytes, from.1)?;
-    let destination = span(to.0, bytes, to.1)?;
-    if bytes > 0 {
-        // SAFETY: device spans lie inside one live allocation; the caller promises the host ones. They may overlap.
-        unsafe { source.copy_to(destination, bytes) };
-    }
-    Ok(())
-}
-
-fn copy_on(on_stream: Handle, to: (u64, Side), from: (u64, Side), bytes: usize) -> Result<(), Error> {
-    stream::context_of(on_stream)?;
-    copy(to, from, bytes)
-}
-
-pub extern "C" fn cuMemcpy(to: DevicePointer, from: DevicePointer, bytes: usize) -> CuResult {
-    cuMemcpyAsync(to, from, bytes, 0)
-}
-
-pub extern "C" fn cuMemcpyAsync(to: DevicePointer, from: DevicePointer, bytes: usize, stream: Handle) -> CuResult {
-    call(|| copy_on(stream, (to, Side::Any), (from, Side::Any), bytes))
-}
-
-pub extern "C" fn cuMemcpyHtoD_v2(to: DevicePointer, from: In<u8>, bytes: usize) -> CuResult {
-    cuMemcpyHtoDAsync_v2(to, from, bytes, 0)
-}
-
-pub extern "C" fn cuMemcpyHtoDAsync_v2(to: DevicePointer, from: In<u8>, bytes: usize, stream: Handle) -> CuResult {
-    let from = (from.address() as u64, Side::Any);
-    call(|| copy_on(stream, (to, Side::Device), from, bytes))
-}
-
-pub extern "C" fn cuMemcpyDtoH_v2(to: usize, from: DevicePointer, bytes: usize) -> CuResult {
-    cuMemcpyDtoHAsync_v2(to, from, bytes, 0)
-}
-
-pub extern "C" fn cuMemcpyDtoHAsync_v2(to: usize, from: DevicePointer, bytes: usize, stream: Handle) -> CuResult {
-    call(|| copy_on(stream, (to as u64, Side::Any), (from, Side::Device), bytes))
-}
-
-pub extern "C" fn cuMemcpyDtoD_v2(to: DevicePointer, from: DevicePointer, bytes: usize) -> CuResult {
-    cuMemcpyDtoDAsync_v2(to, from, bytes, 0)
-}
-
-pub extern "C" fn cuMemcpyDtoDAsync_v2(
-    to: DevicePointer,
-    from: DevicePointer,
-    bytes: usize,
-    stream: Handle,
-) -> CuResult {
-    call(|| copy_on(stream, (to, Side::Device), (from, Side::Device), bytes))
-}
-
-pub extern "C" fn cuMemcpyPeer(
-    to: DevicePointer,
-    to_context: Handle,
-    from: DevicePointer,
-    from_context: Handle,
-    bytes: usize,
-) -> CuResult {
-    cuMemcpyPeerAsync(to, to_context, from, from_context, bytes, 0)
-}
-
-/// Addresses of different devices differ, so the contexts need only be fit for work.
-pub extern "C" fn cuMemcpyPeerAsync(
-    to: DevicePointer,
-    to_context: Handle,
-    from: DevicePointer,
-    from_context: Handle,
-    bytes: usize,
-    stream: Handle,
-) -> CuResult {
-    call(|| {
-        context::of_or_current(to_context)?;
-        context::of_or_current(from_context)?;
-        copy_on(stream, (to, Side::Device), (from, Side::Device), bytes)
-    })
-}
+use std::sync::Arc;
 
 const MEMORY_HOST: u32 = 1;
 const MEMORY_DEVICE: u32 = 2;
@@ -150,20 +37,20 @@ pub struct Plane {
     pitch: usize,
 }
 
-/// `CUDA_MEMCPY3D`.
+/// `CUDA_MEMCPY3D`; with contexts in place of `reserved`, `CUDA_MEMCPY3D_PEER`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Copy3d {
-    from: Volume,
-    to: Volume,
-    width: usize,
-    height: usize,
-    depth: usize,
+    pub(super) from: Volume,
+    pub(super) to: Volume,
+    pub(super) width: usize,
+    pub(super) height: usize,
+    pub(super) depth: usize,
 }
 
 /// One side of [`Copy3d`].
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct Volume {
     x: usize,
     y: usize,
@@ -183,76 +70,267 @@ impl From<Plane> for Volume {
         Volume {
             x: plane.x,
             y: plane.y,
-            z: 0,
-            level_of_detail: 0,
             memory: plane.memory,
             host: plane.host,
             device: plane.device,
             array: plane.array,
-            reserved: 0,
             pitch: plane.pitch,
-            height: 0,
+            ..Volume::default()
         }
     }
 }
 
 impl Volume {
-    /// Address of the row `row` of the layer `layer`.
-    fn row(&self, layer: usize, row: usize, width: usize) -> Result<(u64, Side), Error> {
-        let (base, side) = match self.memory {
-            MEMORY_HOST => (self.host, Side::Any),
-            MEMORY_DEVICE => (self.device, Side::Device),
-            MEMORY_UNIFIED => (self.device, Side::Any),
+    /// Host memory, or what its address says.
+    pub(super) fn host(host: u64) -> Volume {
+        Volume { memory: MEMORY_HOST, host, ..Volume::default() }
+    }
+
+    pub(super) fn device(device: DevicePointer) -> Volume {
+        Volume { memory: MEMORY_DEVICE, device, ..Volume::default() }
+    }
+
+    pub(super) fn any(device: DevicePointer) -> Volume {
+        Volume { memory: MEMORY_UNIFIED, device, ..Volume::default() }
+    }
+
+    /// The same place with rows `pitch` bytes apart and layers of `height` rows.
+    pub(super) fn with_layout(self, pitch: usize, height: usize) -> Volume {
+        Volume { pitch, height, ..self }
+    }
+
+    fn base(&self) -> Result<(u64, Side), Error> {
+        match self.memory {
+            MEMORY_HOST => Ok((self.host, Side::Any)),
+            MEMORY_DEVICE => Ok((self.device, Side::Device)),
+            MEMORY_UNIFIED => Ok((self.device, Side::Any)),
             // Arrays belong to textures, which there are not.
-            _ => return Err(Code::NOT_SUPPORTED.into()),
-        };
+            _ => Err(Code::NOT_SUPPORTED.into()),
+        }
+    }
+
+    /// The memory of the row `row` of the layer `layer`.
+    fn row(&self, layer: usize, row: usize, width: usize) -> Result<*mut u8, Error> {
+        let (base, side) = self.base()?;
         let pitch = if self.pitch == 0 { width } else { self.pitch };
         let offset = || {
             let rows = (self.z + layer).checked_mul(self.height)?;
             rows.checked_add(self.y + row)?.checked_mul(pitch)?.checked_add(self.x)
         };
-        let address = offset().and_then(|offset| base.checked_add(offset as u64));
-        Ok((address.ok_or(Code::INVALID_VALUE)?, side))
+        let start = offset().and_then(|offset| base.checked_add(offset as u64));
+        address::span(start.ok_or(Code::INVALID_VALUE)?, width, side)
+    }
+
+    /// Where it starts, as given; `None`: an array.
+    pub(super) fn address(&self) -> Option<u64> {
+        self.base().ok().map(|(base, _)| base)
+    }
+
+    fn is_pageable(&self) -> bool {
+        self.base().is_ok_and(|(base, side)| side == Side::Any && address::is_pageable(base))
     }
 }
 
-fn copy_volume(all: &Copy3d, on_stream: Handle) -> Result<(), Error> {
-    stream::context_of(on_stream)?;
-    for side in [&all.from, &all.to] {
-        if side.pitch != 0 && all.height * all.depth > 1 && side.pitch < all.width {
-            return Err(Code::INVALID_VALUE.into());
+/// A copy, and the bytes that it takes if its source was copied in advance.
+#[derive(Clone)]
+pub(super) struct Transfer {
+    pub(super) all: Copy3d,
+    staged: Option<Arc<[u8]>>,
+}
+
+impl Transfer {
+    pub(super) fn new(all: Copy3d) -> Transfer {
+        Transfer { all, staged: None }
+    }
+
+    pub(super) fn linear(to: Volume, from: Volume, bytes: usize) -> Transfer {
+        Transfer::new(Copy3d { from, to, width: bytes, height: 1, depth: 1 })
+    }
+
+    fn rows(&self) -> impl Iterator<Item = (usize, usize)> {
+        let (height, depth) = (self.all.height, self.all.depth);
+        (0..depth).flat_map(move |layer| (0..height).map(move |row| (layer, row)))
+    }
+
+    /// An error unless both sides are inside of memory, as far as it can be told.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let Copy3d { from, to, width, height, depth } = self.all;
+        for side in [from, to] {
+            if side.pitch != 0 && height.saturating_mul(depth) > 1 && side.pitch < width {
+                return Err(Code::INVALID_VALUE.into());
+            }
         }
-    }
-    for layer in 0..all.depth {
-        for row in 0..all.height {
-            let to = all.to.row(layer, row, all.width)?;
-            copy(to, all.from.row(layer, row, all.width)?, all.width)?;
+        for (layer, row) in self.rows() {
+            to.row(layer, row, width)?;
+            from.row(layer, row, width)?;
         }
+        Ok(())
     }
-    Ok(())
+
+    /// The copy as it can wait its turn, and whether the call has to wait for it: a source in pageable memory is read
+    /// now, a destination there must have been written when the call returns.
+    pub(super) fn staged(self) -> Result<(Transfer, bool), Error> {
+        let wait = self.all.to.is_pageable();
+        if !self.all.from.is_pageable() {
+            return Ok((self, wait));
+        }
+        let width = self.all.width;
+        let mut bytes = Vec::with_capacity(width * self.all.height * self.all.depth);
+        for (layer, row) in self.rows() {
+            let source = self.all.from.row(layer, row, width)?;
+            // SAFETY: the caller of the API promises that its memory holds what is to be copied.
+            bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(source, width) });
+        }
+        Ok((Transfer { all: self.all, staged: Some(bytes.into()) }, wait))
+    }
+
+    pub(super) fn run(&self) -> Result<(), Error> {
+        let Copy3d { from, to, width, height, .. } = self.all;
+        let from = match &self.staged {
+            Some(bytes) => Volume { height, ..Volume::host(bytes.as_ptr() as u64) },
+            None => from,
+        };
+        for (layer, row) in self.rows() {
+            let (source, destination) = (from.row(layer, row, width)?, to.row(layer, row, width)?);
+            if width > 0 {
+                // SAFETY: device spans lie inside live allocations, staged bytes are held by `self`, and the caller
+                // promises the host ones. They may overlap.
+                unsafe { source.copy_to(destination, width) };
+            }
+        }
+        Ok(())
+    }
 }
 
-pub extern "C" fn cuMemcpy2D_v2(copy: In<Copy2d>) -> CuResult {
-    cuMemcpy2DAsync_v2(copy, 0)
+/// Copies on a stream.
+fn start(stream: Handle, transfer: Transfer) -> Result<(), Error> {
+    stream::enqueue(stream, Operation::Copy(transfer)).map(drop)
 }
 
-pub extern "C" fn cuMemcpy2DUnaligned_v2(copy: In<Copy2d>) -> CuResult {
-    cuMemcpy2DAsync_v2(copy, 0)
+/// Copies on the default stream and waits.
+fn finish(transfer: Transfer) -> Result<(), Error> {
+    capture::forbid_unsafe()?;
+    stream::enqueue(0, Operation::Copy(transfer))?.wait()
 }
 
-pub extern "C" fn cuMemcpy2DAsync_v2(copy: In<Copy2d>, stream: Handle) -> CuResult {
+pub extern "C" fn cuMemcpy(to: DevicePointer, from: DevicePointer, bytes: usize) -> CuResult {
+    call(|| finish(Transfer::linear(Volume::any(to), Volume::any(from), bytes)))
+}
+
+pub extern "C" fn cuMemcpyAsync(to: DevicePointer, from: DevicePointer, bytes: usize, stream: Handle) -> CuResult {
+    call(|| start(stream, Transfer::linear(Volume::any(to), Volume::any(from), bytes)))
+}
+
+pub extern "C" fn cuMemcpyHtoD_v2(to: DevicePointer, from: In<u8>, bytes: usize) -> CuResult {
+    call(|| finish(Transfer::linear(Volume::device(to), Volume::host(from.address() as u64), bytes)))
+}
+
+pub extern "C" fn cuMemcpyHtoDAsync_v2(to: DevicePointer, from: In<u8>, bytes: usize, stream: Handle) -> CuResult {
+    call(|| start(stream, Transfer::linear(Volume::device(to), Volume::host(from.address() as u64), bytes)))
+}
+
+pub extern "C" fn cuMemcpyDtoH_v2(to: usize, from: DevicePointer, bytes: usize) -> CuResult {
+    call(|| finish(Transfer::linear(Volume::host(to as u64), Volume::device(from), bytes)))
+}
+
+pub extern "C" fn cuMemcpyDtoHAsync_v2(to: usize, from: DevicePointer, bytes: usize, stream: Handle) -> CuResult {
+    call(|| start(stream, Transfer::linear(Volume::host(to as u64), Volume::device(from), bytes)))
+}
+
+pub extern "C" fn cuMemcpyDtoD_v2(to: DevicePointer, from: DevicePointer, bytes: usize) -> CuResult {
+    call(|| finish(Transfer::linear(Volume::device(to), Volume::device(from), bytes)))
+}
+
+pub extern "C" fn cuMemcpyDtoDAsync_v2(
+    to: DevicePointer,
+    from: DevicePointer,
+    bytes: usize,
+    stream: Handle,
+) -> CuResult {
+    call(|| start(stream, Transfer::linear(Volume::device(to), Volume::device(from), bytes)))
+}
+
+/// Addresses of different devices differ, so the contexts need only be fit for work.
+fn check_contexts(contexts: [Handle; 2]) -> Result<(), Error> {
+    contexts.into_iter().try_for_each(|context| context::of_or_current(context).map(drop))
+}
+
+pub extern "C" fn cuMemcpyPeer(
+    to: DevicePointer,
+    to_context: Handle,
+    from: DevicePointer,
+    from_context: Handle,
+    bytes: usize,
+) -> CuResult {
     call(|| {
-        let plane = copy.get()?;
-        let all =
-            Copy3d { from: plane.from.into(), to: plane.to.into(), width: plane.width, height: plane.height, depth: 1 };
-        copy_volume(&all, stream)
+        check_contexts([to_context, from_context])?;
+        finish(Transfer::linear(Volume::device(to), Volume::device(from), bytes))
     })
 }
 
+pub extern "C" fn cuMemcpyPeerAsync(
+    to: DevicePointer,
+    to_context: Handle,
+    from: DevicePointer,
+    from_context: Handle,
+    bytes: usize,
+    stream: Handle,
+) -> CuResult {
+    call(|| {
+        check_contexts([to_context, from_context])?;
+        start(stream, Transfer::linear(Volume::device(to), Volume::device(from), bytes))
+    })
+}
+
+impl From<Copy2d> for Transfer {
+    fn from(plane: Copy2d) -> Transfer {
+        Transfer::new(Copy3d {
+            from: plane.from.into(),
+            to: plane.to.into(),
+            width: plane.width,
+            height: plane.height,
+            depth: 1,
+        })
+    }
+}
+
+pub extern "C" fn cuMemcpy2D_v2(copy: In<Copy2d>) -> CuResult {
+    call(|| finish(copy.get()?.into()))
+}
+
+pub extern "C" fn cuMemcpy2DUnaligned_v2(copy: In<Copy2d>) -> CuResult {
+    cuMemcpy2D_v2(copy)
+}
+
+pub extern "C" fn cuMemcpy2DAsync_v2(copy: In<Copy2d>, stream: Handle) -> CuResult {
+    call(|| start(stream, copy.get()?.into()))
+}
+
 pub extern "C" fn cuMemcpy3D_v2(copy: In<Copy3d>) -> CuResult {
-    cuMemcpy3DAsync_v2(copy, 0)
+    call(|| finish(Transfer::new(copy.get()?)))
 }
 
 pub extern "C" fn cuMemcpy3DAsync_v2(copy: In<Copy3d>, stream: Handle) -> CuResult {
-    call(|| copy_volume(&copy.get()?, stream))
+    call(|| start(stream, Transfer::new(copy.get()?)))
+}
+
+/// The contexts of a copy between devices stand where other copies have a reserved word.
+fn peers(copy: &Copy3d) -> Result<(), Error> {
+    check_contexts([copy.from.reserved, copy.to.reserved])
+}
+
+pub extern "C" fn cuMemcpy3DPeer(copy: In<Copy3d>) -> CuResult {
+    call(|| {
+        let copy = copy.get()?;
+        peers(&copy)?;
+        finish(Transfer::new(copy))
+    })
+}
+
+pub extern "C" fn cuMemcpy3DPeerAsync(copy: In<Copy3d>, stream: Handle) -> CuResult {
+    call(|| {
+        let copy = copy.get()?;
+        peers(&copy)?;
+        start(stream, Transfer::new(copy))
+    })
 }

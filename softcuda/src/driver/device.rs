@@ -3,9 +3,9 @@
 use super::{
     abi::{CuResult, DeviceOrdinal, In, Out, call},
     attribute,
-    context::Primary,
     error::{Code, Error},
     pool::Pools,
+    primary::Primary,
 };
 use crate::{
     chip::{Architecture, Chip},
@@ -76,6 +76,11 @@ pub(super) fn owner(address: u64) -> Option<&'static Device> {
     driver().ok()?.devices.get(usize::try_from(position).ok()?)
 }
 
+/// All devices, once `cuInit` was called.
+pub(super) fn devices() -> Result<&'static [Device], Error> {
+    Ok(&initialized()?.devices)
+}
+
 fn initialized() -> Result<&'static Driver, Error> {
     if INITIALIZED.load(Ordering::Acquire) { driver() } else { Err(Code::NOT_INITIALIZED.into()) }
 }
@@ -86,7 +91,7 @@ impl Driver {
             ordinal: ordinal as DeviceOrdinal,
             chip: architecture.chip(),
             primary: Mutex::default(),
-            pools: Pools::new(ordinal as DeviceOrdinal),
+            pools: Pools::new(),
             memory: OnceLock::new(),
         };
         Driver { devices: architectures.iter().enumerate().map(device).collect(), config }
@@ -186,31 +191,6 @@ pub extern "C" fn cuDeviceGetByPCIBusId(out: Out<DeviceOrdinal>, text: In<c_char
         let asked = text.text()?;
         let found = initialized()?.devices.iter().find(|device| device.pci_bus_id().eq_ignore_ascii_case(asked.trim()));
         out.set(found.ok_or(Code::INVALID_DEVICE)?.ordinal)
-    })
-}
-
-/// Kernels of one device do not see another one's memory; copies between devices work all the same.
-pub extern "C" fn cuDeviceCanAccessPeer(can: Out<i32>, ordinal: DeviceOrdinal, peer: DeviceOrdinal) -> CuResult {
-    call(|| {
-        device(ordinal)?;
-        device(peer)?;
-        can.set(0)
-    })
-}
-
-pub extern "C" fn cuDeviceGetP2PAttribute(
-    value: Out<i32>,
-    attribute: i32,
-    from: DeviceOrdinal,
-    to: DeviceOrdinal,
-) -> CuResult {
-    call(|| {
-        device(from)?;
-        device(to)?;
-        match attribute {
-            1..=5 if from != to => value.set(0),
-            _ => Err(Code::INVALID_VALUE.into()),
-        }
     })
 }
 

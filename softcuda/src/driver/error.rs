@@ -38,6 +38,11 @@ impl Error {
         Error { code, text: Some(text.into()), loud: true }
     }
 
+    /// The same error, its words after the name of what they are about.
+    pub(super) fn within(self, name: &str) -> Error {
+        Error { text: self.text.map(|text| format!("{name}: {text}")), ..self }
+    }
+
     /// Its words, if it has any.
     pub(super) fn text(&self) -> Option<&str> {
         self.text.as_deref()

@@ -53,5 +53,6 @@ fn code_of(kind: FaultKind) -> Code {
         FaultKind::IllegalInstruction => Code::ILLEGAL_INSTRUCTION,
         FaultKind::LaunchFailed => Code::LAUNCH_FAILED,
         FaultKind::LaunchTimeout => Code::LAUNCH_TIMEOUT,
+        FaultKind::Assert => Code::ASSERT,
     }
 }

@@ -2,10 +2,10 @@
 
 use super::{
     abi::{CuResult, DevicePointer, Handle, Out, call},
-    context,
+    address, capture, context,
     device::{self, Device},
     error::{Code, Error},
-    stream,
+    managed, memory,
 };
 use std::{
     alloc::Layout,
@@ -17,8 +17,6 @@ use std::{
 const ALLOC_FLAGS: u32 = 0b111;
 const REGISTER_FLAGS: u32 = 0b1111;
 const DEVICE_MAP: u32 = 2;
-const ATTACH_GLOBAL: u32 = 1;
-const ATTACH_HOST: u32 = 2;
 
 const PAGE: usize = 4096;
 
@@ -98,7 +96,8 @@ fn unmap(base: usize, kinds: &[Kind]) -> Option<Block> {
 }
 
 /// Allocates zeroed pages and makes them known.
-fn allocate(kind: Kind, bytes: usize, flags: u32) -> Result<usize, Error> {
+pub(super) fn allocate(kind: Kind, bytes: usize, flags: u32) -> Result<usize, Error> {
+    capture::forbid_unsafe()?;
     let context = context::current()?;
     let layout = Layout::from_size_align(bytes, PAGE).map_err(|_| Code::INVALID_VALUE)?;
     if bytes == 0 {
@@ -116,7 +115,13 @@ fn allocate(kind: Kind, bytes: usize, flags: u32) -> Result<usize, Error> {
 
 /// Frees managed memory; `false`: there is none at `address`.
 pub(super) fn free_managed(address: DevicePointer) -> bool {
-    unmap(address as usize, &[Kind::Managed]).is_some()
+    match unmap(address as usize, &[Kind::Managed]) {
+        Some(block) => {
+            managed::forget(address, block.bytes);
+            true
+        }
+        None => false,
+    }
 }
 
 /// Frees everything that a context allocated or registered.
@@ -142,9 +147,9 @@ pub extern "C" fn cuMemAllocHost_v2(out: Out<usize>, bytes: usize) -> CuResult {
 }
 
 pub extern "C" fn cuMemFreeHost(address: usize) -> CuResult {
-    call(|| match unmap(address, &[Kind::Pinned]) {
-        Some(_) => Ok(()),
-        None => Err(Code::INVALID_VALUE.into()),
+    call(|| {
+        memory::settle()?;
+        unmap(address, &[Kind::Pinned]).map(drop).ok_or(Code::INVALID_VALUE.into())
     })
 }
 
@@ -154,7 +159,8 @@ pub extern "C" fn cuMemHostRegister_v2(address: usize, bytes: usize, flags: u32)
         if address == 0 || bytes == 0 || flags & !REGISTER_FLAGS != 0 {
             return Err(Code::INVALID_VALUE.into());
         }
-        if device::owner(address as u64).is_some() {
+        capture::forbid_unsafe()?;
+        if !address::is_pageable(address as u64) && find(address).is_none() {
             return Err(Code::INVALID_VALUE.into());
         }
         let block = Block { kind: Kind::Registered, bytes, flags, context: context.handle };
@@ -163,9 +169,9 @@ pub extern "C" fn cuMemHostRegister_v2(address: usize, bytes: usize, flags: u32)
 }
 
 pub extern "C" fn cuMemHostUnregister(address: usize) -> CuResult {
-    call(|| match unmap(address, &[Kind::Registered]) {
-        Some(_) => Ok(()),
-        None => Err(Code::HOST_MEMORY_NOT_REGISTERED.into()),
+    call(|| {
+        memory::settle()?;
+        unmap(address, &[Kind::Registered]).map(drop).ok_or(Code::HOST_MEMORY_NOT_REGISTERED.into())
     })
 }
 
@@ -184,70 +190,5 @@ pub extern "C" fn cuMemHostGetFlags(flags: Out<u32>, address: usize) -> CuResult
     call(|| match find(address) {
         Some((_, block)) if block.kind == Kind::Pinned => flags.set(block.flags),
         _ => Err(Code::INVALID_VALUE.into()),
-    })
-}
-
-pub extern "C" fn cuMemAllocManaged(out: Out<DevicePointer>, bytes: usize, flags: u32) -> CuResult {
-    call(|| {
-        if !matches!(flags, ATTACH_GLOBAL | ATTACH_HOST) || out.is_null() {
-            return Err(Code::INVALID_VALUE.into());
-        }
-        out.set(allocate(Kind::Managed, bytes, flags)? as DevicePointer)
-    })
-}
-
-/// An error unless the bytes are managed memory.
-fn check_managed(address: DevicePointer, bytes: usize) -> Result<(), Error> {
-    match find(address as usize) {
-        Some((base, block)) if block.kind == Kind::Managed && bytes <= block.bytes - (address as usize - base) => {
-            Ok(())
-        }
-        _ => Err(Code::INVALID_VALUE.into()),
-    }
-}
-
-/// Managed memory is where every processor reaches it: advice changes nothing.
-pub extern "C" fn cuMemAdvise(address: DevicePointer, bytes: usize, _advice: u32, _device: i32) -> CuResult {
-    call(|| {
-        context::current()?;
-        check_managed(address, bytes)
-    })
-}
-
-pub extern "C" fn cuMemAdvise_v2(address: DevicePointer, bytes: usize, advice: u32, _location: u64) -> CuResult {
-    cuMemAdvise(address, bytes, advice, 0)
-}
-
-pub extern "C" fn cuMemPrefetchAsync(
-    address: DevicePointer,
-    bytes: usize,
-    _device: i32,
-    on_stream: Handle,
-) -> CuResult {
-    call(|| {
-        stream::context_of(on_stream)?;
-        check_managed(address, bytes)
-    })
-}
-
-pub extern "C" fn cuMemPrefetchAsync_v2(
-    address: DevicePointer,
-    bytes: usize,
-    _location: u64,
-    _flags: u32,
-    on_stream: Handle,
-) -> CuResult {
-    cuMemPrefetchAsync(address, bytes, 0, on_stream)
-}
-
-pub extern "C" fn cuStreamAttachMemAsync(
-    on_stream: Handle,
-    address: DevicePointer,
-    bytes: usize,
-    _flags: u32,
-) -> CuResult {
-    call(|| {
-        stream::context_of(on_stream)?;
-        check_managed(address, bytes)
     })
 }

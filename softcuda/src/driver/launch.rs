@@ -2,82 +2,178 @@
 
 use super::{
     abi::{CuResult, Handle, In, call},
+    context::Context,
     device::{Device, driver},
     error::{Code, Error},
     faults,
     function::{self, Function},
-    occupancy, stream,
+    limit, occupancy,
+    operation::Operation,
+    parameters,
+    peer::KernelView,
+    stream,
 };
 use crate::{
-    chip::{MAX_BLOCK, MAX_BLOCK_THREADS, MAX_GRID, REGISTER_UNIT, REGISTERS, SHARED_PER_BLOCK, WARP_SIZE},
+    chip::{MAX_BLOCK, MAX_BLOCK_THREADS, MAX_GRID, SHARED_PER_BLOCK, WARP_SIZE},
     exec::{self, Launch, Machine},
     profile::{LaunchReport, record},
 };
+use std::{collections::BTreeMap, sync::Arc};
+
+/// `CUlaunchAttributeValue`.
+pub(super) type AttributeValue = [u32; 16];
+
+/// CU_LAUNCH_ATTRIBUTE_COOPERATIVE.
+pub(super) const COOPERATIVE: u32 = 2;
 
 /// The shape of a launch, as asked for.
-struct Shape {
-    grid: [u32; 3],
-    block: [u32; 3],
-    dynamic_shared_bytes: u32,
-    cooperative: bool,
+#[derive(Clone, Copy, PartialEq)]
+pub(super) struct Shape {
+    pub(super) grid: [u32; 3],
+    pub(super) block: [u32; 3],
+    pub(super) dynamic_shared_bytes: u32,
+    pub(super) cooperative: bool,
+}
+
+/// A launch that has passed the checks, with copies of its parameters.
+pub(super) struct KernelCall {
+    /// What the caller named: a function.
+    pub(super) handle: Handle,
+    pub(super) function: Arc<Function>,
+    pub(super) shape: Shape,
+    params: Box<[u8]>,
+    /// Address of each parameter in `params`.
+    pub(super) pointers: Box<[usize]>,
+    /// Attributes that change no result, kept for questions.
+    pub(super) attributes: BTreeMap<u32, AttributeValue>,
+}
+
+impl KernelCall {
+    /// Checks a launch and gathers its parameters; a kernel of a library runs in `context`.
+    pub(super) fn new(
+        handle: Handle,
+        context: impl FnOnce() -> Result<Arc<Context>, Error>,
+        shape: Shape,
+        parameters: In<usize>,
+        extra: In<usize>,
+    ) -> Result<KernelCall, Error> {
+        let function = function::get_in(handle, context)?;
+        let params = parameters::gather(&function, parameters, extra)?.into_boxed_slice();
+        let start = params.as_ptr() as usize;
+        let pointers = function.kernel.params.iter().map(|(offset, _)| start + *offset as usize).collect();
+        let call = KernelCall { handle, function, shape, params, pointers, attributes: BTreeMap::new() };
+        call.check()?;
+        Ok(call)
+    }
+
+    /// The same launch in another shape.
+    pub(super) fn reshaped(&self, shape: Shape) -> Result<KernelCall, Error> {
+        let given = In::from_address(self.pointers.as_ptr() as usize);
+        let call =
+            KernelCall::new(self.handle, || Ok(self.function.context.clone()), shape, given, In::from_address(0))?;
+        Ok(KernelCall { attributes: self.attributes.clone(), ..call })
+    }
+
+    /// The same launch with other attributes.
+    pub(super) fn with_attributes(self, attributes: BTreeMap<u32, AttributeValue>) -> KernelCall {
+        KernelCall { attributes, ..self }
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let (function, shape, device) = (&self.function, &self.shape, self.function.context.device);
+        check(function, shape, device)?;
+        let resident_blocks = resident_blocks(function, shape, device);
+        let blocks: u64 = shape.grid.iter().map(|count| u64::from(*count)).product();
+        if shape.cooperative && blocks > resident_blocks {
+            return Err(Error::new(
+                Code::COOPERATIVE_LAUNCH_TOO_LARGE,
+                format!(
+                    "kernel {}: {blocks} blocks in a cooperative launch, at most {resident_blocks} are on the device at once",
+                    function.kernel.name
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Runs the kernel to its end; a fault ends its context.
+    pub(super) fn run(&self) -> Result<(), Error> {
+        let (function, shape) = (&self.function, &self.shape);
+        let context = &function.context;
+        let device = context.device;
+        let view = KernelView::new(context)?;
+        let machine = Machine { architecture: device.chip.architecture, memory: &view, config: &driver()?.config };
+        let workspace = shape.cooperative.then(|| Workspace::new(device)).transpose()?;
+        let request = Launch {
+            grid_workspace: workspace.as_ref().map_or(0, |workspace| workspace.address),
+            grid: shape.grid,
+            block: shape.block,
+            dynamic_shared_bytes: shape.dynamic_shared_bytes,
+            params: &self.params,
+            resident_blocks: resident_blocks(function, shape, device),
+            stack_bytes: context.limit(limit::STACK_SIZE as usize).min(1 << 19) as u32,
+            heap_bytes: context.limit(limit::MALLOC_HEAP_SIZE as usize) as u64,
+            ..Launch::default()
+        };
+        match exec::launch(&machine, &function.kernel, &request) {
+            Ok(counters) => {
+                let report = LaunchReport {
+                    kernel: function.kernel.name.clone(),
+                    device: device.ordinal as usize,
+                    grid: shape.grid,
+                    block: shape.block,
+                    dynamic_shared_bytes: shape.dynamic_shared_bytes,
+                    registers: function.registers,
+                    counters,
+                };
+                record(report, machine.config.report.as_deref());
+            }
+            // A kernel's fault shows in the calls that follow, as on a GPU, where a launch only starts the kernel.
+            Err(fault) => context.poison(faults::record(*fault)),
+        }
+        Ok(())
+    }
+}
+
+/// Memory for the barrier of a cooperative launch: zeros, in which the grid's blocks count.
+struct Workspace {
+    device: &'static Device,
+    address: u64,
+}
+
+impl Workspace {
+    fn new(device: &'static Device) -> Result<Workspace, Error> {
+        const BYTES: u64 = 64;
+        let address = device.memory()?.allocate(BYTES).ok_or(Code::OUT_OF_MEMORY)?;
+        Ok(Workspace { device, address })
+    }
+}
+
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        if let Ok(memory) = self.device.memory() {
+            // Nobody else knows of it, so it is there.
+            let _ = memory.free(self.address);
+        }
+    }
 }
 
 fn launch(
     function: Handle,
-    shape: &Shape,
+    shape: Shape,
     on_stream: Handle,
     parameters: In<usize>,
     extra: In<usize>,
 ) -> Result<(), Error> {
-    let function = function::get(function)?;
     let context = stream::context_of(on_stream)?;
-    if context.handle != function.context.handle {
+    let call = KernelCall::new(function, || Ok(context.clone()), shape, parameters, extra)?;
+    if context.handle != call.function.context.handle {
         return Err(Error::new(
             Code::INVALID_HANDLE,
-            format!("kernel {}: function and stream belong to different contexts", function.kernel.name),
+            format!("kernel {}: function and stream belong to different contexts", call.function.kernel.name),
         ));
     }
-    let device = context.device;
-    check(&function, shape, device)?;
-    let resident_blocks = resident_blocks(&function, shape, device);
-    let blocks: u64 = shape.grid.iter().map(|count| u64::from(*count)).product();
-    if shape.cooperative && blocks > resident_blocks {
-        return Err(Error::new(
-            Code::COOPERATIVE_LAUNCH_TOO_LARGE,
-            format!(
-                "kernel {}: {blocks} blocks in a cooperative launch, at most {resident_blocks} are on the device at once",
-                function.kernel.name
-            ),
-        ));
-    }
-    let params = parameter_block(&function, parameters, extra)?;
-
-    let machine =
-        Machine { architecture: device.chip.architecture, memory: device.memory()?, config: &driver()?.config };
-    let request = Launch {
-        grid: shape.grid,
-        block: shape.block,
-        dynamic_shared_bytes: shape.dynamic_shared_bytes,
-        params: &params,
-        resident_blocks,
-    };
-    match exec::launch(&machine, &function.kernel, &request) {
-        Ok(counters) => {
-            let report = LaunchReport {
-                kernel: function.kernel.name.clone(),
-                device: device.ordinal as usize,
-                grid: shape.grid,
-                block: shape.block,
-                dynamic_shared_bytes: shape.dynamic_shared_bytes,
-                registers: function.registers,
-                counters,
-            };
-            record(report, machine.config.report.as_deref());
-        }
-        // A kernel's fault shows in the calls that follow, as on a GPU, where a launch only starts the kernel.
-        Err(fault) => context.poison(faults::record(*fault)),
-    }
-    Ok(())
+    stream::enqueue(on_stream, Operation::Kernel(Arc::new(call))).map(drop)
 }
 
 /// The limits of the chip and the kernel's own.
@@ -103,12 +199,13 @@ fn check(function: &Function, shape: &Shape, device: &Device) -> Result<(), Erro
         );
     }
     if let Some(registers) = function.registers {
-        let warp = (registers * WARP_SIZE).next_multiple_of(REGISTER_UNIT);
-        let needed = warp * threads.div_ceil(WARP_SIZE);
-        if needed > REGISTERS {
+        let (needed, there_are) = (threads.div_ceil(WARP_SIZE), occupancy::warps_by_registers(registers));
+        if needed > there_are {
             return refuse(
                 Code::LAUNCH_OUT_OF_RESOURCES,
-                format!("{threads} threads of {registers} registers need {needed}, there are {REGISTERS}"),
+                format!(
+                    "{threads} threads are {needed} warps; of {registers} registers a thread there are enough for {there_are}"
+                ),
             );
         }
     }
@@ -136,66 +233,6 @@ fn resident_blocks(function: &Function, shape: &Shape, device: &Device) -> u64 {
     u64::from(per_multiprocessor.max(1)) * u64::from(device.chip.multiprocessors)
 }
 
-/// Gathers the parameters: one pointer for each, or all in one buffer through `extra`.
-fn parameter_block(function: &Function, parameters: In<usize>, extra: In<usize>) -> Result<Vec<u8>, Error> {
-    let kernel = &function.kernel;
-    let mut block = vec![0; kernel.param_bytes as usize];
-    match (parameters.is_null(), extra.is_null()) {
-        (false, true) => {
-            for (position, (offset, bytes)) in kernel.params.iter().enumerate() {
-                let value = In::<u8>::from_address(parameters.get_at(position)?);
-                let value = value.get_all(*bytes as usize)?;
-                let start = *offset as usize;
-                block[start..start + value.len()].copy_from_slice(&value);
-            }
-        }
-        (true, false) => {
-            let given = extra_buffer(extra)?;
-            let last = kernel.params.iter().map(|(offset, bytes)| offset + bytes);
-            if given.len() < last.max().unwrap_or(0) as usize {
-                return Err(Error::new(
-                    Code::INVALID_VALUE,
-                    format!(
-                        "kernel {}: {} bytes of parameters given, {} expected",
-                        kernel.name,
-                        given.len(),
-                        kernel.param_bytes
-                    ),
-                ));
-            }
-            let common = given.len().min(block.len());
-            block[..common].copy_from_slice(&given[..common]);
-        }
-        (true, true) if kernel.params.is_empty() => {}
-        _ => return Err(Code::INVALID_VALUE.into()),
-    }
-    Ok(block)
-}
-
-/// The buffer of `extra`, a list of keys and values.
-fn extra_buffer(extra: In<usize>) -> Result<Vec<u8>, Error> {
-    const END: usize = 0;
-    const BUFFER: usize = 1;
-    const BUFFER_BYTES: usize = 2;
-    let mut buffer = None;
-    let mut bytes = None;
-    for position in (0..).step_by(2) {
-        let value = match extra.get_at(position)? {
-            END => break,
-            key => (key, extra.get_at(position + 1)?),
-        };
-        match value {
-            (BUFFER, address) => buffer = Some(In::<u8>::from_address(address)),
-            (BUFFER_BYTES, address) => bytes = Some(In::<usize>::from_address(address).get()?),
-            _ => return Err(Code::INVALID_VALUE.into()),
-        }
-    }
-    match (buffer, bytes) {
-        (Some(buffer), Some(bytes)) => buffer.get_all(bytes),
-        _ => Err(Code::INVALID_VALUE.into()),
-    }
-}
-
 pub extern "C" fn cuLaunchKernel(
     function: Handle,
     grid_x: u32,
@@ -215,7 +252,7 @@ pub extern "C" fn cuLaunchKernel(
         dynamic_shared_bytes,
         cooperative: false,
     };
-    call(|| launch(function, &shape, stream, parameters, extra))
+    call(|| launch(function, shape, stream, parameters, extra))
 }
 
 /// All blocks of a launch are on the device at once, or it is refused.
@@ -237,7 +274,7 @@ pub extern "C" fn cuLaunchCooperativeKernel(
         dynamic_shared_bytes,
         cooperative: true,
     };
-    call(|| launch(function, &shape, stream, parameters, In::from_address(0)))
+    call(|| launch(function, shape, stream, parameters, In::from_address(0)))
 }
 
 /// `CUlaunchConfig`.
@@ -258,7 +295,7 @@ pub struct LaunchConfig {
 pub struct Attribute {
     kind: u32,
     padding: u32,
-    value: [u32; 16],
+    value: AttributeValue,
 }
 
 /// What the attributes of a launch ask for beyond a plain launch; an error for what is not supported.
@@ -266,10 +303,13 @@ fn cooperative(config: &LaunchConfig) -> Result<bool, Error> {
     let mut cooperative = false;
     for attribute in config.attributes.get_all(config.num_attributes as usize)? {
         match attribute.kind {
-            // Hints about caches, priorities and the order of launches: the order here is a legal one anyway.
+            // Hints about caches, priorities, memory domains and the order of launches (IGNORE, ACCESS_POLICY_WINDOW,
+            // SYNCHRONIZATION_POLICY, CLUSTER_SCHEDULING_POLICY_PREFERENCE, PROGRAMMATIC_STREAM_SERIALIZATION, PRIORITY,
+            // MEM_SYNC_DOMAIN_MAP, MEM_SYNC_DOMAIN, PREFERRED_SHARED_MEMORY_CARVEOUT): the order here is a legal one anyway.
             0 | 1 | 3 | 5 | 6 | 8 | 9 | 10 | 14 => {}
             2 => cooperative = attribute.value[0] != 0,
-            4 if attribute.value[..3] == [1; 3] => {}
+            // CLUSTER_DIMENSION, PREFERRED_CLUSTER_DIMENSION: of one block each is what there is without clusters.
+            4 | 11 if attribute.value[..3] == [1; 3] => {}
             kind => {
                 return Err(Error::report(
                     Code::NOT_SUPPORTED,
@@ -302,6 +342,6 @@ pub extern "C" fn cuLaunchKernelEx(
             dynamic_shared_bytes: config.dynamic_shared_bytes,
             cooperative: cooperative(&config)?,
         };
-        launch(function, &shape, config.stream, parameters, extra)
+        launch(function, shape, config.stream, parameters, extra)
     })
 }

@@ -5,19 +5,26 @@ use super::{
     context::{self, Context},
     error::{Code, Error},
     function::{self, Function},
-    jit::Logs,
+    jit::Options,
     source::{self, Source},
     table::{Table, new_handle},
 };
 use crate::{
+    chip::Chip,
     memory::GlobalMemory,
-    program::Program,
+    program::{Program, calls::function_address},
     ptx::{
         self,
-        ast::{self, Space, Symbol, Variable},
+        ast::{self, Linkage, Space, Symbol, Variable},
+        link,
     },
 };
-use std::{collections::BTreeMap, ffi::c_char, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    ffi::c_char,
+    sync::Arc,
+    time::Instant,
+};
 
 /// The newest PTX that a driver of this version takes.
 const NEWEST_PTX: (u32, u32) = (9, 0);
@@ -25,11 +32,13 @@ const NEWEST_PTX: (u32, u32) = (9, 0);
 /// A loaded module.
 pub(super) struct Module {
     context: Arc<Context>,
+    /// Belongs to a library, with which it is unloaded.
+    of_library: bool,
     /// Kernels by name; in the order of the text in `kernels_in_order`.
-    kernels: BTreeMap<String, Handle>,
+    pub(super) kernels: BTreeMap<String, Handle>,
     kernels_in_order: Vec<Handle>,
     /// `.global` and `.const` variables by name.
-    variables: BTreeMap<String, (DevicePointer, u64)>,
+    pub(super) variables: BTreeMap<String, (DevicePointer, u64)>,
 }
 
 static MODULES: Table<Module> = Table::new();
@@ -51,37 +60,108 @@ pub(super) fn remove_all(context: Handle) {
     MODULES.remove_all(|module| module.context.handle == context);
 }
 
-fn load(out: Out<Handle>, image: In<u8>, logs: &Logs) -> Result<(), Error> {
+/// The module of a handle.
+pub(super) fn get(handle: Handle) -> Result<Arc<Module>, Error> {
+    MODULES.get(handle)
+}
+
+/// Unloads a module.
+pub(super) fn remove(handle: Handle) -> Result<(), Error> {
+    MODULES.remove(handle).map(drop)
+}
+
+/// Loads an image into a context, for itself or as a part of a library.
+pub(super) fn load(
+    context: &Arc<Context>,
+    image: &[u8],
+    options: &Options,
+    of_library: bool,
+) -> Result<(Handle, Arc<Module>), Error> {
+    let start = Instant::now();
+    let chip = context.device.chip;
+    let result = options
+        .check_target(chip)
+        .and_then(|()| source::read(image, chip))
+        .and_then(|source| translate(context.clone(), &source, options, of_library));
+    match result {
+        Ok((handle, module)) => {
+            let functions = module.kernels_in_order.iter().filter_map(|handle| function::get(*handle).ok());
+            let information: Vec<String> = functions.map(|function| function.describe()).collect();
+            options.report(start, &information, "");
+            let module = Arc::new(module);
+            MODULES.insert(handle, module.clone());
+            Ok((handle, module))
+        }
+        Err(error) => {
+            options.report(start, &[], error.text().unwrap_or(""));
+            Err(error)
+        }
+    }
+}
+
+fn load_for_program(out: Out<Handle>, image: &[u8], options: &Options) -> Result<(), Error> {
     let context = context::current()?;
-    if out.is_null() || image.is_null() {
+    if out.is_null() {
         return Err(Code::INVALID_VALUE.into());
     }
-    let result = source::read(image, context.device.chip).and_then(|source| link(context, &source)).and_then(
-        |(handle, module)| {
-            MODULES.insert(handle, Arc::new(module));
-            out.set(handle)
-        },
-    );
-    logs.write(result.as_ref().err().and_then(Error::text));
-    result
+    let (handle, _) = load(&context, image, options, false)?;
+    out.set(handle)
+}
+
+/// PTX text to a syntax tree.
+pub(super) fn parse(text: &str) -> Result<ast::Module, Error> {
+    let tree = ptx::parse(text).map_err(|error| Error::report(Code::INVALID_PTX, error.to_string()))?;
+    if tree.version > NEWEST_PTX {
+        let ((major, minor), (newest, newest_minor)) = (tree.version, NEWEST_PTX);
+        return Err(Error::report(
+            Code::UNSUPPORTED_PTX_VERSION,
+            format!("PTX {major}.{minor} is newer than {newest}.{newest_minor}, which this driver takes"),
+        ));
+    }
+    Ok(tree)
+}
+
+/// An error unless the chip runs the module.
+pub(super) fn check_target(tree: &ast::Module, chip: &Chip) -> Result<(), Error> {
+    let chip = chip.architecture.number();
+    // `sm_90a` and the like run on that very architecture only.
+    let fits = match tree.target_suffix {
+        Some(_) => tree.target == chip,
+        None => tree.target <= chip,
+    };
+    if fits {
+        return Ok(());
+    }
+    let suffix = tree.target_suffix.map(String::from).unwrap_or_default();
+    Err(Error::report(Code::INVALID_PTX, format!("PTX for sm_{}{suffix} on a device of sm_{chip}", tree.target)))
 }
 
 /// Translates PTX and gives its variables their addresses.
-fn link(context: Arc<Context>, source: &Source) -> Result<(Handle, Module), Error> {
+fn translate(
+    context: Arc<Context>,
+    source: &Source,
+    options: &Options,
+    of_library: bool,
+) -> Result<(Handle, Module), Error> {
     let tree = parse(&source.ptx)?;
-    check_target(&tree, &context)?;
+    check_target(&tree, context.device.chip)?;
 
     let handle = new_handle();
     // From here on dropping the module frees what it has got so far.
     let mut module = Module {
         context: context.clone(),
+        of_library,
         kernels: BTreeMap::new(),
         kernels_in_order: Vec::new(),
         variables: BTreeMap::new(),
     };
     let memory = context.device.memory()?;
+    let undefined: HashSet<&str> = link::undefined(&tree).into_iter().map(|(name, _)| name).collect();
     let mut addresses = Vec::with_capacity(tree.variables.len());
     for variable in &tree.variables {
+        if undefined.contains(variable.name.as_str()) {
+            return Err(at(variable, "is not defined: modules with `.extern` variables must be linked (cuLinkCreate)"));
+        }
         let address = place(variable, memory)?;
         addresses.push(address);
         if address != 0 {
@@ -101,41 +181,12 @@ fn link(context: Arc<Context>, source: &Source) -> Result<(Handle, Module), Erro
         tree.variables.iter().filter(|variable| variable.space == Space::Const).map(|variable| variable.bytes).sum();
     for kernel in program.kernels {
         let name = kernel.name.clone();
-        let function = Function::new(handle, context.clone(), kernel, source, tree.target, const_bytes)?;
+        let function = Function::new(handle, context.clone(), kernel, source, options, tree.target, const_bytes)?;
         let function = function::insert(function);
         module.kernels_in_order.push(function);
         module.kernels.insert(name, function);
     }
     Ok((handle, module))
-}
-
-/// PTX text to a syntax tree.
-fn parse(text: &str) -> Result<ast::Module, Error> {
-    ptx::parse(text).map_err(|error| Error::report(Code::INVALID_PTX, error.to_string()))
-}
-
-/// An error unless this device can run the module.
-fn check_target(tree: &ast::Module, context: &Context) -> Result<(), Error> {
-    if tree.version > NEWEST_PTX {
-        return Err(Error::report(
-            Code::UNSUPPORTED_PTX_VERSION,
-            format!(
-                "PTX {}.{} is newer than {}.{}, which this driver takes",
-                tree.version.0, tree.version.1, NEWEST_PTX.0, NEWEST_PTX.1
-            ),
-        ));
-    }
-    let chip = context.device.chip.architecture.number();
-    // `sm_90a` and the like run on that very architecture only.
-    let fits = match tree.target_suffix {
-        Some(_) => tree.target == chip,
-        None => tree.target <= chip,
-    };
-    if fits {
-        return Ok(());
-    }
-    let suffix = tree.target_suffix.map(String::from).unwrap_or_default();
-    Err(Error::report(Code::INVALID_PTX, format!("PTX for sm_{}{suffix} on a device of sm_{chip}", tree.target)))
 }
 
 /// The address of a variable; 0 where it has none of its own.
@@ -145,16 +196,18 @@ fn place(variable: &Variable, memory: &GlobalMemory) -> Result<DevicePointer, Er
         Space::Global => false,
         _ => return Ok(0),
     };
-    if variable.bytes == 0 {
-        return Err(Error::report(
-            Code::INVALID_PTX,
-            format!(
-                "PTX line {}: variable {} has no size: modules are not linked with each other",
-                variable.position.line, variable.name
-            ),
-        ));
+    if variable.linkage == Linkage::Extern {
+        // Declared, and never used.
+        return Ok(0);
     }
-    memory.allocate_variable(variable.bytes, read_only).ok_or(Code::OUT_OF_MEMORY.into())
+    // An array of no elements still has an address.
+    memory.allocate_variable(variable.bytes.max(1), read_only).ok_or(Code::OUT_OF_MEMORY.into())
+}
+
+/// The error that something is wrong with a variable.
+fn at(variable: &Variable, what: &str) -> Error {
+    let ast::Position { line, column } = variable.position;
+    Error::report(Code::INVALID_PTX, format!("ptx:{line}:{column}: variable `{}` {what}", variable.name))
 }
 
 /// Writes a variable's first value, addresses of other variables included.
@@ -168,16 +221,14 @@ fn initialize(
     bytes.resize(variable.bytes as usize, 0);
     for (offset, symbol, addend) in &variable.relocations {
         let bad = || {
-            Error::report(
-                Code::INVALID_PTX,
-                format!(
-                    "PTX line {}: variable {} is initialized with an address that is not that of a .global or .const variable",
-                    variable.position.line, variable.name
-                ),
+            at(
+                variable,
+                "is initialized with an address that is not that of a .global or .const variable or of a function",
             )
         };
         let target = match symbol {
             Symbol::Module(index) => addresses.get(*index as usize).copied(),
+            Symbol::Function(index) => Some(function_address(*index)),
             _ => None,
         };
         let target = target.filter(|target| *target != 0).ok_or_else(bad)?;
@@ -190,7 +241,7 @@ fn initialize(
 }
 
 pub extern "C" fn cuModuleLoadData(out: Out<Handle>, image: In<u8>) -> CuResult {
-    call(|| load(out, image, &Logs::default()))
+    call(|| load_for_program(out, &source::image(image)?, &Options::default()))
 }
 
 pub extern "C" fn cuModuleLoadDataEx(
@@ -201,8 +252,8 @@ pub extern "C" fn cuModuleLoadDataEx(
     values: Out<usize>,
 ) -> CuResult {
     call(|| {
-        let logs = Logs::find(num_options, options, values)?;
-        load(out, image, &logs)
+        let options = Options::read(num_options, options, values)?;
+        load_for_program(out, &source::image(image)?, &options)
     })
 }
 
@@ -212,17 +263,21 @@ pub extern "C" fn cuModuleLoadFatBinary(out: Out<Handle>, image: In<u8>) -> CuRe
 
 pub extern "C" fn cuModuleLoad(out: Out<Handle>, path: In<c_char>) -> CuResult {
     call(|| {
-        let path = path.text()?;
-        let mut image =
-            std::fs::read(&path).map_err(|error| Error::report(Code::FILE_NOT_FOUND, format!("{path}: {error}")))?;
-        // PTX text in a file has no final zero.
-        image.push(0);
-        load(out, In::from_address(image.as_ptr() as usize), &Logs::default())
+        context::current()?;
+        load_for_program(out, &read_file(&path.text()?)?, &Options::default())
     })
 }
 
+/// The contents of a file that holds an image.
+pub(super) fn read_file(path: &str) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|error| Error::report(Code::FILE_NOT_FOUND, format!("{path}: {error}")))
+}
+
 pub extern "C" fn cuModuleUnload(module: Handle) -> CuResult {
-    call(|| MODULES.remove(module).map(drop))
+    call(|| match MODULES.get(module)?.of_library {
+        true => Err(Error::new(Code::NOT_PERMITTED, "the module belongs to a library: cuLibraryUnload unloads it")),
+        false => remove(module),
+    })
 }
 
 pub extern "C" fn cuModuleGetFunction(out: Out<Handle>, module: Handle, name: In<c_char>) -> CuResult {

@@ -10,28 +10,49 @@ use crate::chip::{
     Chip, MAX_BLOCK_THREADS, REGISTER_UNIT, REGISTERS, SHARED_RESERVED_PER_BLOCK, SHARED_UNIT, SUB_CORES, WARP_SIZE,
 };
 
-/// Blocks of `threads` threads, `registers` registers a thread and `shared_bytes` of shared memory (static and
-/// dynamic) that are on a multiprocessor at once; 0: not even one fits.
-pub(super) fn blocks(chip: &Chip, threads: u32, registers: u32, shared_bytes: u32) -> u32 {
-    if threads == 0 || threads > MAX_BLOCK_THREADS || shared_bytes > chip.shared_per_block_optin {
+/// What a block takes of a multiprocessor.
+#[derive(Clone, Copy)]
+pub(super) struct Needs {
+    /// Threads of the block.
+    pub(super) threads: u32,
+    /// Registers of a thread.
+    pub(super) registers: u32,
+    /// Shared memory of the block in bytes, static and dynamic.
+    pub(super) shared_bytes: u32,
+    /// Named barriers of the block.
+    pub(super) barriers: u32,
+    /// The part of the memory for L1 and shared memory, in percent, that the program would like to be shared memory.
+    pub(super) carveout: Option<u32>,
+}
+
+/// Warps of a multiprocessor that its registers suffice for: each sub-core has its own part of them.
+pub(super) fn warps_by_registers(registers: u32) -> u32 {
+    let warp = (registers * WARP_SIZE).next_multiple_of(REGISTER_UNIT);
+    (REGISTERS / SUB_CORES).checked_div(warp).map_or(u32::MAX, |warps| warps * SUB_CORES)
+}
+
+/// Blocks that are on a multiprocessor at once; 0: not even one fits.
+pub(super) fn blocks(chip: &Chip, needs: &Needs) -> u32 {
+    if needs.threads == 0 || needs.threads > MAX_BLOCK_THREADS || needs.shared_bytes > chip.shared_per_block_optin {
         return 0;
     }
-    let warps = threads.div_ceil(WARP_SIZE);
+    let warps = needs.threads.div_ceil(WARP_SIZE);
     let by_warps = chip.warps_per_multiprocessor() / warps;
+    let by_registers = warps_by_registers(needs.registers) / warps;
+    let by_barriers = chip.barriers_per_multiprocessor.checked_div(needs.barriers).unwrap_or(u32::MAX);
 
-    let by_registers = if registers == 0 {
-        u32::MAX
-    } else {
-        // Each sub-core has its own part of the register file.
-        let warp = (registers * WARP_SIZE).next_multiple_of(REGISTER_UNIT);
-        REGISTERS / SUB_CORES / warp * SUB_CORES / warps
-    };
+    let block = (needs.shared_bytes + SHARED_RESERVED_PER_BLOCK).next_multiple_of(SHARED_UNIT);
+    // Without a wish all that can be is shared memory; a wish counts as long as one block fits.
+    let wish = needs.carveout.map_or(u32::MAX, |percent| chip.shared_per_multiprocessor() * percent / 100);
+    let by_shared = shared_configuration(chip, wish.max(block)) / block;
 
-    // The split between shared memory and L1 is chosen for the kernel, so all of it can be shared memory.
-    let block = (shared_bytes + SHARED_RESERVED_PER_BLOCK).next_multiple_of(SHARED_UNIT);
-    let by_shared = chip.shared_per_multiprocessor() / block;
+    [by_registers, by_barriers, by_shared, chip.blocks_per_multiprocessor].into_iter().fold(by_warps, u32::min)
+}
 
-    by_warps.min(by_registers).min(by_shared).min(chip.blocks_per_multiprocessor)
+/// The smallest shared memory that a multiprocessor can be configured to with at least `bytes`, or else the largest.
+fn shared_configuration(chip: &Chip, bytes: u32) -> u32 {
+    let fitting = chip.shared_carveouts_kb.iter().map(|kb| kb * 1024).find(|size| *size >= bytes);
+    fitting.unwrap_or(chip.shared_per_multiprocessor())
 }
 
 /// The same for a function and its present settings.
@@ -39,12 +60,7 @@ pub(super) fn blocks_per_multiprocessor(function: &Function, threads: u32, dynam
     if dynamic_shared_bytes > function.max_dynamic_shared() {
         return 0;
     }
-    blocks(
-        function.context.device.chip,
-        threads,
-        function.registers_or_nominal(),
-        function.kernel.static_shared_bytes + dynamic_shared_bytes,
-    )
+    blocks(function.context.device.chip, &function.needs(threads, dynamic_shared_bytes))
 }
 
 fn threads(block_size: i32) -> Result<u32, Error> {
@@ -138,14 +154,12 @@ pub extern "C" fn cuOccupancyAvailableDynamicSMemPerBlock(
         let chip = function.context.device.chip;
         let num_blocks = threads(num_blocks)?;
         let threads = threads(block_size)?;
-        let static_bytes = function.kernel.static_shared_bytes;
-        let registers = function.registers_or_nominal();
-        if blocks(chip, threads, registers, static_bytes) < num_blocks {
+        if blocks(chip, &function.needs(threads, 0)) < num_blocks {
             return Err(Code::INVALID_VALUE.into());
         }
         let share = chip.shared_per_multiprocessor() / num_blocks / SHARED_UNIT * SHARED_UNIT;
         let usable = (share - SHARED_RESERVED_PER_BLOCK).min(chip.shared_per_block_optin);
-        out.set((usable - static_bytes) as usize)
+        out.set((usable - function.kernel.static_shared_bytes).min(function.max_dynamic_shared()) as usize)
     })
 }
 
@@ -176,34 +190,5 @@ pub extern "C" fn cuOccupancyMaxPotentialClusterSize(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::chip::Architecture;
-
-    #[test]
-    fn each_resource_limits_the_number_of_blocks() {
-        let a100 = Architecture::Sm80.chip();
-        assert_eq!(blocks(a100, 32, 16, 0), 32, "blocks");
-        assert_eq!(blocks(a100, 1024, 32, 0), 2, "warps");
-        assert_eq!(blocks(a100, 256, 128, 0), 2, "registers");
-        // 33 registers are given as 40: 1280 a warp, 12 warps a sub-core.
-        assert_eq!(blocks(a100, 128, 33, 0), 12, "registers are given in units");
-        assert_eq!(blocks(a100, 128, 32, 80 * 1024), 2, "shared memory");
-        assert_eq!(blocks(a100, 128, 32, 82 * 1024), 1, "1 KB a block is reserved");
-        assert_eq!(blocks(a100, 128, 32, 163 * 1024), 1);
-        assert_eq!(blocks(a100, 128, 32, 163 * 1024 + 1), 0);
-        assert_eq!(blocks(a100, 1024, 65, 0), 0, "not even one block");
-        assert_eq!(blocks(a100, 1025, 0, 0), 0);
-    }
-
-    #[test]
-    fn the_chips_differ_where_their_limits_do() {
-        let of = |architecture: Architecture| {
-            let chip = architecture.chip();
-            (blocks(chip, 256, 32, 0), blocks(chip, 128, 32, 48 * 1024))
-        };
-        assert_eq!(of(Architecture::Sm80), (8, 3));
-        assert_eq!(of(Architecture::Sm89), (6, 2));
-        assert_eq!(of(Architecture::Sm90), (8, 4));
-    }
-}
+#[path = "occupancy_tests.rs"]
+mod tests;

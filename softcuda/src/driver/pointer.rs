@@ -5,7 +5,12 @@ use super::{
     device,
     error::{Code, Error},
     host::{self, Kind},
-    memory,
+    memory, virtual_memory,
+};
+use crate::memory::Access;
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 const MEMORY_TYPE_HOST: u32 = 1;
@@ -25,10 +30,43 @@ struct Pointee {
     bytes: usize,
     number: u64,
     pool: usize,
+    read_only: bool,
+}
+
+/// Allocations whose copies have been asked to be synchronous (CU_POINTER_ATTRIBUTE_SYNC_MEMOPS), by their start.
+static SYNCHRONOUS: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
+
+fn synchronous() -> MutexGuard<'static, BTreeSet<u64>> {
+    SYNCHRONOUS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Forgets what was set for an allocation.
+pub(super) fn forget(base: u64) {
+    synchronous().remove(&base);
+}
+
+/// Start and length of the allocation around `address`.
+pub(super) fn range(address: u64) -> Result<Option<(u64, usize)>, Error> {
+    Ok(find(address)?.map(|pointee| (pointee.base, pointee.bytes)))
 }
 
 /// `None`: ordinary host memory, or nothing at all.
 fn find(address: u64) -> Result<Option<Pointee>, Error> {
+    if let Some(found) = virtual_memory::find(address) {
+        return Ok(Some(Pointee {
+            context: 0,
+            memory_type: MEMORY_TYPE_DEVICE,
+            device_pointer: address,
+            host_pointer: 0,
+            managed: false,
+            ordinal: found.device,
+            base: found.mapping.base,
+            bytes: found.mapping.bytes as usize,
+            number: found.memory as u64,
+            pool: 0,
+            read_only: found.mapping.access(found.device) == Some(Access::Read),
+        }));
+    }
     if let Some(device) = device::owner(address) {
         let Some(allocation) = device.memory()?.find(address) else {
             return Ok(None);
@@ -45,6 +83,7 @@ fn find(address: u64) -> Result<Option<Pointee>, Error> {
             bytes: allocation.bytes as usize,
             number: owner.map_or(0, |owner| owner.number),
             pool: owner.and_then(|owner| owner.pool).unwrap_or(0),
+            read_only: allocation.read_only,
         }));
     }
     Ok(host::find(address as usize).map(|(base, block)| {
@@ -60,6 +99,7 @@ fn find(address: u64) -> Result<Option<Pointee>, Error> {
             bytes: block.bytes,
             number: base as u64,
             pool: 0,
+            read_only: false,
         }
     }))
 }
@@ -73,26 +113,26 @@ fn write(pointee: &Pointee, attribute: u32, out: Out<u8>) -> Result<(), Error> {
         address => out.cast::<u64>().set(address),
     };
     match attribute {
-        1 => out.cast().set(pointee.context),            // CONTEXT
-        2 => out.cast().set(pointee.memory_type),        // MEMORY_TYPE
-        3 => address(pointee.device_pointer),            // DEVICE_POINTER
-        4 => address(pointee.host_pointer),              // HOST_POINTER
-        6 => out.cast().set(1u32),                       // SYNC_MEMOPS
-        7 => out.cast().set(pointee.number),             // BUFFER_ID
-        8 => out.cast().set(u32::from(pointee.managed)), // IS_MANAGED
-        9 => out.cast().set(pointee.ordinal),            // DEVICE_ORDINAL
-        10 => out.cast().set(0u32),                      // IS_LEGACY_CUDA_IPC_CAPABLE
-        11 => out.cast().set(pointee.base),              // RANGE_START_ADDR
-        12 => out.cast().set(pointee.bytes),             // RANGE_SIZE
-        13 => out.cast().set(1u32),                      // MAPPED
-        14 => out.cast().set(0u64),                      // ALLOWED_HANDLE_TYPES
-        15 => out.cast().set(0u32),                      // IS_GPU_DIRECT_RDMA_CAPABLE
-        16 => out.cast().set(3u32),                      // ACCESS_FLAGS: read and write
-        17 => out.cast().set(pointee.pool),              // MEMPOOL_HANDLE
-        18 => out.cast().set(pointee.bytes),             // MAPPING_SIZE
-        19 => out.cast().set(pointee.base),              // MAPPING_BASE_ADDR
-        20 => out.cast().set(pointee.number),            // MEMORY_BLOCK_ID
-        21 => out.cast().set(0u32),                      // IS_HW_DECOMPRESS_CAPABLE
+        1 => out.cast().set(pointee.context),                                  // CONTEXT
+        2 => out.cast().set(pointee.memory_type),                              // MEMORY_TYPE
+        3 => address(pointee.device_pointer),                                  // DEVICE_POINTER
+        4 => address(pointee.host_pointer),                                    // HOST_POINTER
+        6 => out.cast().set(u32::from(synchronous().contains(&pointee.base))), // SYNC_MEMOPS
+        7 => out.cast().set(pointee.number),                                   // BUFFER_ID
+        8 => out.cast().set(u32::from(pointee.managed)),                       // IS_MANAGED
+        9 => out.cast().set(pointee.ordinal),                                  // DEVICE_ORDINAL
+        10 => out.cast().set(0u32),                                            // IS_LEGACY_CUDA_IPC_CAPABLE
+        11 => out.cast().set(pointee.base),                                    // RANGE_START_ADDR
+        12 => out.cast().set(pointee.bytes),                                   // RANGE_SIZE
+        13 => out.cast().set(1u32),                                            // MAPPED
+        14 => out.cast().set(0u64),                                            // ALLOWED_HANDLE_TYPES
+        15 => out.cast().set(0u32),                                            // IS_GPU_DIRECT_RDMA_CAPABLE
+        16 => out.cast().set(if pointee.read_only { 1u32 } else { 3u32 }),     // ACCESS_FLAGS: read, or read and write
+        17 => out.cast().set(pointee.pool),                                    // MEMPOOL_HANDLE
+        18 => out.cast().set(pointee.bytes),                                   // MAPPING_SIZE
+        19 => out.cast().set(pointee.base),                                    // MAPPING_BASE_ADDR
+        20 => out.cast().set(pointee.number),                                  // MEMORY_BLOCK_ID
+        21 => out.cast().set(0u32),                                            // IS_HW_DECOMPRESS_CAPABLE
         _ => Err(Code::NOT_SUPPORTED.into()),
     }
 }
@@ -123,6 +163,7 @@ pub extern "C" fn cuPointerGetAttributes(
             bytes: 0,
             number: 0,
             pool: 0,
+            read_only: false,
         };
         let pointee = find(address)?.unwrap_or(unknown);
         let attributes = attributes.get_all(count as usize)?;
@@ -143,15 +184,17 @@ pub extern "C" fn cuPointerGetAttributes(
     })
 }
 
-/// Every operation is synchronous already, which is what the one attribute that can be set asks for.
+/// Kept and reported: copies that could run past the end of their call are those of streams that wait themselves.
 pub extern "C" fn cuPointerSetAttribute(value: In<u32>, attribute: u32, address: DevicePointer) -> CuResult {
     const SYNC_MEMOPS: u32 = 6;
     call(|| {
-        value.get()?;
+        let on = value.get()? != 0;
         match (attribute, find(address)?) {
-            (SYNC_MEMOPS, Some(_)) => Ok(()),
-            (SYNC_MEMOPS, None) => Err(Code::INVALID_VALUE.into()),
-            _ => Err(Code::NOT_SUPPORTED.into()),
+            (SYNC_MEMOPS, Some(pointee)) if on => drop(synchronous().insert(pointee.base)),
+            (SYNC_MEMOPS, Some(pointee)) => forget(pointee.base),
+            (SYNC_MEMOPS, None) => return Err(Code::INVALID_VALUE.into()),
+            _ => return Err(Code::NOT_SUPPORTED.into()),
         }
+        Ok(())
     })
 }

@@ -4,6 +4,7 @@ use super::{
     abi::{CuResult, In, Out, call},
     error::{Code, Error},
     names,
+    versions::SINCE,
 };
 use std::ffi::c_char;
 
@@ -11,52 +12,24 @@ const FOUND: i32 = 0;
 const NOT_FOUND: i32 = 1;
 const VERSION_NOT_SUFFICIENT: i32 = 2;
 
-/// Functions of which a newer form appeared after CUDA 11.0, and the version it appeared with: a program made for an
-/// older one asks for the old form under the same name.
-const NEWER_FORMS: &[(&str, i32)] = &[
-    ("cuCtxCreate_v3", 11_040),
-    ("cuCtxCreate_v4", 12_050),
-    ("cuCtxGetDevice_v2", 13_000),
-    ("cuCtxSynchronize_v2", 13_000),
-    ("cuDeviceGetUuid_v2", 11_040),
-    ("cuEventElapsedTime_v2", 12_080),
-    ("cuGetProcAddress_v2", 12_000),
-    ("cuGraphAddDependencies_v2", 12_030),
-    ("cuGraphAddKernelNode_v2", 12_000),
-    ("cuGraphAddNode_v2", 12_030),
-    ("cuGraphExecKernelNodeSetParams_v2", 12_000),
-    ("cuGraphExecUpdate_v2", 12_000),
-    ("cuGraphGetEdges_v2", 12_030),
-    ("cuGraphKernelNodeGetParams_v2", 12_000),
-    ("cuGraphKernelNodeSetParams_v2", 12_000),
-    ("cuGraphNodeGetDependencies_v2", 12_030),
-    ("cuGraphNodeGetDependentNodes_v2", 12_030),
-    ("cuGraphRemoveDependencies_v2", 12_030),
-    ("cuIpcOpenMemHandle_v2", 11_000),
-    ("cuMemAdvise_v2", 12_020),
-    ("cuMemPrefetchAsync_v2", 12_020),
-    ("cuMemcpy3DBatchAsync_v2", 13_000),
-    ("cuMemcpyBatchAsync_v2", 13_000),
-    ("cuStreamBatchMemOp_v2", 11_070),
-    ("cuStreamGetCaptureInfo_v2", 11_030),
-    ("cuStreamGetCaptureInfo_v3", 12_030),
-    ("cuStreamGetCtx_v2", 12_050),
-    ("cuStreamUpdateCaptureDependencies_v2", 12_030),
-    ("cuStreamWaitValue32_v2", 11_070),
-    ("cuStreamWaitValue64_v2", 11_070),
-    ("cuStreamWriteValue32_v2", 11_070),
-    ("cuStreamWriteValue64_v2", 11_070),
-];
-
 /// The newest form of `name` that a program of `version` expects.
 fn find(name: &str, version: i32) -> Option<usize> {
-    let fits =
-        |form: &String| NEWER_FORMS.iter().find(|(newer, _)| newer == form).is_none_or(|(_, since)| version >= *since);
+    let fits = |form: &String| {
+        let since = SINCE.iter().find(|(_, names)| names.contains(&form.as_str()));
+        since.is_none_or(|(since, _)| version >= *since)
+    };
     let forms = ["_v4", "_v3", "_v2", ""].map(|suffix| format!("{name}{suffix}"));
     forms.iter().filter(|form| fits(form)).find_map(|form| names::address(form))
 }
 
-fn get(name: In<c_char>, out: Out<usize>, version: i32, status: Option<Out<i32>>) -> Result<(), Error> {
+/// The default, legacy and per-thread default streams: work that is asked for ends before the call does on each of them, so
+/// that their functions are the same.
+const LAST_FLAG: u64 = 2;
+
+fn get(name: In<c_char>, out: Out<usize>, version: i32, flags: u64, status: Option<Out<i32>>) -> Result<(), Error> {
+    if flags > LAST_FLAG {
+        return Err(Code::INVALID_VALUE.into());
+    }
     let name = name.text()?;
     let tell = |value| status.into_iter().for_each(|status| status.set_if_wanted(value));
     if let Some(address) = find(&name, version) {
@@ -71,8 +44,8 @@ fn get(name: In<c_char>, out: Out<usize>, version: i32, status: Option<Out<i32>>
     Err(Error::new(Code::NOT_FOUND, format!("the driver has no function {name} for CUDA version {version}")))
 }
 
-pub extern "C" fn cuGetProcAddress(name: In<c_char>, out: Out<usize>, version: i32, _flags: u64) -> CuResult {
-    call(|| get(name, out, version, None))
+pub extern "C" fn cuGetProcAddress(name: In<c_char>, out: Out<usize>, version: i32, flags: u64) -> CuResult {
+    call(|| get(name, out, version, flags, None))
 }
 
 /// With a place for the status a function that does not exist is no error.
@@ -80,10 +53,10 @@ pub extern "C" fn cuGetProcAddress_v2(
     name: In<c_char>,
     out: Out<usize>,
     version: i32,
-    _flags: u64,
+    flags: u64,
     status: Out<i32>,
 ) -> CuResult {
-    call(|| match get(name, out, version, Some(status)) {
+    call(|| match get(name, out, version, flags, Some(status)) {
         Err(error) if error.code == Code::NOT_FOUND && !status.is_null() => Ok(()),
         result => result,
     })
@@ -109,9 +82,15 @@ mod tests {
     }
 
     #[test]
-    fn every_newer_form_is_a_function_of_the_api() {
-        for (form, _) in NEWER_FORMS {
-            assert!(names::address(form).is_some(), "{form}");
+    fn functions_that_came_later_are_not_there_for_older_programs() {
+        for (since, names) in SINCE {
+            for name in *names {
+                assert!(names::address(name).is_some(), "{name}");
+                assert_eq!(find(name, *since), names::address(name), "{name}");
+                assert_ne!(find(name, since - 10), names::address(name), "{name}");
+            }
         }
+        assert_eq!(find("cuLibraryLoadData", 11_080), None);
+        assert!(find("cuLibraryLoadData", 12_000).is_some());
     }
 }

@@ -26,13 +26,14 @@ pub(super) struct Resources {
     pub(super) kernel: String,
     pub(super) registers: u32,
     pub(super) local_bytes: u32,
+    pub(super) barriers: u32,
 }
 
 /// Where the address of the fatbin lies in the structure that nvcc wraps around it in host code.
 const WRAPPED_ADDRESS: usize = 8;
 
-/// Reads the image at `image`, which comes without a length: each form says where it ends.
-pub(super) fn read(image: In<u8>, chip: &Chip) -> Result<Source, Error> {
+/// Copies the image at an address that comes without a length: each form says where it ends.
+pub(super) fn image(image: In<u8>) -> Result<Vec<u8>, Error> {
     // A text may be shorter than a magic number: never read past a zero.
     let mut first = [0; 4];
     for (position, byte) in first.iter_mut().enumerate() {
@@ -41,15 +42,35 @@ pub(super) fn read(image: In<u8>, chip: &Chip) -> Result<Source, Error> {
             break;
         }
     }
+    let fatbin = |image: In<u8>| {
+        let bytes = fatbin::total_size(&image.get_all(fatbin::HEADER_BYTES)?).map_err(damaged)?;
+        image.get_all(bytes)
+    };
+    match Format::of(first) {
+        Format::Fatbin => fatbin(image),
+        Format::FatbinWrapper => {
+            let address = In::<usize>::from_address(image.address() + WRAPPED_ADDRESS).get()?;
+            fatbin(In::from_address(address))
+        }
+        // What is refused anyway is not read.
+        Format::Cubin => Ok(first.to_vec()),
+        Format::Text => Ok(In::<c_char>::from_address(image.address()).text()?.into_bytes()),
+    }
+}
+
+/// Finds the PTX for a chip in an image.
+pub(super) fn read(image: &[u8], chip: &Chip) -> Result<Source, Error> {
+    let mut first = [0; 4];
+    first.iter_mut().zip(image).for_each(|(to, from)| *to = *from);
     match Format::of(first) {
         Format::Fatbin => read_fatbin(image, chip),
         Format::FatbinWrapper => {
-            let address = In::<usize>::from_address(image.address() + WRAPPED_ADDRESS).get()?;
-            read_fatbin(In::from_address(address), chip)
+            Err(Error::report(Code::INVALID_IMAGE, "the image holds the address of a fatbin only"))
         }
         Format::Cubin => Err(no_ptx("the image is a cubin", chip)),
         Format::Text => {
-            let ptx = In::<c_char>::from_address(image.address()).text()?;
+            let end = image.iter().position(|byte| *byte == 0).unwrap_or(image.len());
+            let ptx = String::from_utf8_lossy(&image[..end]).into_owned();
             if !ptx.contains(".version") {
                 let text = "the image is neither PTX text nor a fatbin nor a cubin";
                 return Err(Error::report(Code::INVALID_IMAGE, text));
@@ -59,10 +80,12 @@ pub(super) fn read(image: In<u8>, chip: &Chip) -> Result<Source, Error> {
     }
 }
 
-fn read_fatbin(image: In<u8>, chip: &Chip) -> Result<Source, Error> {
-    let damaged = |error: ContainerError| Error::report(Code::INVALID_IMAGE, error.to_string());
-    let bytes = fatbin::total_size(&image.get_all(fatbin::HEADER_BYTES)?).map_err(damaged)?;
-    let entries = fatbin::read(&image.get_all(bytes)?).map_err(damaged)?;
+fn damaged(error: ContainerError) -> Error {
+    Error::report(Code::INVALID_IMAGE, error.to_string())
+}
+
+fn read_fatbin(image: &[u8], chip: &Chip) -> Result<Source, Error> {
+    let entries = fatbin::read(image).map_err(damaged)?;
     let number = chip.architecture.number();
 
     let text = newest(&entries, Kind::Ptx, |architecture| architecture <= number, number);
@@ -82,6 +105,7 @@ fn read_fatbin(image: In<u8>, chip: &Chip) -> Result<Source, Error> {
         kernel: kernel.name,
         registers: kernel.registers,
         local_bytes: u32::try_from(kernel.local_bytes).unwrap_or(u32::MAX),
+        barriers: kernel.barriers,
     });
     Ok(Source {
         ptx: String::from_utf8_lossy(&text.payload).into_owned(),

@@ -1,18 +1,22 @@
-//! Streams. Every operation runs to its end inside the call that asks for it, which is one of the legal orders: so
-//! a stream has nothing to do but to be known, and waiting never waits.
+//! Streams: what they are, and how an operation gets to its graph or its queue.
 
 use super::{
-    abi::{CuResult, DeviceOrdinal, Handle, Out, call},
+    abi::{CuResult, DeviceOrdinal, Handle, In, Out, call},
+    capture::{self, Capturing},
     context::{self, Context},
     error::{Code, Error},
-    event,
+    launch::AttributeValue,
+    operation::{Callback, HostCall, Operation},
+    pool,
+    queue::{self, Queue, Signal},
     table::{Table, new_handle},
 };
 use std::{
+    collections::BTreeMap,
     ffi::c_void,
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI32, AtomicU64, Ordering},
     },
 };
 
@@ -22,49 +26,158 @@ pub(super) const LEAST_PRIORITY: i32 = 0;
 pub(super) const GREATEST_PRIORITY: i32 = -5;
 
 /// The default stream (0), CU_STREAM_LEGACY and CU_STREAM_PER_THREAD exist in every context.
-const LAST_SPECIAL: Handle = 2;
+const LEGACY: Handle = 1;
+const PER_THREAD: Handle = 2;
 const NON_BLOCKING: u32 = 1;
+
+/// CU_LAUNCH_ATTRIBUTE_PRIORITY.
+const ATTRIBUTE_PRIORITY: u32 = 8;
 
 /// A stream.
 pub(super) struct Stream {
-    context: Arc<Context>,
+    pub(super) handle: Handle,
+    pub(super) context: Arc<Context>,
+    pub(super) queue: Queue,
     flags: u32,
-    priority: i32,
+    priority: AtomicI32,
     id: u64,
+    capture: Mutex<Option<Capturing>>,
+    attributes: Mutex<BTreeMap<u32, AttributeValue>>,
 }
 
 static STREAMS: Table<Stream> = Table::new();
+/// By context and thread: the legacy stream (thread 0) and those of threads.
+static SPECIAL: Mutex<BTreeMap<(Handle, u64), Arc<Stream>>> = Mutex::new(BTreeMap::new());
+
+fn special() -> MutexGuard<'static, BTreeMap<(Handle, u64), Arc<Stream>>> {
+    SPECIAL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+thread_local! {
+    /// A number of this thread, from 1.
+    static THREAD: u64 = {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    };
+}
+
+impl Stream {
+    fn new(handle: Handle, context: Arc<Context>, flags: u32, priority: i32, id: u64) -> Arc<Stream> {
+        Arc::new(Stream {
+            handle,
+            context,
+            queue: Queue::default(),
+            flags,
+            priority: AtomicI32::new(priority),
+            id,
+            capture: Mutex::default(),
+            attributes: Mutex::default(),
+        })
+    }
+
+    pub(super) fn is_legacy(&self) -> bool {
+        self.handle == LEGACY
+    }
+
+    /// Whether it waits for the legacy stream, and the legacy stream for it.
+    pub(super) fn is_blocking(&self) -> bool {
+        !self.is_legacy() && self.flags & NON_BLOCKING == 0
+    }
+
+    /// Its part in a capture.
+    pub(super) fn capture(&self) -> MutexGuard<'_, Option<Capturing>> {
+        self.capture.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The stream of a handle, its context fit for work.
+pub(super) fn find(handle: Handle) -> Result<Arc<Stream>, Error> {
+    let special_stream = |handle, thread| {
+        let context = context::current()?;
+        let mut streams = special();
+        let stream = streams.entry((context.handle, thread));
+        Ok(stream.or_insert_with(|| Stream::new(handle, context, 0, LEAST_PRIORITY, handle as u64)).clone())
+    };
+    match handle {
+        0 | LEGACY => special_stream(LEGACY, 0),
+        PER_THREAD => special_stream(PER_THREAD, THREAD.try_with(|thread| *thread).unwrap_or(0)),
+        _ => {
+            let stream = STREAMS.get(handle)?;
+            stream.context.check()?;
+            Ok(stream)
+        }
+    }
+}
 
 /// The stream's context, fit for work.
 pub(super) fn context_of(stream: Handle) -> Result<Arc<Context>, Error> {
-    if stream <= LAST_SPECIAL {
-        return context::current();
-    }
-    let context = STREAMS.get(stream)?.context.clone();
-    context.check()?;
-    Ok(context)
+    Ok(find(stream)?.context.clone())
 }
 
-/// Forgets the streams of a context.
+/// All streams of a context.
+fn all_of(context: Handle) -> Vec<Arc<Stream>> {
+    let of = special().range((context, 0)..=(context, u64::MAX)).map(|(_, stream)| stream.clone()).collect::<Vec<_>>();
+    let mut streams = STREAMS.all(|stream| stream.context.handle == context);
+    streams.extend(of);
+    streams
+}
+
+/// What a new operation has to wait for although its stream does not say so: the legacy stream waits for the blocking
+/// ones and they for it.
+pub(super) fn implied(stream: &Stream) -> Vec<Arc<Signal>> {
+    if !stream.is_legacy() && !stream.is_blocking() {
+        return Vec::new();
+    }
+    let others = all_of(stream.context.handle).into_iter();
+    let others = others.filter(|other| if stream.is_legacy() { other.is_blocking() } else { other.is_legacy() });
+    others.filter_map(|other| other.queue.tail()).collect()
+}
+
+/// Waits for all work of a context.
+pub(super) fn synchronize_all(context: &Context) -> Result<(), Error> {
+    if queue::any_pending() {
+        for stream in all_of(context.handle) {
+            if let Some(tail) = stream.queue.tail() {
+                tail.wait()?;
+            }
+        }
+    }
+    pool::synchronized(context.device);
+    Ok(())
+}
+
+/// Forgets the streams of a context, once their work has ended.
 pub(super) fn remove_all(context: Handle) {
+    for stream in all_of(context) {
+        capture::leave(&stream);
+        if let Some(tail) = stream.queue.tail() {
+            // A host function that destroys its context does not wait for itself.
+            let _ = tail.wait();
+        }
+    }
     STREAMS.remove_all(|stream| stream.context.handle == context);
+    special().retain(|(of, _), _| *of != context);
+}
+
+/// Hands an operation to a stream: to the graph that captures it, or to its queue. The signal tells its end.
+pub(super) fn enqueue(handle: Handle, operation: Operation) -> Result<Arc<Signal>, Error> {
+    let stream = find(handle)?;
+    if capture::append(&stream, &operation)? {
+        return Ok(Signal::completed());
+    }
+    queue::submit(&stream, operation, Vec::new())
 }
 
 fn create(out: Out<Handle>, flags: u32, priority: i32) -> Result<(), Error> {
-    static NEXT_ID: AtomicU64 = AtomicU64::new(LAST_SPECIAL as u64 + 1);
+    static NEXT_ID: AtomicU64 = AtomicU64::new(PER_THREAD as u64 + 1);
     let context = context::current()?;
     if flags > NON_BLOCKING {
         return Err(Code::INVALID_VALUE.into());
     }
     let handle = new_handle();
     out.set(handle)?;
-    let stream = Stream {
-        context,
-        flags,
-        priority: priority.clamp(GREATEST_PRIORITY, LEAST_PRIORITY),
-        id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-    };
-    STREAMS.insert(handle, Arc::new(stream));
+    let priority = priority.clamp(GREATEST_PRIORITY, LEAST_PRIORITY);
+    STREAMS.insert(handle, Stream::new(handle, context, flags, priority, NEXT_ID.fetch_add(1, Ordering::Relaxed)));
     Ok(())
 }
 
@@ -76,22 +189,40 @@ pub extern "C" fn cuStreamCreateWithPriority(out: Out<Handle>, flags: u32, prior
     call(|| create(out, flags, priority))
 }
 
+/// What is pending on the stream is still done.
 pub extern "C" fn cuStreamDestroy_v2(stream: Handle) -> CuResult {
-    call(|| STREAMS.remove(stream).map(drop))
+    call(|| {
+        let stream = STREAMS.remove(stream)?;
+        capture::leave(&stream);
+        Ok(())
+    })
+}
+
+/// What has to end before the stream is idle.
+fn ends(stream: &Arc<Stream>) -> Vec<Arc<Signal>> {
+    if !queue::any_pending() {
+        return Vec::new();
+    }
+    let mut ends = if stream.is_legacy() { implied(stream) } else { Vec::new() };
+    ends.extend(stream.queue.tail());
+    ends
 }
 
 pub extern "C" fn cuStreamQuery(stream: Handle) -> CuResult {
-    call(|| context_of(stream).map(drop))
+    call(|| {
+        let stream = find(stream)?;
+        capture::forbid_on(&stream)?;
+        if ends(&stream).is_empty() { Ok(()) } else { Err(Code::NOT_READY.into()) }
+    })
 }
 
 pub extern "C" fn cuStreamSynchronize(stream: Handle) -> CuResult {
-    call(|| context_of(stream).map(drop))
-}
-
-pub extern "C" fn cuStreamWaitEvent(stream: Handle, event: Handle, _flags: u32) -> CuResult {
     call(|| {
-        context_of(stream)?;
-        event::check(event)
+        let stream = find(stream)?;
+        capture::forbid_on(&stream)?;
+        ends(&stream).iter().try_for_each(|signal| signal.wait())?;
+        pool::synchronized(stream.context.device);
+        stream.context.check()
     })
 }
 
@@ -113,100 +244,84 @@ pub extern "C" fn cuStreamGetDevice(stream: Handle, out: Out<DeviceOrdinal>) -> 
 }
 
 pub extern "C" fn cuStreamGetFlags(stream: Handle, flags: Out<u32>) -> CuResult {
-    call(|| {
-        context_of(stream)?;
-        flags.set(match stream {
-            0..=LAST_SPECIAL => 0,
-            _ => STREAMS.get(stream)?.flags,
-        })
-    })
+    call(|| flags.set(find(stream)?.flags))
 }
 
 pub extern "C" fn cuStreamGetPriority(stream: Handle, priority: Out<i32>) -> CuResult {
-    call(|| {
-        context_of(stream)?;
-        priority.set(match stream {
-            0..=LAST_SPECIAL => LEAST_PRIORITY,
-            _ => STREAMS.get(stream)?.priority,
-        })
-    })
+    call(|| priority.set(find(stream)?.priority.load(Ordering::Relaxed)))
 }
 
 pub extern "C" fn cuStreamGetId(stream: Handle, id: Out<u64>) -> CuResult {
+    call(|| id.set(find(stream)?.id))
+}
+
+/// Attributes are kept and reported; none but the priority is known elsewhere.
+pub extern "C" fn cuStreamSetAttribute(stream: Handle, attribute: u32, value: In<AttributeValue>) -> CuResult {
     call(|| {
-        context_of(stream)?;
-        id.set(match stream {
-            0..=LAST_SPECIAL => stream as u64,
-            _ => STREAMS.get(stream)?.id,
-        })
+        let stream = find(stream)?;
+        let value = value.get()?;
+        // Access policy window, synchronization policy, priority, memory synchronization domains.
+        if !matches!(attribute, 1 | 3 | ATTRIBUTE_PRIORITY | 9 | 10) {
+            return Err(Code::INVALID_VALUE.into());
+        }
+        if attribute == ATTRIBUTE_PRIORITY {
+            let priority = (value[0] as i32).clamp(GREATEST_PRIORITY, LEAST_PRIORITY);
+            stream.priority.store(priority, Ordering::Relaxed);
+        }
+        stream.attributes.lock().unwrap_or_else(PoisonError::into_inner).insert(attribute, value);
+        Ok(())
     })
 }
 
-/// Capture is not supported, so no stream is ever capturing.
-pub extern "C" fn cuStreamIsCapturing(stream: Handle, status: Out<i32>) -> CuResult {
+pub extern "C" fn cuStreamGetAttribute(stream: Handle, attribute: u32, value: Out<AttributeValue>) -> CuResult {
     call(|| {
-        context_of(stream)?;
-        status.set(0)
+        let stream = find(stream)?;
+        if !matches!(attribute, 1 | 3 | ATTRIBUTE_PRIORITY | 9 | 10) {
+            return Err(Code::INVALID_VALUE.into());
+        }
+        let attributes = stream.attributes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = attributes.get(&attribute).copied().unwrap_or_default();
+        if attribute == ATTRIBUTE_PRIORITY {
+            found[0] = stream.priority.load(Ordering::Relaxed) as u32;
+        }
+        value.set(found)
     })
 }
 
-pub extern "C" fn cuStreamGetCaptureInfo(stream: Handle, status: Out<i32>, _id: Out<u64>) -> CuResult {
-    cuStreamIsCapturing(stream, status)
-}
-
-pub extern "C" fn cuStreamGetCaptureInfo_v2(
-    stream: Handle,
-    status: Out<i32>,
-    _id: Out<u64>,
-    _graph: Out<Handle>,
-    _dependencies: Out<usize>,
-    _num_dependencies: Out<usize>,
-) -> CuResult {
-    cuStreamIsCapturing(stream, status)
-}
-
-pub extern "C" fn cuStreamGetCaptureInfo_v3(
-    stream: Handle,
-    status: Out<i32>,
-    _id: Out<u64>,
-    _graph: Out<Handle>,
-    _dependencies: Out<usize>,
-    _edges: Out<usize>,
-    _num_dependencies: Out<usize>,
-) -> CuResult {
-    cuStreamIsCapturing(stream, status)
-}
-
-pub extern "C" fn cuThreadExchangeStreamCaptureMode(mode: Out<i32>) -> CuResult {
+pub extern "C" fn cuStreamCopyAttributes(to: Handle, from: Handle) -> CuResult {
     call(|| {
-        // Without capture every mode is as good as the default one, which is what was set before.
-        mode.set(0)
+        let (to, from) = (find(to)?, find(from)?);
+        let copied = from.attributes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        to.attributes.lock().unwrap_or_else(PoisonError::into_inner).extend(copied);
+        to.priority.store(from.priority.load(Ordering::Relaxed), Ordering::Relaxed);
+        Ok(())
     })
 }
 
-/// Calls `function` at once: what was asked for before on the stream has ended.
+/// Calls `function` on a thread of the driver's, once what was asked for before on the stream has ended.
 pub extern "C" fn cuLaunchHostFunc(
     stream: Handle,
     function: Option<extern "C" fn(*mut c_void)>,
     data: *mut c_void,
 ) -> CuResult {
     call(|| {
-        context_of(stream)?;
-        function.ok_or(Code::INVALID_VALUE)?(data);
-        Ok(())
+        let call = HostCall { function: function.ok_or(Code::INVALID_VALUE)?, data: data as usize };
+        enqueue(stream, Operation::Host(call)).map(drop)
     })
 }
 
-/// Calls `callback` at once, with the status of the stream.
+/// Like [`cuLaunchHostFunc`], with the status of the stream; it is called even in a context that a fault has ended.
 pub extern "C" fn cuStreamAddCallback(
     stream: Handle,
     callback: Option<extern "C" fn(Handle, CuResult, *mut c_void)>,
     data: *mut c_void,
-    _flags: u32,
+    flags: u32,
 ) -> CuResult {
     call(|| {
-        context_of(stream)?;
-        callback.ok_or(Code::INVALID_VALUE)?(stream, Code::SUCCESS.0, data);
-        Ok(())
+        if flags != 0 {
+            return Err(Code::INVALID_VALUE.into());
+        }
+        let callback = Callback { function: callback.ok_or(Code::INVALID_VALUE)?, stream, data: data as usize };
+        enqueue(stream, Operation::Callback(callback)).map(drop)
     })
 }

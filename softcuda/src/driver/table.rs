@@ -47,6 +47,12 @@ impl<T> Table<T> {
         entries.remove(&handle).ok_or(Code::INVALID_HANDLE.into())
     }
 
+    /// Every object that `belongs`, in the order of their handles.
+    pub(super) fn all(&self, belongs: impl Fn(&T) -> bool) -> Vec<Arc<T>> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.values().filter(|object| belongs(object)).cloned().collect()
+    }
+
     /// Takes out every object that `belongs`.
     pub(super) fn remove_all(&self, belongs: impl Fn(&T) -> bool) -> Vec<Arc<T>> {
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);

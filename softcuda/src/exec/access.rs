@@ -4,7 +4,7 @@ use super::engine::{Engine, Span};
 use super::registers::{Plain, Simd};
 use super::shape::Shape;
 use super::traffic::{self, lanes};
-use super::transfer::{Staging, fetch, pack, put, unpack};
+use super::transfer::{Staging, fetch, pack, put, scatter, unpack};
 use super::value::Lanes;
 use super::warp::Warp;
 use crate::fault::Fault;
@@ -101,7 +101,8 @@ impl Engine<'_> {
         if direction == Direction::Store {
             self.check_sources(warp, at, &addresses, mask, access.bytes())?;
         }
-        let sectors = traffic::sectors(&place.shape, place.low, mask);
+        // SAFETY: the caller's promise.
+        let sectors = unsafe { traffic::sectors::<S>(&place.shape, place.low, mask) };
         self.count_global(direction, sectors, mask, access.bytes());
         // SAFETY: `place` has shown that the lanes of `mask` lie inside a live allocation, writable for a store.
         unsafe { transfer::<S>(warp, access, place.host, &place.shape, mask, direction) };
@@ -258,7 +259,8 @@ impl Engine<'_> {
             return Err(self.shared_fault(warp, at, &shape, wrong, action));
         }
         if self.site.in_flight > 0
-            && let Some(lane) = self.site.poisoned(&shape, mask)
+            // SAFETY: the caller's promise; the bounds have just been checked.
+            && let Some(lane) = unsafe { self.site.poisoned::<S>(&shape, mask) }
         {
             return Err(self.early_access(warp, at, lane, &shape, action));
         }
@@ -313,6 +315,22 @@ pub(super) unsafe fn transfer<S: Simd>(
     mask: u32,
     direction: Direction,
 ) {
+    // One word a lane, the most frequent access, needs no staging.
+    if let [slot] = access.data[..]
+        && access.element_bytes == 4
+        && !access.wide
+        && !shape.regular()
+    {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if direction == Direction::Load {
+                S::gather(warp.registers.word_mut(slot), host as *const u8, shape.offsets, mask);
+            } else {
+                scatter(warp.registers.word(slot), host, shape.offsets, mask);
+            }
+        }
+        return;
+    }
     let mut staging = Staging::new();
     // SAFETY: the caller's promise; a fetch or pack fills the staging area for the active lanes.
     unsafe {

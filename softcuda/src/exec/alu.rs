@@ -15,6 +15,11 @@ pub(crate) struct Active {
     pub(crate) lanes: Lanes,
 }
 
+impl Active {
+    /// All lanes.
+    pub(crate) const ALL: Active = Active { mask: u32::MAX, lanes: Lanes([u32::MAX; 32]) };
+}
+
 /// Writes a 32-bit result: everywhere, or where active.
 #[inline(always)]
 pub(crate) fn write32<const FULL: bool>(registers: &mut Registers, d: u16, result: &[u32; 32], active: &Active) {
@@ -42,187 +47,239 @@ pub(crate) fn write64<const FULL: bool>(registers: &mut Registers, d: u16, resul
     }
 }
 
-/// Executes a frequent operation; `false` for any other.
+/// All ones if a shift by `amount` leaves anything: without a branch, else the compiler makes no vector code of it.
+#[inline(always)]
+fn within(amount: u32, largest: u32) -> u32 {
+    0u32.wrapping_sub(u32::from(amount <= largest))
+}
+
+/// Executes a frequent operation; `false` for any other. `FULL`: in all lanes of all the warps, else in the active lanes of the
+/// first, which must be the only one.
 ///
 /// # Safety
 /// The host must have the instructions of `S`.
 #[inline(always)]
-pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warp: &mut Warp, op: &Op, active: &Active) -> bool {
-    let registers = &mut warp.registers;
-    macro_rules! word1 {
-        ($f:expr) => {{
-            let a = registers.word(op.a);
-            let mut result = [0u32; 32];
-            for i in 0..32 {
-                result[i] = $f(a[i]);
+pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warps: &mut [Warp], op: &Op, active: &Active) -> bool {
+    // A copy: the compiler then knows that no register row changes it.
+    let op = &{ *op };
+    // The registers of one warp after the other.
+    macro_rules! each {
+        ($registers:ident => $body:expr) => {{
+            for warp in warps.iter_mut() {
+                let $registers = &mut warp.registers;
+                $body;
+                if !FULL {
+                    break;
+                }
             }
-            write32::<FULL>(registers, op.d, &result, active);
         }};
+    }
+    macro_rules! word1 {
+        ($f:expr) => {
+            each!(registers => {
+                let a = registers.word(op.a);
+                let mut result = [0u32; 32];
+                for i in 0..32 {
+                    result[i] = $f(a[i]);
+                }
+                write32::<FULL>(registers, op.d, &result, active);
+            })
+        };
     }
     macro_rules! word2 {
-        ($f:expr) => {{
-            let (a, b) = (registers.word(op.a), registers.word(op.b));
-            let mut result = [0u32; 32];
-            for i in 0..32 {
-                result[i] = $f(a[i], b[i]);
-            }
-            write32::<FULL>(registers, op.d, &result, active);
-        }};
+        ($f:expr) => {
+            each!(registers => {
+                let (a, b) = (registers.word(op.a), registers.word(op.b));
+                let mut result = [0u32; 32];
+                for i in 0..32 {
+                    result[i] = $f(a[i], b[i]);
+                }
+                write32::<FULL>(registers, op.d, &result, active);
+            })
+        };
     }
     macro_rules! word3 {
-        ($f:expr) => {{
-            let (a, b, c) = (registers.word(op.a), registers.word(op.b), registers.word(op.c));
-            let mut result = [0u32; 32];
-            for i in 0..32 {
-                result[i] = $f(a[i], b[i], c[i]);
-            }
-            write32::<FULL>(registers, op.d, &result, active);
-        }};
+        ($f:expr) => {
+            each!(registers => {
+                let (a, b, c) = (registers.word(op.a), registers.word(op.b), registers.word(op.c));
+                let mut result = [0u32; 32];
+                for i in 0..32 {
+                    result[i] = $f(a[i], b[i], c[i]);
+                }
+                write32::<FULL>(registers, op.d, &result, active);
+            })
+        };
     }
     macro_rules! float1 {
-        ($f:expr) => {{
-            let a = registers.float(op.a);
-            let mut result = [0u32; 32];
-            for i in 0..32 {
-                let value: f32 = $f(a[i]);
-                result[i] = value.to_bits();
-            }
-            write32::<FULL>(registers, op.d, &result, active);
-        }};
+        ($f:expr) => {
+            each!(registers => {
+                let a = registers.float(op.a);
+                let mut result = [0u32; 32];
+                for i in 0..32 {
+                    let value: f32 = $f(a[i]);
+                    result[i] = value.to_bits();
+                }
+                write32::<FULL>(registers, op.d, &result, active);
+            })
+        };
     }
     macro_rules! float2 {
-        ($f:expr) => {{
-            let (a, b) = (registers.float(op.a), registers.float(op.b));
-            let mut result = [0u32; 32];
-            for i in 0..32 {
-                let value: f32 = $f(a[i], b[i]);
-                result[i] = value.to_bits();
-            }
-            write32::<FULL>(registers, op.d, &result, active);
-        }};
+        ($f:expr) => {
+            each!(registers => {
+                let (a, b) = (registers.float(op.a), registers.float(op.b));
+                let mut result = [0u32; 32];
+                for i in 0..32 {
+                    let value: f32 = $f(a[i], b[i]);
+                    result[i] = value.to_bits();
+                }
+                write32::<FULL>(registers, op.d, &result, active);
+            })
+        };
     }
     // Two f32 to a pair of halves.
     macro_rules! pair2 {
-        ($f:expr) => {{
-            let (a, b) = (registers.float(op.a), registers.float(op.b));
-            let mut result = [0u32; 32];
-            for i in 0..32 {
-                result[i] = $f(a[i], b[i]);
-            }
-            write32::<FULL>(registers, op.d, &result, active);
-        }};
+        ($f:expr) => {
+            each!(registers => {
+                let (a, b) = (registers.float(op.a), registers.float(op.b));
+                let mut result = [0u32; 32];
+                for i in 0..32 {
+                    result[i] = $f(a[i], b[i]);
+                }
+                write32::<FULL>(registers, op.d, &result, active);
+            })
+        };
     }
     macro_rules! float3 {
-        ($f:expr) => {{
-            let (a, b, c) = (registers.float(op.a), registers.float(op.b), registers.float(op.c));
-            let mut result = [0u32; 32];
-            for i in 0..32 {
-                let value: f32 = $f(a[i], b[i], c[i]);
-                result[i] = value.to_bits();
-            }
-            write32::<FULL>(registers, op.d, &result, active);
-        }};
+        ($f:expr) => {
+            each!(registers => {
+                let (a, b, c) = (registers.float(op.a), registers.float(op.b), registers.float(op.c));
+                let mut result = [0u32; 32];
+                for i in 0..32 {
+                    let value: f32 = $f(a[i], b[i], c[i]);
+                    result[i] = value.to_bits();
+                }
+                write32::<FULL>(registers, op.d, &result, active);
+            })
+        };
     }
     macro_rules! double2 {
-        ($f:expr) => {{
-            let (a, b) = (registers.double(op.a), registers.double(op.b));
-            let mut result = [0u64; 32];
-            for i in 0..32 {
-                result[i] = $f(a[i], b[i]);
-            }
-            write64::<FULL>(registers, op.d, &result, active);
-        }};
+        ($f:expr) => {
+            each!(registers => {
+                let (a, b) = (registers.double(op.a), registers.double(op.b));
+                let mut result = [0u64; 32];
+                for i in 0..32 {
+                    result[i] = $f(a[i], b[i]);
+                }
+                write64::<FULL>(registers, op.d, &result, active);
+            })
+        };
     }
     // A 64-bit value shifted by a 32-bit amount.
     macro_rules! shift64 {
-        ($f:expr) => {{
-            let (a, b) = (registers.double(op.a), registers.word(op.b));
-            let mut result = [0u64; 32];
-            for i in 0..32 {
-                result[i] = $f(a[i], b[i]);
-            }
-            write64::<FULL>(registers, op.d, &result, active);
-        }};
+        ($f:expr) => {
+            each!(registers => {
+                let (a, b) = (registers.double(op.a), registers.word(op.b));
+                let mut result = [0u64; 32];
+                for i in 0..32 {
+                    result[i] = $f(a[i], b[i]);
+                }
+                write64::<FULL>(registers, op.d, &result, active);
+            })
+        };
     }
     macro_rules! widen1 {
-        ($f:expr) => {{
-            let a = registers.word(op.a);
-            let mut result = [0u64; 32];
-            for i in 0..32 {
-                result[i] = $f(a[i]);
-            }
-            write64::<FULL>(registers, op.d, &result, active);
-        }};
+        ($f:expr) => {
+            each!(registers => {
+                let a = registers.word(op.a);
+                let mut result = [0u64; 32];
+                for i in 0..32 {
+                    result[i] = $f(a[i]);
+                }
+                write64::<FULL>(registers, op.d, &result, active);
+            })
+        };
     }
     macro_rules! widen2 {
-        ($f:expr) => {{
-            let (a, b) = (registers.word(op.a), registers.word(op.b));
-            let mut result = [0u64; 32];
-            for i in 0..32 {
-                result[i] = $f(a[i], b[i]);
-            }
-            write64::<FULL>(registers, op.d, &result, active);
-        }};
+        ($f:expr) => {
+            each!(registers => {
+                let (a, b) = (registers.word(op.a), registers.word(op.b));
+                let mut result = [0u64; 32];
+                for i in 0..32 {
+                    result[i] = $f(a[i], b[i]);
+                }
+                write64::<FULL>(registers, op.d, &result, active);
+            })
+        };
     }
     macro_rules! widen3 {
-        ($f:expr) => {{
-            let (a, b, c) = (registers.word(op.a), registers.word(op.b), registers.double(op.c));
-            let mut result = [0u64; 32];
-            for i in 0..32 {
-                result[i] = $f(a[i], b[i], c[i]);
-            }
-            write64::<FULL>(registers, op.d, &result, active);
-        }};
+        ($f:expr) => {
+            each!(registers => {
+                let (a, b, c) = (registers.word(op.a), registers.word(op.b), registers.double(op.c));
+                let mut result = [0u64; 32];
+                for i in 0..32 {
+                    result[i] = $f(a[i], b[i], c[i]);
+                }
+                write64::<FULL>(registers, op.d, &result, active);
+            })
+        };
     }
     macro_rules! compare {
-        ($view:ident, $f:expr) => {{
-            let (a, b) = (registers.$view(op.a), registers.$view(op.b));
-            let mut row = Lanes([0; 32]);
-            for i in 0..32 {
-                let holds: bool = $f(a[i], b[i]);
-                row.0[i] = 0u32.wrapping_sub(holds as u32);
-            }
-            // SAFETY: the host has the instructions of S.
-            let bits = unsafe { S::bits(&row) } ^ 0u32.wrapping_sub(u32::from(op.aux));
-            registers.set_predicate(op.d, active.mask, bits);
-        }};
+        ($view:ident, $f:expr) => {
+            each!(registers => {
+                let (a, b) = (registers.$view(op.a), registers.$view(op.b));
+                let mut row = Lanes([0; 32]);
+                for i in 0..32 {
+                    let holds: bool = $f(a[i], b[i]);
+                    row.0[i] = 0u32.wrapping_sub(holds as u32);
+                }
+                // SAFETY: the host has the instructions of S.
+                let bits = unsafe { S::bits(&row) } ^ 0u32.wrapping_sub(u32::from(op.aux));
+                registers.write_predicate::<FULL>(op.d, active.mask, bits);
+            })
+        };
     }
     macro_rules! select {
-        ($view:ident, $write:ident, $extend:expr) => {{
-            let (a, b) = (registers.$view(op.a), registers.$view(op.b));
-            // SAFETY: the host has the instructions of S.
-            let chosen = unsafe { S::expand(registers.predicate(op.c)) };
-            let mut result = *a;
-            for i in 0..32 {
-                let lane = $extend(chosen.0[i]);
-                result[i] = a[i] & lane | b[i] & !lane;
-            }
-            $write::<FULL>(registers, op.d, &result, active);
-        }};
+        ($view:ident, $write:ident, $extend:expr) => {
+            each!(registers => {
+                let (a, b) = (registers.$view(op.a), registers.$view(op.b));
+                // SAFETY: the host has the instructions of S.
+                let chosen = unsafe { S::expand(registers.predicate(op.c)) };
+                let mut result = *a;
+                for i in 0..32 {
+                    let lane = $extend(chosen.0[i]);
+                    result[i] = a[i] & lane | b[i] & !lane;
+                }
+                $write::<FULL>(registers, op.d, &result, active);
+            })
+        };
     }
     macro_rules! predicate2 {
-        ($f:expr) => {{
-            let value = $f(registers.predicate(op.a), registers.predicate(op.b));
-            registers.set_predicate(op.d, active.mask, value);
-        }};
+        ($f:expr) => {
+            each!(registers => {
+                let value = $f(registers.predicate(op.a), registers.predicate(op.b));
+                registers.write_predicate::<FULL>(op.d, active.mask, value);
+            })
+        };
     }
     match op.code {
         Code::Mov32 => word1!(|a| a),
-        Code::Mov64 => {
+        Code::Mov64 => each!(registers => {
             let result = *registers.double(op.a);
             write64::<FULL>(registers, op.d, &result, active);
-        }
+        }),
         Code::Selp32 => select!(word, write32, |lane: u32| lane),
         Code::Selp64 => select!(double, write64, |lane: u32| lane as i32 as i64 as u64),
         Code::Pack64 => widen2!(|a: u32, b: u32| u64::from(a) | u64::from(b) << 32),
         Code::UnpackLow | Code::UnpackHigh => {
             let shift = if op.code == Code::UnpackHigh { 32 } else { 0 };
-            let a = registers.double(op.a);
-            let mut result = [0u32; 32];
-            for i in 0..32 {
-                result[i] = (a[i] >> shift) as u32;
-            }
-            write32::<FULL>(registers, op.d, &result, active);
+            each!(registers => {
+                let a = registers.double(op.a);
+                let mut result = [0u32; 32];
+                for i in 0..32 {
+                    result[i] = (a[i] >> shift) as u32;
+                }
+                write32::<FULL>(registers, op.d, &result, active);
+            });
         }
         Code::Pack16 => word2!(|a: u32, b: u32| a & 0xffff | b << 16),
         Code::Add32 => word2!(u32::wrapping_add),
@@ -249,8 +306,8 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warp: &mut Warp, op: &Op, ac
         Code::Xor32 => word2!(|a: u32, b: u32| a ^ b),
         Code::Not32 => word1!(|a: u32| !a),
         // Shifts by 32 and more are clamped, not wrapped.
-        Code::Shl32 => word2!(|a: u32, b: u32| if b > 31 { 0 } else { a << (b & 31) }),
-        Code::ShrU32 => word2!(|a: u32, b: u32| if b > 31 { 0 } else { a >> (b & 31) }),
+        Code::Shl32 => word2!(|a: u32, b: u32| a << (b & 31) & within(b, 31)),
+        Code::ShrU32 => word2!(|a: u32, b: u32| a >> (b & 31) & within(b, 31)),
         Code::ShrS32 => word2!(|a: u32, b: u32| ((a as i32) >> b.min(31)) as u32),
         Code::Lop3 => {
             // Bit i of the table is the result for a, b, c = bits 2, 1, 0 of i.
@@ -270,8 +327,8 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warp: &mut Warp, op: &Op, ac
         Code::And64 => double2!(|a: u64, b: u64| a & b),
         Code::Or64 => double2!(|a: u64, b: u64| a | b),
         Code::Xor64 => double2!(|a: u64, b: u64| a ^ b),
-        Code::Shl64 => shift64!(|a: u64, b: u32| if b > 63 { 0 } else { a << (b & 63) }),
-        Code::ShrU64 => shift64!(|a: u64, b: u32| if b > 63 { 0 } else { a >> (b & 63) }),
+        Code::Shl64 => shift64!(|a: u64, b: u32| a << (b & 63) & within(b, 63) as i32 as i64 as u64),
+        Code::ShrU64 => shift64!(|a: u64, b: u32| a >> (b & 63) & within(b, 63) as i32 as i64 as u64),
         Code::ShrS64 => shift64!(|a: u64, b: u32| ((a as i64) >> b.min(63)) as u64),
         Code::Sext32To64 => widen1!(|a: u32| i64::from(a as i32) as u64),
         Code::Zext32To64 => widen1!(u64::from),
@@ -279,12 +336,12 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warp: &mut Warp, op: &Op, ac
         Code::Sext16 => word1!(|a: u32| i32::from(a as i16) as u32),
         Code::Zext8 => word1!(|a: u32| a & 0xff),
         Code::Sext8 => word1!(|a: u32| i32::from(a as i8) as u32),
-        Code::PredMov => registers.set_predicate(op.d, active.mask, registers.predicate(op.a)),
-        Code::PredNot => registers.set_predicate(op.d, active.mask, !registers.predicate(op.a)),
+        Code::PredMov => predicate2!(|a, _| a),
+        Code::PredNot => predicate2!(|a: u32, _| !a),
         Code::PredAnd => predicate2!(|a, b| a & b),
         Code::PredOr => predicate2!(|a, b| a | b),
         Code::PredXor => predicate2!(|a, b| a ^ b),
-        Code::PredConst => registers.set_predicate(op.d, active.mask, 0u32.wrapping_sub(op.imm as u32)),
+        Code::PredConst => predicate2!(|_, _| 0u32.wrapping_sub(op.imm as u32)),
         Code::SetpEq32 => compare!(word, |a, b| a == b),
         Code::SetpLtS32 => compare!(word, |a: u32, b: u32| (a as i32) < b as i32),
         Code::SetpLeS32 => compare!(word, |a: u32, b: u32| a as i32 <= b as i32),

@@ -5,7 +5,7 @@
 use super::engine::Span;
 
 /// One warp-wide `cp.async`.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Copy {
     /// Lanes that take part.
     pub(crate) mask: u32,
@@ -29,15 +29,33 @@ pub(crate) struct Copy {
 #[derive(Default)]
 pub(crate) struct AsyncCopies {
     /// In order of issue.
-    pub(crate) pending: Vec<Copy>,
+    #[expect(clippy::vec_box, reason = "a copy is large: boxes are kept and move in their place")]
+    pub(crate) pending: Vec<Box<Copy>>,
+    /// To be used again.
+    #[expect(clippy::vec_box, reason = "see above")]
+    spare: Vec<Box<Copy>>,
     /// Commits made so far by each lane.
     pub(crate) committed: [u32; 32],
 }
 
 impl AsyncCopies {
     pub(crate) fn clear(&mut self) {
-        self.pending.clear();
+        self.spare.append(&mut self.pending);
         self.committed = [0; 32];
+    }
+
+    /// Adds a copy, filled in by `fill`, which gets the group of each lane.
+    pub(crate) fn issue(&mut self, fill: impl FnOnce(&mut Copy, [u32; 32])) {
+        let mut copy = self.spare.pop().unwrap_or_default();
+        fill(&mut copy, self.committed);
+        self.pending.push(copy);
+    }
+
+    /// Keeps those of the pending copies that still have lanes.
+    #[expect(clippy::vec_box, reason = "see above")]
+    pub(crate) fn keep(&mut self, mut pending: Vec<Box<Copy>>) {
+        self.spare.extend(pending.extract_if(.., |copy| copy.mask == 0));
+        self.pending = pending;
     }
 
     /// `cp.async.commit_group`.

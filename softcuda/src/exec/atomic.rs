@@ -1,13 +1,14 @@
 //! Atomics: lane after lane, in lane order.
 
-use super::engine::{Engine, SHARED_WINDOW, WINDOW_BYTES};
+use super::access::narrow_addresses;
+use super::engine::{Engine, SHARED_WINDOW, Span, WINDOW_BYTES};
 use super::registers::Simd;
 use super::traffic::{self, lanes};
-use super::value::{Lanes, half_arithmetic};
+use super::value::{Lanes, float, half_arithmetic, rounding::canonical_f64};
 use super::warp::Warp;
 use crate::fault::Fault;
 use crate::program::op::{Atomic, AtomicKind, AtomicSpace, AtomicType, Op};
-use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
 type Checked<T = ()> = Result<T, Box<Fault>>;
 
@@ -16,9 +17,17 @@ impl Engine<'_> {
     ///
     /// # Safety
     /// The host must have the instructions of `S`.
+    #[inline(always)]
     pub(crate) unsafe fn atomic<S: Simd>(&mut self, warp: &mut Warp, op: &Op, at: u32, mask: u32) -> Checked {
         let kernel = self.kernel;
         let atomic = &kernel.tables.atomics[op.aux as usize];
+        if atomic.space == AtomicSpace::Shared
+            && atomic.element_bytes() == 4
+            && let [slots] = atomic.elements[..]
+        {
+            // SAFETY: the caller's promise.
+            return unsafe { self.shared_atomic::<S>(warp, op, at, mask, slots) };
+        }
         let mut addresses = self.addresses(warp, op.a, atomic.address, atomic.offset);
         let shared = match atomic.space {
             AtomicSpace::Shared => mask,
@@ -52,8 +61,14 @@ impl Engine<'_> {
             let mut sectors: Vec<u64> = lanes(global).map(|lane| addresses[lane] >> 5).collect();
             sectors.sort_unstable();
             sectors.dedup();
+            // Most lanes meet in one allocation.
+            let mut span = Span::default();
             for lane in lanes(global) {
-                let span = self.find_span(warp, at, lane, addresses[lane], bytes, "atomic", true)?;
+                let (address, bytes64) = (addresses[lane], u64::from(bytes));
+                let known = address >= span.base && address < span.end && span.end - address >= bytes64;
+                if !known || address % bytes64 != 0 {
+                    span = self.find_span(warp, at, lane, address, bytes, "atomic", true)?;
+                }
                 hosts[lane] = span.shift.wrapping_add(addresses[lane] as usize);
             }
             self.check_sources(warp, at, &addresses, global, bytes)?;
@@ -63,49 +78,135 @@ impl Engine<'_> {
         for lane in lanes(shared) {
             hosts[lane] = shared_base.wrapping_add(addresses[lane] as usize);
         }
+        let flush = mask & !shared;
         for lane in lanes(mask) {
-            let host = hosts[lane];
-            if atomic.wide() {
-                let (b, c) = (warp.registers.double(op.b)[lane], warp.registers.double(op.c)[lane]);
-                // SAFETY: the checks above have shown 8 aligned bytes inside a live, writable allocation or shared memory.
-                let cell = unsafe { AtomicU64::from_ptr(host as *mut u64) };
-                let old = update64(cell, |old| value64(atomic, old, b, c));
-                if atomic.returns {
-                    warp.registers.double_mut(op.d)[lane] = old;
-                }
-            } else if bytes == 2 {
-                let (b, c) = (warp.registers.word(op.b)[lane] as u16, warp.registers.word(op.c)[lane] as u16);
-                // SAFETY: as above, 2 bytes.
-                let cell = unsafe { AtomicU16::from_ptr(host as *mut u16) };
-                let old = update16(cell, |old| value16(atomic, old, b, c));
-                if atomic.returns {
-                    warp.registers.word_mut(op.d)[lane] = u32::from(old);
-                }
-            } else {
-                let (b, c) = (warp.registers.word(op.b)[lane], warp.registers.word(op.c)[lane]);
-                // SAFETY: as above, 4 bytes.
-                let cell = unsafe { AtomicU32::from_ptr(host as *mut u32) };
-                let old = update32(cell, |old| value32(atomic, old, b, c));
-                if atomic.returns {
-                    warp.registers.word_mut(op.d)[lane] = old;
-                }
+            let flush = flush >> lane & 1 == 1;
+            for (element, &(d, b)) in atomic.elements.iter().enumerate() {
+                let host = hosts[lane].wrapping_add(element * atomic.element_bytes() as usize);
+                // SAFETY: the checks above have shown that all elements lie inside a live, writable allocation or shared
+                // memory, aligned to the size of the whole access.
+                unsafe { update(warp, atomic, host, lane, (d, b, op.c), flush) };
             }
+        }
+        Ok(())
+    }
+
+    /// A word in shared memory, which this host thread alone touches: no operation of the host need be atomic.
+    ///
+    /// # Safety
+    /// The host must have the instructions of `S`.
+    #[inline(always)]
+    unsafe fn shared_atomic<S: Simd>(
+        &mut self,
+        warp: &mut Warp,
+        op: &Op,
+        at: u32,
+        mask: u32,
+        (d, b): (u16, u16),
+    ) -> Checked {
+        let kernel = self.kernel;
+        let atomic = &kernel.tables.atomics[op.aux as usize];
+        let addresses = narrow_addresses(warp, op.a, atomic.address, atomic.offset);
+        // SAFETY: the caller's promise.
+        unsafe { self.shared_shape::<S>(warp, at, &addresses, mask, 4, "shared atomic")? };
+        // SAFETY: as above.
+        let distinct = unsafe { S::distinct(&addresses, mask) };
+        let counter = &mut self.counters.shared_atomics;
+        counter.requests += 1;
+        counter.ideal_wavefronts += 1;
+        // One wavefront a distinct address: lanes that meet are served one after the other.
+        counter.wavefronts += u64::from(mask.count_ones() - distinct) + 1;
+        let shared = self.site.shared.pointer();
+        let registers = &mut warp.registers;
+        macro_rules! each {
+            ($change:expr) => {
+                for lane in lanes(mask) {
+                    let (b, c) = (registers.word(b)[lane], registers.word(op.c)[lane]);
+                    // SAFETY: shared_shape has shown that the lane's word lies inside the block's shared memory, aligned.
+                    let cell = unsafe { AtomicU32::from_ptr(shared.add(addresses.0[lane] as usize).cast()) };
+                    let old = cell.load(Relaxed);
+                    cell.store($change(old, b, c), Relaxed);
+                    if atomic.returns {
+                        registers.word_mut(d)[lane] = old;
+                    }
+                }
+            };
+        }
+        match (atomic.kind, atomic.ty) {
+            (AtomicKind::Add, AtomicType::U32 | AtomicType::S32) => each!(|old: u32, b, _| old.wrapping_add(b)),
+            _ => each!(|old, b, c| value32(atomic, old, b, c, false)),
         }
         Ok(())
     }
 }
 
+/// One element of one lane.
+///
+/// # Safety
+/// The element must lie at `host` in mapped memory, aligned to its size.
+unsafe fn update(warp: &mut Warp, atomic: &Atomic, host: usize, lane: usize, (d, b, c): (u16, u16, u16), flush: bool) {
+    let registers = &mut warp.registers;
+    match atomic.element_bytes() {
+        16 => {
+            let operands = |slot: u16| [registers.double(slot)[lane], registers.double(slot + 2)[lane]];
+            let (b, c) = (operands(b), operands(if atomic.kind == AtomicKind::Cas { c } else { b }));
+            // SAFETY: the caller's promise. Kernels with atomics on device memory have one host thread, shared memory is that
+            // of one: nothing comes between the halves.
+            let cells = [0, 8].map(|half| unsafe { AtomicU64::from_ptr((host + half) as *mut u64) });
+            let old = [cells[0].load(SeqCst), cells[1].load(SeqCst)];
+            let new = match atomic.kind {
+                AtomicKind::Cas if old != b => old,
+                AtomicKind::Cas => c,
+                _ => b,
+            };
+            cells.iter().zip(new).for_each(|(cell, half)| cell.store(half, SeqCst));
+            if atomic.returns {
+                registers.double_mut(d)[lane] = old[0];
+                registers.double_mut(d + 2)[lane] = old[1];
+            }
+        }
+        8 => {
+            let (b, c) = (registers.double(b)[lane], registers.double(c)[lane]);
+            // SAFETY: the caller's promise.
+            let cell = unsafe { AtomicU64::from_ptr(host as *mut u64) };
+            let old = update64(cell, |old| value64(atomic, old, b, c));
+            if atomic.returns {
+                registers.double_mut(d)[lane] = old;
+            }
+        }
+        2 => {
+            let (b, c) = (registers.word(b)[lane] as u16, registers.word(c)[lane] as u16);
+            // SAFETY: the caller's promise.
+            let cell = unsafe { AtomicU16::from_ptr(host as *mut u16) };
+            let old = update16(cell, |old| value16(atomic, old, b, c));
+            if atomic.returns {
+                registers.word_mut(d)[lane] = u32::from(old);
+            }
+        }
+        _ => {
+            let (b, c) = (registers.word(b)[lane], registers.word(c)[lane]);
+            // SAFETY: the caller's promise.
+            let cell = unsafe { AtomicU32::from_ptr(host as *mut u32) };
+            let old = update32(cell, |old| value32(atomic, old, b, c, flush));
+            if atomic.returns {
+                registers.word_mut(d)[lane] = old;
+            }
+        }
+    }
+}
+
 impl Atomic {
-    fn bytes(&self) -> u32 {
+    fn element_bytes(&self) -> u32 {
         match self.ty {
+            AtomicType::B128 => 16,
             AtomicType::U64 | AtomicType::S64 | AtomicType::F64 => 8,
             AtomicType::F16 | AtomicType::Bf16 | AtomicType::B16 => 2,
             _ => 4,
         }
     }
 
-    fn wide(&self) -> bool {
-        self.bytes() == 8
+    fn bytes(&self) -> u32 {
+        self.element_bytes() * self.elements.len() as u32
     }
 }
 
@@ -133,7 +234,7 @@ fn update64(cell: &AtomicU64, change: impl Fn(u64) -> u64) -> u64 {
     old
 }
 
-/// The new value of 16 bits: `add` of a half, or `cas`.
+/// The new value of 16 bits: an operation on a half, or `cas`.
 fn value16(atomic: &Atomic, old: u16, b: u16, c: u16) -> u16 {
     match (atomic.kind, atomic.ty) {
         (AtomicKind::Cas, _) => {
@@ -143,13 +244,25 @@ fn value16(atomic: &Atomic, old: u16, b: u16, c: u16) -> u16 {
                 old
             }
         }
-        (_, AtomicType::Bf16) => half_arithmetic::add_bf16(old, b),
-        _ => half_arithmetic::add_f16(old, b),
+        (kind, ty) => half(kind, ty)(old, b),
     }
 }
 
-/// The new value; `b` is the operand, `c` the value of cas.
-fn value32(atomic: &Atomic, old: u32, b: u32, c: u32) -> u32 {
+/// Addition, minimum or maximum of halves.
+fn half(kind: AtomicKind, ty: AtomicType) -> fn(u16, u16) -> u16 {
+    let brain = matches!(ty, AtomicType::Bf16 | AtomicType::Bf16x2);
+    match (kind, brain) {
+        (AtomicKind::Min, false) => half_arithmetic::min_f16::<false>,
+        (AtomicKind::Max, false) => half_arithmetic::max_f16::<false>,
+        (AtomicKind::Min, true) => half_arithmetic::min_bf16::<false>,
+        (AtomicKind::Max, true) => half_arithmetic::max_bf16::<false>,
+        (_, false) => half_arithmetic::add_f16,
+        (_, true) => half_arithmetic::add_bf16,
+    }
+}
+
+/// The new value; `b` is the operand, `c` the value of cas. `flush`: the addition of f32 takes subnormal numbers for zero.
+fn value32(atomic: &Atomic, old: u32, b: u32, c: u32, flush: bool) -> u32 {
     match (atomic.kind, atomic.ty) {
         (AtomicKind::And, _) => old & b,
         (AtomicKind::Or, _) => old | b,
@@ -176,10 +289,14 @@ fn value32(atomic: &Atomic, old: u32, b: u32, c: u32) -> u32 {
                 old - 1
             }
         }
-        // atom.add.f32 on device memory flushes nothing on sm_80 and later.
-        (AtomicKind::Add, AtomicType::F32) => (f32::from_bits(old) + f32::from_bits(b)).to_bits(),
-        (AtomicKind::Add, AtomicType::F16x2) => half_arithmetic::both(old, b, half_arithmetic::add_f16),
-        (AtomicKind::Add, AtomicType::Bf16x2) => half_arithmetic::both(old, b, half_arithmetic::add_bf16),
+        (AtomicKind::Add, AtomicType::F32) => {
+            let (old, b) = (f32::from_bits(old), f32::from_bits(b));
+            // On device memory, not on shared memory: as the PTX ISA says.
+            let sum =
+                if flush { float::flush(float::add(float::flush(old), float::flush(b))) } else { float::add(old, b) };
+            sum.to_bits()
+        }
+        (kind, ty @ (AtomicType::F16x2 | AtomicType::Bf16x2)) => half_arithmetic::both(old, b, half(kind, ty)),
         (AtomicKind::Add, _) => old.wrapping_add(b),
         (AtomicKind::Min, AtomicType::S32) => (old as i32).min(b as i32) as u32,
         (AtomicKind::Max, AtomicType::S32) => (old as i32).max(b as i32) as u32,
@@ -215,7 +332,7 @@ fn value64(atomic: &Atomic, old: u64, b: u64, c: u64) -> u64 {
                 old - 1
             }
         }
-        (AtomicKind::Add, AtomicType::F64) => (f64::from_bits(old) + f64::from_bits(b)).to_bits(),
+        (AtomicKind::Add, AtomicType::F64) => canonical_f64(f64::from_bits(old) + f64::from_bits(b)).to_bits(),
         (AtomicKind::Add, _) => old.wrapping_add(b),
         (AtomicKind::Min, AtomicType::S64) => (old as i64).min(b as i64) as u64,
         (AtomicKind::Max, AtomicType::S64) => (old as i64).max(b as i64) as u64,

@@ -1,13 +1,16 @@
 //! A block: its warps take turns, meet at barriers, and end; or the block is stuck, and says where.
 
 use super::engine::{Engine, QUANTUM, Site};
-use super::run::{RunWarp, Stop};
-use super::warp::{PathState, Warp};
+use super::level::Interpreter;
+use super::run::Stop;
+use super::warp::{NONE, PathState, Warp};
 use crate::fault::{Fault, FaultKind};
 use crate::program::op::{BarrierKind, BlockBarrier};
 
 /// Turns that a path may use up in a row before the other paths of its warp get theirs.
 const TURNS_BEFORE_ROTATION: u32 = 8;
+/// Warps that run in lock-step at most: their registers should fit the first cache.
+const TOGETHER: usize = 8;
 /// Rounds over the warps of a block before another resident block gets its turn.
 const ROUNDS: u32 = 4;
 
@@ -53,8 +56,7 @@ impl Block {
         let warps: Vec<Warp> = (0..threads.div_ceil(32))
             .map(|index| {
                 let valid = u32::MAX >> (32 - (threads - 32 * index).min(32));
-                let mut warp =
-                    Warp::new(index, valid, kernel.slot_count, kernel.predicate_count, kernel.tables.accesses.len());
+                let mut warp = Warp::new(index, valid, kernel.slot_count, kernel.predicate_count);
                 engine.fill_presets(&mut warp);
                 warp
             })
@@ -86,11 +88,18 @@ impl Block {
     }
 
     /// Runs the block until it ends or its turn is over.
-    pub(crate) fn run(&mut self, engine: &mut Engine<'_>, run_warp: RunWarp) -> Result<BlockStop, Box<Fault>> {
+    pub(crate) fn run(&mut self, engine: &mut Engine<'_>, interpreter: Interpreter) -> Result<BlockStop, Box<Fault>> {
         for _ in 0..ROUNDS {
             let mut progress = false;
-            for index in 0..self.warps.len() {
-                progress |= self.run_warp(engine, run_warp, index)?;
+            let mut index = 0;
+            while index < self.warps.len() {
+                let count = if engine.machine.config.lock_step { self.together(index) } else { 1 };
+                progress |= if count > 1 {
+                    self.run_group(engine, interpreter, index, count)?
+                } else {
+                    self.run_warp(engine, interpreter, index, NONE)?
+                };
+                index += count;
             }
             if self.warps.iter().all(Warp::finished) {
                 return self.finish(engine);
@@ -104,20 +113,118 @@ impl Block {
         Ok(BlockStop::Turn)
     }
 
-    /// Runs a warp for one turn; whether it got anywhere.
-    fn run_warp(&mut self, engine: &mut Engine<'_>, run_warp: RunWarp, index: usize) -> Result<bool, Box<Fault>> {
+    /// How many warps from `first` on can run in lock-step; at least 1.
+    fn together(&self, first: usize) -> usize {
+        let Some(pc) = self.warps[first].together() else { return 1 };
+        let others = &self.warps[first + 1..];
+        1 + others.iter().take(TOGETHER - 1).take_while(|warp| warp.together() == Some(pc)).count()
+    }
+
+    /// Runs warps in lock-step for one turn; whether they got anywhere. Where they go different ways, each goes its way alone
+    /// to the point where they meet again, at the latest until its turn is over.
+    fn run_group(
+        &mut self,
+        engine: &mut Engine<'_>,
+        interpreter: Interpreter,
+        first: usize,
+        count: usize,
+    ) -> Result<bool, Box<Fault>> {
+        let group = first..first + count;
+        let mut budget = QUANTUM;
+        while budget > 0 {
+            let before = self.living(group.clone());
+            engine.fuel = QUANTUM;
+            engine.whole_block = self.waits_for(before);
+            let warps = &mut self.warps[group.clone()];
+            // SAFETY: the function was selected for this host.
+            let end = unsafe { (interpreter.whole)(engine, warps, NONE) };
+            let spent = QUANTUM - engine.fuel;
+            budget -= spent.max(1);
+            warps.iter_mut().for_each(|warp| warp.elapsed += spent.max(0) as u64);
+            self.alive -= before - self.living(group.clone());
+            engine.spend(&self.warps[first], spent * count as i64)?;
+            match end {
+                Err(fault) => {
+                    let failed = first + engine.failed;
+                    return Err(self.first_fault(engine, interpreter, first..failed, fault));
+                }
+                Ok(Stop::Barrier) => {
+                    for index in group.clone() {
+                        self.arrive(engine, index)?;
+                    }
+                }
+                Ok(Stop::Apart) => {
+                    let meet = engine.meeting;
+                    for index in group.clone() {
+                        if let Err(fault) = self.run_warp(engine, interpreter, index, meet) {
+                            return Err(self.first_fault(engine, interpreter, first..index, fault));
+                        }
+                    }
+                }
+                Ok(Stop::Switch) => {}
+                Ok(_) => break,
+            }
+            if self.together(first) < count {
+                break;
+            }
+        }
+        Ok(true)
+    }
+
+    /// The fault of the lowest warp of a group: those before the one that failed may fail, too, where they go on.
+    #[cold]
+    fn first_fault(
+        &mut self,
+        engine: &mut Engine<'_>,
+        interpreter: Interpreter,
+        before: std::ops::Range<usize>,
+        fault: Box<Fault>,
+    ) -> Box<Fault> {
+        for index in before {
+            if let Err(earlier) = self.run_warp(engine, interpreter, index, NONE) {
+                return earlier;
+            }
+        }
+        fault
+    }
+
+    /// Threads of some warps that have not ended.
+    fn living(&self, warps: std::ops::Range<usize>) -> u32 {
+        self.warps[warps].iter().map(|warp| warp.alive().count_ones()).sum()
+    }
+
+    /// Whether these threads are all that the block has left, and none of its barriers waits for any.
+    fn waits_for(&self, threads: u32) -> bool {
+        threads == self.alive && self.barriers.iter().all(|barrier| barrier.arrived == 0)
+    }
+
+    /// Runs a warp for one turn, or until its threads are together at `meet`; whether it got anywhere.
+    fn run_warp(
+        &mut self,
+        engine: &mut Engine<'_>,
+        interpreter: Interpreter,
+        index: usize,
+        meet: u32,
+    ) -> Result<bool, Box<Fault>> {
         engine.fuel = QUANTUM;
-        let progress = self.turn(engine, run_warp, index);
+        let progress = self.turn(engine, interpreter, index, meet);
         self.warps[index].elapsed += (QUANTUM - engine.fuel).max(0) as u64;
         progress
     }
 
-    fn turn(&mut self, engine: &mut Engine<'_>, run_warp: RunWarp, index: usize) -> Result<bool, Box<Fault>> {
+    fn turn(
+        &mut self,
+        engine: &mut Engine<'_>,
+        interpreter: Interpreter,
+        index: usize,
+        meet: u32,
+    ) -> Result<bool, Box<Fault>> {
         let mut progress = false;
         while !self.warps[index].finished() {
             let (before, gone) = (engine.fuel, self.warps[index].exited);
+            engine.whole_block = self.waits_for(self.living(index..index + 1));
             // SAFETY: the function was selected for this host.
-            let stop = unsafe { run_warp(engine, &mut self.warps[index]) }?;
+            let stop = unsafe { (interpreter.alone)(engine, &mut self.warps[index], meet) }?;
             self.alive -= (self.warps[index].exited & !gone).count_ones();
             engine.spend(&self.warps[index], before - engine.fuel)?;
             progress |= engine.fuel < before || stop == Stop::Barrier;
@@ -125,6 +232,8 @@ impl Block {
                 Stop::Finished => break,
                 Stop::Waiting => return Ok(progress),
                 Stop::Barrier => self.arrive(engine, index)?,
+                // A warp alone goes on by itself where its threads part.
+                Stop::Switch | Stop::Met | Stop::Apart => return Ok(true),
                 Stop::Turn => {
                     self.turns[index] += 1;
                     // A warp whose threads have once waited for one another in vain, as at a lock, may well do so again.

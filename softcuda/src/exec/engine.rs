@@ -1,10 +1,11 @@
 //! One host thread's engine: what it needs to run blocks of one launch, and the counters it gathers.
 
 use super::async_copy::AsyncCopies;
+use super::local::LocalMemory;
 use super::registers::Registers;
 use super::warp::Warp;
 use super::{Launch, Machine};
-use crate::memory::AllocationInfo;
+use crate::memory::Reach;
 use crate::profile::{Counters, InstructionCount};
 use crate::program::Kernel;
 use crate::program::op::Preset;
@@ -15,7 +16,9 @@ use std::sync::atomic::AtomicU64;
 pub(crate) const SHARED_WINDOW: u64 = 0x7e00_0000_0000;
 /// Generic addresses of local memory, 16 MiB long.
 pub(crate) const LOCAL_WINDOW: u64 = 0x7e10_0000_0000;
-/// Length of either window.
+/// Generic addresses of the parameters of the kernel, 16 MiB long.
+pub(crate) const PARAM_WINDOW: u64 = 0x7e20_0000_0000;
+/// Length of each window.
 pub(crate) const WINDOW_BYTES: u64 = 1 << 24;
 
 /// Warp instructions that a warp runs before another warp gets its turn.
@@ -30,15 +33,17 @@ pub(crate) struct Site {
     /// Shared memory, static then dynamic.
     pub(crate) shared: AlignedBytes,
     /// For each 4 bytes of shared memory: whether a `cp.async` to it is in flight.
-    pub(crate) poison: Vec<u8>,
+    pub(crate) poison: AlignedBytes,
     /// Lanes of copies in flight in the whole block.
     pub(crate) in_flight: usize,
     /// Lowest and highest device address that a copy in flight has been issued for.
     pub(crate) sources: (u64, u64),
     /// Asynchronous copies in flight, warp by warp.
     pub(crate) copies: Vec<AsyncCopies>,
-    /// Local memory: `local_bytes` a thread.
-    pub(crate) local: AlignedBytes,
+    /// Local memory.
+    pub(crate) local: LocalMemory,
+    /// What its threads have printed.
+    pub(crate) printed: Vec<u8>,
 }
 
 /// Bytes aligned to 16.
@@ -51,15 +56,34 @@ impl AlignedBytes {
     pub(crate) fn new(bytes: usize) -> AlignedBytes {
         AlignedBytes { words: vec![u128::MAX; bytes.div_ceil(16)], bytes }
     }
+    /// Every byte zero.
+    pub(crate) fn zero(bytes: usize) -> AlignedBytes {
+        AlignedBytes { words: vec![0; bytes.div_ceil(16)], bytes }
+    }
     /// Every byte 0xff: f16, bf16 and f32 NaN, and absurd as an index.
     pub(crate) fn reset(&mut self) {
         self.words.fill(u128::MAX);
+    }
+    /// One byte.
+    pub(crate) fn byte(&self, offset: u64) -> Option<u8> {
+        let word = self.words.get(usize::try_from(offset / 16).ok()?)?;
+        (offset < self.bytes as u64).then(|| word.to_le_bytes()[offset as usize % 16])
     }
     pub(crate) fn len(&self) -> u64 {
         self.bytes as u64
     }
     pub(crate) fn pointer(&mut self) -> *mut u8 {
         self.words.as_mut_ptr().cast()
+    }
+    #[inline(always)]
+    pub(crate) fn slice(&self) -> &[u8] {
+        // SAFETY: the words hold at least that many bytes, and every byte is valid.
+        unsafe { std::slice::from_raw_parts(self.words.as_ptr().cast(), self.bytes) }
+    }
+    #[inline(always)]
+    pub(crate) fn slice_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(self.words.as_mut_ptr().cast(), self.bytes) }
     }
 }
 
@@ -98,8 +122,16 @@ pub(crate) struct Engine<'a> {
     pub(crate) fuel: i64,
     /// Warp instructions executed and not yet counted against the launch's limit.
     pub(crate) unsettled: u64,
+    /// Local memory of a thread in bytes.
+    pub(crate) local_bytes: u32,
+    /// Where warps that go different ways meet again.
+    pub(crate) meeting: u32,
+    /// Which of several warps has failed: those before it have executed the op, it and those behind it have not.
+    pub(crate) failed: usize,
+    /// The warps that run are all that the block has left, and nobody waits at a barrier.
+    pub(crate) whole_block: bool,
     /// Tensor-core functions.
-    pub(crate) tensor: super::Multiply,
+    pub(crate) tensor: super::tensor::Tensor,
 }
 
 impl<'a> Engine<'a> {
@@ -121,7 +153,11 @@ impl<'a> Engine<'a> {
             counters: Counters::default(),
             fuel: 0,
             unsettled: 0,
-            tensor: super::Multiply::select(machine.config.level(), machine.architecture, machine.config.tensor),
+            local_bytes: launch.local_bytes(kernel),
+            meeting: 0,
+            failed: 0,
+            whole_block: false,
+            tensor: super::tensor::Tensor::new(machine, kernel),
         }
     }
 
@@ -143,9 +179,9 @@ impl<'a> Engine<'a> {
 
     /// The allocation around `[address, address + bytes)`, if it lies inside one.
     pub(crate) fn lookup(&self, address: u64, bytes: u64) -> Option<Span> {
-        let AllocationInfo { base, bytes: size, read_only, .. } = self.machine.memory.find(address)?;
+        let Reach { base, bytes: size, host, read_only } = self.machine.memory.reach(address)?;
         let end = base + size;
-        let shift = (self.machine.memory.host(base) as usize).wrapping_sub(base as usize);
+        let shift = (host as usize).wrapping_sub(base as usize);
         (address + bytes <= end).then_some(Span { base, end, shift, read_only })
     }
 
@@ -172,6 +208,7 @@ impl<'a> Engine<'a> {
                     *warp.registers.double_mut(slot) = [u64::from_le_bytes(bytes); 32];
                 }
                 Preset::Special(special) => self.fill_special(warp.index, &mut warp.registers, slot, special),
+                Preset::FramePointer => {}
             }
         }
     }
@@ -190,21 +227,29 @@ impl<'a> Engine<'a> {
     /// Fills the slots that change from block to block.
     pub(crate) fn fill_block_presets(&self, warp: &mut Warp) {
         for preset in &self.kernel.presets {
-            if let Preset::Special(special @ (Special::Ctaid(_) | Special::SmId)) = preset.value {
-                self.fill_special(warp.index, &mut warp.registers, preset.slot, special);
+            match preset.value {
+                Preset::Special(special @ (Special::Ctaid(_) | Special::ClusterId(_) | Special::SmId)) => {
+                    self.fill_special(warp.index, &mut warp.registers, preset.slot, special);
+                }
+                Preset::FramePointer => *warp.registers.word_mut(preset.slot) = [0; 32],
+                _ => {}
             }
         }
     }
 
     fn fill_special(&self, warp: u32, registers: &mut Registers, slot: u16, special: Special) {
+        if let Special::Ctaid(dimension) = special {
+            *registers.word_mut(slot) = [self.site.block[dimension as usize]; 32];
+            return;
+        }
         let threads = self.launch.block.iter().product::<u32>();
         let multiprocessors = self.machine.architecture.chip().multiprocessors;
         for (lane, value) in (0..32).zip(registers.word_mut(slot)) {
             *value = match special {
                 Special::Tid(dimension) => self.thread(warp, lane)[dimension as usize],
                 Special::Ntid(dimension) => self.launch.block[dimension as usize],
-                Special::Ctaid(dimension) => self.site.block[dimension as usize],
-                Special::Nctaid(dimension) => self.launch.grid[dimension as usize],
+                Special::Ctaid(dimension) | Special::ClusterId(dimension) => self.site.block[dimension as usize],
+                Special::Nctaid(dimension) | Special::NclusterId(dimension) => self.launch.grid[dimension as usize],
                 Special::LaneId => lane,
                 Special::WarpId => warp,
                 Special::NwarpId => threads.div_ceil(32),
@@ -218,8 +263,14 @@ impl<'a> Engine<'a> {
                 Special::LanemaskGe => u32::MAX << lane,
                 Special::LanemaskGt => u32::MAX << lane << 1,
                 Special::DynamicSmemSize => self.launch.dynamic_shared_bytes,
-                Special::TotalSmemSize => self.site.shared.len() as u32,
-                Special::Clock | Special::Clock64 | Special::GlobalTimer => 0,
+                Special::TotalSmemSize | Special::AggrSmemSize => self.site.shared.len() as u32,
+                // Every block is a cluster of its own.
+                Special::ClusterNctaid(_) | Special::ClusterNctarank => 1,
+                // Where the grid's barrier is, its upper half first.
+                Special::Envreg(1) => (self.launch.grid_workspace >> 32) as u32,
+                Special::Envreg(2) => self.launch.grid_workspace as u32,
+                // Clocks are read where they stand; other environment and performance registers are 0.
+                _ => 0,
             };
         }
     }
@@ -237,11 +288,12 @@ impl Site {
             number: 0,
             block: [0; 3],
             shared: AlignedBytes::new(bytes),
-            poison: vec![0; bytes.div_ceil(4)],
+            poison: AlignedBytes::zero(bytes.div_ceil(4)),
             in_flight: 0,
             sources: (u64::MAX, 0),
             copies: (0..threads.div_ceil(32)).map(|_| AsyncCopies::default()).collect(),
-            local: AlignedBytes::new(threads * kernel.local_bytes as usize),
+            local: LocalMemory::new(threads.div_ceil(32), launch.local_bytes(kernel)),
+            printed: Vec::new(),
         }
     }
 
@@ -255,7 +307,7 @@ impl Site {
         self.sources = (u64::MAX, 0);
         self.copies.iter_mut().for_each(AsyncCopies::clear);
         if self.in_flight > 0 {
-            self.poison.fill(0);
+            self.poison.slice_mut().fill(0);
             self.in_flight = 0;
         }
     }

@@ -5,17 +5,27 @@ mod alu;
 mod async_copy;
 mod atomic;
 mod block;
+mod builtin;
+mod calls;
+mod copy;
+mod divide;
 mod engine;
+mod level;
+mod local;
 mod matrix;
 pub mod mma;
 mod other;
+mod print;
 mod rare_float;
 mod rare_integer;
 mod registers;
 mod report;
 mod run;
 mod shape;
+mod shuffle;
+mod simd;
 mod spaces;
+mod tensor;
 mod traffic;
 mod transfer;
 pub mod value;
@@ -23,14 +33,11 @@ mod warp;
 mod warp_operation;
 mod word;
 
-use crate::config::TensorMode;
-use crate::{
-    chip::Architecture, config::Config, fault::Fault, memory::GlobalMemory, profile::Counters, program::Kernel,
-};
+use crate::{chip::Architecture, config::Config, fault::Fault, memory::View, profile::Counters, program::Kernel};
 use block::{Block, BlockStop};
 use engine::{Engine, Shared};
-use mma::HostLevel;
 use std::collections::VecDeque;
+use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -39,7 +46,7 @@ pub struct Machine<'a> {
     /// Decides tensor-core arithmetic.
     pub architecture: Architecture,
     /// Device memory.
-    pub memory: &'a GlobalMemory,
+    pub memory: &'a dyn View,
     /// Settings.
     pub config: &'a Config,
 }
@@ -56,26 +63,43 @@ pub struct Launch<'a> {
     pub params: &'a [u8],
     /// How many blocks are on the device at once: they make progress together.
     pub resident_blocks: u64,
+    /// Stack of a thread, for kernels whose calls nest as deep as the data say.
+    pub stack_bytes: u32,
+    /// Most bytes that `malloc` in kernels may have given out.
+    pub heap_bytes: u64,
+    /// Device address of the barrier of a cooperative launch, which %envreg1 and %envreg2 give; 0: it is none.
+    pub grid_workspace: u64,
+    /// Takes what the kernel prints, block after block, when it has ended.
+    pub output: &'a (dyn Fn(&[u8]) + Sync),
 }
 
-/// The mma functions of a launch.
-pub(crate) struct Multiply {
-    pub(crate) f16_f32: mma::MmaF32,
-    pub(crate) bf16_f32: mma::MmaF32,
-    pub(crate) f16_f16: mma::MmaF16,
+impl Launch<'_> {
+    /// Local memory of a thread.
+    fn local_bytes(&self, kernel: &Kernel) -> u32 {
+        let stack = if kernel.needs_stack { self.stack_bytes.next_multiple_of(16) } else { 0 };
+        kernel.local_bytes.next_multiple_of(16).saturating_add(stack)
+    }
 }
 
-impl Multiply {
-    fn select(level: HostLevel, architecture: Architecture, mode: TensorMode) -> Multiply {
-        use mma::{Arithmetic, OperandType::*, Shape::K16};
-        let arithmetic = match mode {
-            TensorMode::Exact => Arithmetic::Exact(architecture.into()),
-            TensorMode::Fast => Arithmetic::Fast,
-        };
-        Multiply {
-            f16_f32: mma::select_f32(level, K16, F16, arithmetic),
-            bf16_f32: mma::select_f32(level, K16, Bf16, arithmetic),
-            f16_f16: mma::select_f16(level, K16, F16, arithmetic),
+/// Where the output of kernels goes unless a launch says otherwise.
+fn to_stderr(text: &[u8]) {
+    // Nobody can be told that this failed.
+    let _ = std::io::stderr().write_all(text);
+}
+
+impl Default for Launch<'_> {
+    /// One thread, with the stack of a new context.
+    fn default() -> Self {
+        Launch {
+            grid: [1; 3],
+            block: [1; 3],
+            dynamic_shared_bytes: 0,
+            params: &[],
+            resident_blocks: 1,
+            stack_bytes: 1024,
+            grid_workspace: 0,
+            heap_bytes: 8 << 20,
+            output: &to_stderr,
         }
     }
 }
@@ -94,8 +118,8 @@ pub fn launch(machine: &Machine<'_>, kernel: &Kernel, launch: &Launch<'_>) -> Re
     let work = || {
         let mut worker = Worker::new(Engine::new(machine, kernel, launch, &shared), &next, blocks);
         let fault = worker.run();
-        let counters = worker.engine.into_counters();
-        results.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((counters, fault));
+        let (counters, printed) = (worker.engine.into_counters(), worker.printed);
+        results.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((counters, fault, printed));
     };
     if threads == 1 {
         work();
@@ -109,14 +133,21 @@ pub fn launch(machine: &Machine<'_>, kernel: &Kernel, launch: &Launch<'_>) -> Re
     let results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut counters = Counters::default();
     let mut first: Option<(u64, Box<Fault>)> = None;
-    for (part, fault) in results {
+    let mut printed = Vec::new();
+    for (part, fault, texts) in results {
         counters.merge(&part);
+        printed.extend(texts);
         if let Some((number, fault)) = fault
             && first.as_ref().is_none_or(|(lowest, _)| number < *lowest)
         {
             first = Some((number, fault));
         }
     }
+    // Blocks behind one that faulted may have run or not: what they printed is no one's business.
+    let last = first.as_ref().map_or(u64::MAX, |(number, _)| *number);
+    printed.retain(|(number, _)| *number <= last);
+    printed.sort_by_key(|(number, _)| *number);
+    printed.iter().for_each(|(_, text)| (launch.output)(text));
     match first {
         Some((_, fault)) => Err(fault),
         None => Ok(counters),
@@ -128,13 +159,15 @@ struct Worker<'a> {
     engine: Engine<'a>,
     next: &'a AtomicU64,
     blocks: u64,
-    run: run::RunWarp,
+    interpreter: level::Interpreter,
+    /// What each block has printed.
+    printed: Vec<(u64, Vec<u8>)>,
 }
 
 impl<'a> Worker<'a> {
     fn new(engine: Engine<'a>, next: &'a AtomicU64, blocks: u64) -> Worker<'a> {
         let level = engine.machine.config.level();
-        Worker { engine, next, blocks, run: run::select(level) }
+        Worker { engine, next, blocks, interpreter: level::select(level), printed: Vec::new() }
     }
 
     /// Runs blocks until none is left; the number and fault of the block that failed.
@@ -162,17 +195,28 @@ impl<'a> Worker<'a> {
                 continue;
             };
             std::mem::swap(&mut self.engine.site, &mut block.site);
-            let stop = block.run(&mut self.engine, self.run);
+            let stop = block.run(&mut self.engine, self.interpreter);
             let number = self.engine.site.number;
             std::mem::swap(&mut self.engine.site, &mut block.site);
             match stop {
-                Ok(BlockStop::Finished) => idle.push(block),
+                Ok(BlockStop::Finished) => {
+                    self.keep_printed(&mut block);
+                    idle.push(block);
+                }
                 Ok(BlockStop::Turn) => running.push_back(block),
                 Err(fault) => {
+                    self.keep_printed(&mut block);
+                    running.iter_mut().for_each(|block| self.keep_printed(block));
                     self.engine.shared_state.faulted.fetch_min(number, Ordering::Relaxed);
                     return Some((number, fault));
                 }
             }
+        }
+    }
+
+    fn keep_printed(&mut self, block: &mut Block) {
+        if !block.site.printed.is_empty() {
+            self.printed.push((block.site.number, std::mem::take(&mut block.site.printed)));
         }
     }
 

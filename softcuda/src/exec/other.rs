@@ -2,12 +2,13 @@
 
 use super::access::Direction;
 use super::alu::Active;
-use super::engine::{Engine, LOCAL_WINDOW, SHARED_WINDOW, WINDOW_BYTES};
+use super::engine::{Engine, LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW, WINDOW_BYTES};
 use super::registers::Simd;
 use super::warp::Warp;
 use super::{rare_float, rare_integer};
 use crate::fault::{Fault, FaultKind};
-use crate::program::op::{Code, MmaKind, Op};
+use crate::program::op::WHOLE_CLOCK;
+use crate::program::op::{Code, Op};
 
 /// Executes any op that `alu` does not know.
 ///
@@ -53,6 +54,9 @@ pub(super) unsafe fn other<S: Simd>(
         Code::StLocal => engine.move_local(warp, op, at, mask, Direction::Store),
         Code::LdParam => engine.load_param(warp, op, at, mask),
         Code::Fence | Code::Nop => Ok(()),
+        Code::Builtin => engine.builtin(warp, op, at, mask),
+        Code::Alloca => engine.alloca(warp, op, at, mask),
+        Code::CheckFrame => engine.check_frame(warp, op, at, mask),
         Code::Activemask => {
             let row = warp.registers.word_mut(op.d);
             super::traffic::lanes(mask).for_each(|lane| row[lane] = mask);
@@ -60,15 +64,24 @@ pub(super) unsafe fn other<S: Simd>(
         }
         Code::ReadSpecial => {
             // Clocks: warp instructions that the warp has executed, which only ever grow.
-            let time = warp.elapsed.wrapping_add_signed(super::engine::QUANTUM - engine.fuel) as u32;
-            let row = warp.registers.word_mut(op.d);
-            super::traffic::lanes(mask).for_each(|lane| row[lane] = time);
+            let time = warp.elapsed.wrapping_add_signed(super::engine::QUANTUM - engine.fuel);
+            if op.aux == WHOLE_CLOCK {
+                let row = warp.registers.double_mut(op.d);
+                super::traffic::lanes(mask).for_each(|lane| row[lane] = time);
+            } else {
+                let row = warp.registers.word_mut(op.d);
+                let part = (time >> (32 * u32::from(op.aux))) as u32;
+                super::traffic::lanes(mask).for_each(|lane| row[lane] = part);
+            }
             Ok(())
         }
-        Code::ToShared | Code::FromShared | Code::ToLocal | Code::FromLocal => {
-            let window =
-                if matches!(op.code, Code::ToShared | Code::FromShared) { SHARED_WINDOW } else { LOCAL_WINDOW };
-            let away = matches!(op.code, Code::ToShared | Code::ToLocal);
+        Code::ToShared | Code::FromShared | Code::ToLocal | Code::FromLocal | Code::ToParam | Code::FromParam => {
+            let window = match op.code {
+                Code::ToShared | Code::FromShared => SHARED_WINDOW,
+                Code::ToLocal | Code::FromLocal => LOCAL_WINDOW,
+                _ => PARAM_WINDOW,
+            };
+            let away = matches!(op.code, Code::ToShared | Code::ToLocal | Code::ToParam);
             let addresses = *warp.registers.double(op.a);
             let row = warp.registers.double_mut(op.d);
             for lane in super::traffic::lanes(mask) {
@@ -77,14 +90,21 @@ pub(super) unsafe fn other<S: Simd>(
             }
             Ok(())
         }
-        Code::IsShared | Code::IsLocal | Code::IsGlobal => {
-            let addresses = warp.registers.double(op.a);
-            let inside = |lane: usize, window: u64| addresses[lane].wrapping_sub(window) < WINDOW_BYTES;
+        Code::IsShared | Code::IsLocal | Code::IsGlobal | Code::IsConst | Code::IsParam => {
             let found = super::traffic::lanes(mask).fold(0, |found, lane| {
+                let address = warp.registers.double(op.a)[lane];
+                let inside = |window: u64| address.wrapping_sub(window) < WINDOW_BYTES;
+                // Constant banks are read-only variables in device memory.
+                let constant = || {
+                    let nearest = engine.machine.memory.nearest(address);
+                    nearest.is_some_and(|info| info.read_only && !info.freed && info.contains(address, 1))
+                };
                 let holds = match op.code {
-                    Code::IsShared => inside(lane, SHARED_WINDOW),
-                    Code::IsLocal => inside(lane, LOCAL_WINDOW),
-                    _ => !inside(lane, SHARED_WINDOW) && !inside(lane, LOCAL_WINDOW),
+                    Code::IsShared => inside(SHARED_WINDOW),
+                    Code::IsLocal => inside(LOCAL_WINDOW),
+                    Code::IsParam => inside(PARAM_WINDOW),
+                    Code::IsConst => constant(),
+                    _ => ![SHARED_WINDOW, LOCAL_WINDOW, PARAM_WINDOW].into_iter().any(inside) && !constant(),
                 };
                 found | u32::from(holds) << lane
             });
@@ -100,46 +120,5 @@ pub(super) unsafe fn other<S: Simd>(
             let what = format!("internal error: {:?} has no execution", op.code);
             Err(engine.fault(FaultKind::IllegalInstruction, warp, at, mask.trailing_zeros(), &what))
         }
-    }
-}
-
-impl Engine<'_> {
-    /// `mma.sync`.
-    #[inline(always)]
-    fn multiply(&mut self, warp: &mut Warp, op: &Op, at: u32, mask: u32) -> Result<(), Box<Fault>> {
-        let kernel = self.kernel;
-        let mma = &kernel.tables.multiplies[op.aux as usize];
-        if mask != u32::MAX {
-            let what = format!("mma by the lanes {mask:#010x} only: all 32 must take part");
-            return Err(self.fault(FaultKind::LaunchFailed, warp, at, mask.trailing_zeros(), &what));
-        }
-        self.counters.tensor_multiply_adds += 16 * 8 * 16;
-        let registers = &mut warp.registers;
-        let [a0, a1, a2, a3] = mma.a;
-        let a = [registers.lanes(a0), registers.lanes(a1), registers.lanes(a2), registers.lanes(a3)];
-        let b = [registers.lanes(mma.b[0]), registers.lanes(mma.b[1])];
-        let functions = &self.tensor;
-        match mma.kind {
-            MmaKind::F16F16 => {
-                let c = [registers.lanes(mma.c[0]), registers.lanes(mma.c[1])];
-                // SAFETY: the function was selected for this host.
-                let d = unsafe { (functions.f16_f16)(a, b, c) };
-                // By reference: rows that move through the stack lose their alignment, and with it half the speed.
-                for (&slot, lanes) in mma.d.iter().zip(&d) {
-                    *registers.word_mut(slot) = lanes.0;
-                }
-            }
-            kind => {
-                let function = if kind == MmaKind::F16F32 { functions.f16_f32 } else { functions.bf16_f32 };
-                let [c0, c1, c2, c3] = mma.c;
-                let c = [registers.lanes(c0), registers.lanes(c1), registers.lanes(c2), registers.lanes(c3)];
-                // SAFETY: as above.
-                let d = unsafe { function(a, b, c) };
-                for (&slot, lanes) in mma.d.iter().zip(&d) {
-                    *registers.word_mut(slot) = lanes.0;
-                }
-            }
-        }
-        Ok(())
     }
 }

@@ -5,8 +5,9 @@ use super::registers::{Plain, Simd};
 use super::value::approximate as approx;
 use super::value::half_arithmetic as half;
 use super::value::half_precision as precision;
-use super::value::rounding::{Rounding, canonical_f64, f64_to_f32, f64_to_odd_f32};
-use super::value::{Lanes, float, integer};
+use super::value::rounding::{Rounding, canonical_f64, f64_to_f32, f64_to_odd_f32, propagate_f64};
+use super::value::small::{self, Fp8, Tf32Rounding};
+use super::value::{Lanes, exact, float, integer};
 use super::warp::Warp;
 use crate::program::op::{Code, Op};
 
@@ -26,6 +27,7 @@ fn rounding(op: &Op) -> Rounding {
 pub(super) fn execute(warp: &mut Warp, op: &Op, active: &Active) -> bool {
     let registers = &mut warp.registers;
     let r = rounding(op);
+    let nearest = r == Rounding::Nearest;
     // Operands seen as $from (word, float, double, float64), result written as $write; $f maps three lanes to bits.
     macro_rules! map {
         ($from:ident, $write:ident, $zero:expr, $f:expr) => {{
@@ -66,22 +68,29 @@ pub(super) fn execute(warp: &mut Warp, op: &Op, active: &Active) -> bool {
             f32x3!(|a: f32, _: f32, _: f32| $f(a))
         };
     }
+    // NaN results of f64 carry an operand's payload.
     macro_rules! f64x3 {
         ($f:expr) => {
-            map!(float64, write64, 0u64, |a: f64, b: f64, c: f64| -> u64 {
-                let value: f64 = $f(a, b, c);
-                value.to_bits()
-            })
+            map!(float64, write64, 0u64, |a: f64, b: f64, c: f64| propagate_f64($f(a, b, c), &[a, b, c]).to_bits())
         };
     }
     macro_rules! f64x2 {
         ($f:expr) => {
-            f64x3!(|a: f64, b: f64, _: f64| $f(a, b))
+            map!(float64, write64, 0u64, |a: f64, b: f64, _: f64| propagate_f64($f(a, b), &[a, b]).to_bits())
         };
     }
     macro_rules! f64x1 {
         ($f:expr) => {
-            f64x3!(|a: f64, _: f64, _: f64| $f(a))
+            map!(float64, write64, 0u64, |a: f64, _: f64, _: f64| propagate_f64($f(a), &[a]).to_bits())
+        };
+    }
+    // Signs and upper words alone: a NaN is as good as a number.
+    macro_rules! f64_bits {
+        ($f:expr) => {
+            map!(float64, write64, 0u64, |a: f64, b: f64, _: f64| -> u64 {
+                let value: f64 = $f(a, b);
+                value.to_bits()
+            })
         };
     }
     // Each half of a pair by itself.
@@ -137,22 +146,30 @@ pub(super) fn execute(warp: &mut Warp, op: &Op, active: &Active) -> bool {
         Code::MinNanF32 => f32x2!(float::min::<true>),
         Code::MaxNanF32 => f32x2!(float::max::<true>),
         Code::SatF32 => f32x1!(float::saturate),
+        Code::XorsignF32 => f32x3!(float::xorsign),
         Code::CopysignF32 => f32x2!(|a: f32, b: f32| b.copysign(a)),
         Code::RoundF32 => f32x1!(|a| integer::round_f32(a, r)),
         Code::AddF64 => f64x2!(|a, b| float::add_f64(a, b, r)),
         Code::SubF64 => f64x2!(|a, b: f64| float::add_f64(a, -b, r)),
-        Code::MulF64 => f64x2!(|a, b| canonical_f64(a * b)),
-        Code::FmaF64 => f64x3!(float::fma_f64::<false>),
-        Code::DivF64 => f64x2!(|a, b| canonical_f64(a / b)),
-        Code::SqrtF64 => f64x1!(|a: f64| canonical_f64(a.sqrt())),
-        Code::RcpF64 => f64x1!(|a: f64| canonical_f64(1.0 / a)),
-        Code::RcpApproxF64 => f64x1!(approx::rcp_f64),
-        Code::RsqrtApproxF64 => f64x1!(approx::rsqrt_f64),
+        Code::MulF64 if nearest => f64x2!(|a, b| canonical_f64(a * b)),
+        Code::FmaF64 if nearest => f64x3!(float::fma_f64::<false>),
+        Code::DivF64 if nearest => f64x2!(|a, b| canonical_f64(a / b)),
+        Code::SqrtF64 if nearest => f64x1!(|a: f64| canonical_f64(a.sqrt())),
+        Code::RcpF64 if nearest => f64x1!(|a: f64| canonical_f64(1.0 / a)),
+        Code::MulF64 => f64x2!(|a, b| exact::mul(a, b, r)),
+        Code::FmaF64 => f64x3!(|a, b, c| exact::fma(a, b, c, r)),
+        Code::DivF64 => f64x2!(|a, b| exact::div(a, b, r)),
+        Code::SqrtF64 => f64x1!(|a| exact::sqrt(a, r)),
+        Code::RcpF64 => f64x1!(|a| exact::div(1.0, a, r)),
+        Code::SatF64 => f64x1!(float::saturate_f64),
+        Code::RsqrtF64 => f64x1!(|a: f64| canonical_f64(1.0 / a.sqrt())),
+        Code::RcpApproxF64 => f64_bits!(|a, _| approx::rcp_f64(a)),
+        Code::RsqrtApproxF64 => f64_bits!(|a, _| approx::rsqrt_f64(a)),
         Code::MinF64 => f64x2!(min_f64),
         Code::MaxF64 => f64x2!(|a: f64, b: f64| -min_f64(-a, -b)),
-        Code::AbsF64 => f64x1!(f64::abs),
-        Code::NegF64 => f64x1!(|a: f64| -a),
-        Code::CopysignF64 => f64x2!(|a: f64, b: f64| b.copysign(a)),
+        Code::AbsF64 => f64_bits!(|a: f64, _| a.abs()),
+        Code::NegF64 => f64_bits!(|a: f64, _| -a),
+        Code::CopysignF64 => f64_bits!(|a: f64, b: f64| b.copysign(a)),
         Code::RoundF64 => f64x1!(|a| integer::round_f64(a, r)),
         Code::SetpEqF64 => compare!(|a: f64, b: f64| a == b),
         Code::SetpNeF64 => compare!(|a: f64, b: f64| !a.is_nan() && !b.is_nan() && a != b),
@@ -174,6 +191,10 @@ pub(super) fn execute(warp: &mut Warp, op: &Op, active: &Active) -> bool {
         Code::TanhF16x2 => pair1!(approx::tanh_f16),
         Code::FtzF16x2 => pair1!(precision::flush_f16),
         Code::SatF16x2 => pair1!(precision::saturate_f16),
+        Code::SatfiniteF16x2 => pair1!(|a| precision::saturate_finite(a, precision::F16_INFINITY)),
+        Code::SatfiniteBf16x2 => pair1!(|a| precision::saturate_finite(a, precision::BF16_INFINITY)),
+        Code::XorsignF16x2 => pair3!(|r, a, b| precision::xorsign(r, a, b, precision::F16_INFINITY)),
+        Code::XorsignBf16x2 => pair3!(|r, a, b| precision::xorsign(r, a, b, precision::BF16_INFINITY)),
         Code::AddBf16x2 => pair2!(half::add_bf16),
         Code::SubBf16x2 => pair2!(half::sub_bf16),
         Code::MulBf16x2 => pair2!(half::mul_bf16),
@@ -199,12 +220,42 @@ pub(super) fn execute(warp: &mut Warp, op: &Op, active: &Active) -> bool {
         Code::F64ToF32 => map1!(float64, write32, 0u32, |a| f64_to_f32(a, r).to_bits()),
         // Rounded to odd in f32, the value rounds to f16 as the exact one would.
         Code::F64ToF16 => map1!(float64, write32, 0u32, |a| u32::from(precision::f32_to_f16(f64_to_odd_f32(a), r))),
+        Code::F64ToBf16 => map1!(float64, write32, 0u32, |a| u32::from(precision::f32_to_bf16(f64_to_odd_f32(a), r))),
+        // Likewise integers of 64 bits.
+        Code::S64ToOddF32 => {
+            map1!(double, write32, 0u32, |a: u64| integer::integer_to_odd_f32((a as i64).into()).to_bits())
+        }
+        Code::U64ToOddF32 => map1!(double, write32, 0u32, |a: u64| integer::integer_to_odd_f32(a.into()).to_bits()),
+        Code::F32ToTf32 => {
+            let rounding = if op.aux & 4 != 0 { Tf32Rounding::NearestAway } else { Tf32Rounding::Direction(r) };
+            let (relu, satfinite) = (op.aux & 8 != 0, op.aux & 16 != 0);
+            f32x1!(|a| small::f32_to_tf32(a, rounding, relu, satfinite));
+        }
+        Code::F32ToFp8x2 | Code::F16x2ToFp8x2 | Code::Fp8x2ToF16x2 => {
+            let (format, relu) = (if op.aux & 1 == 1 { Fp8::E5m2 } else { Fp8::E4m3 }, op.aux & 2 != 0);
+            match op.code {
+                Code::F32ToFp8x2 => {
+                    map!(float, write32, 0u32, |a, b, _| small::f32_to_fp8x2(a, b, format, relu));
+                }
+                Code::F16x2ToFp8x2 => map1!(word, write32, 0u32, |a| small::f16x2_to_fp8x2(a, format, relu)),
+                _ => map1!(word, write32, 0u32, |a| small::fp8x2_to_f16x2(a, format, relu)),
+            }
+        }
         Code::F32ToS32 => map1!(float, write32, 0u32, |a| integer::f32_to_i32(a, r) as u32),
         Code::F32ToU32 => map1!(float, write32, 0u32, |a| integer::f32_to_u32(a, r)),
         Code::F32ToS64 => map1!(float, write64, 0u64, |a| integer::f32_to_i64(a, r) as u64),
         Code::F32ToU64 => map1!(float, write64, 0u64, |a| integer::f32_to_u64(a, r)),
-        Code::F64ToS32 => map1!(float64, write32, 0u32, |a| integer::f64_to_i32(a, r) as u32),
-        Code::F64ToU32 => map1!(float64, write32, 0u32, |a| integer::f64_to_u32(a, r)),
+        // To the width that `imm` says: NaN has its own result in each.
+        Code::F64ToS32 => map1!(float64, write32, 0u32, |a| match op.imm {
+            8 => i32::from(integer::f64_to_i8(a, r)) as u32,
+            16 => i32::from(integer::f64_to_i16(a, r)) as u32,
+            _ => integer::f64_to_i32(a, r) as u32,
+        }),
+        Code::F64ToU32 => map1!(float64, write32, 0u32, |a| match op.imm {
+            8 => integer::f64_to_u8(a, r).into(),
+            16 => integer::f64_to_u16(a, r).into(),
+            _ => integer::f64_to_u32(a, r),
+        }),
         Code::F64ToS64 => map1!(float64, write64, 0u64, |a| integer::f64_to_i64(a, r) as u64),
         Code::F64ToU64 => map1!(float64, write64, 0u64, |a| integer::f64_to_u64(a, r)),
         Code::S32ToF32 => map1!(word, write32, 0u32, |a: u32| integer::i32_to_f32(a as i32, r).to_bits()),

@@ -2,6 +2,7 @@
 
 use super::alu::{Active, write32, write64};
 use super::traffic::lanes;
+use super::value::bits::*;
 use super::warp::Warp;
 use crate::program::op::{Code, Op};
 
@@ -140,6 +141,16 @@ pub(super) fn execute(warp: &mut Warp, op: &Op, active: &Active) -> bool {
         Code::Dp2aHiUS => word!(|a: u32, b: u32, c: u32| dot2(a, b >> 16, c, false, true)),
         Code::Dp2aHiSU => word!(|a: u32, b: u32, c: u32| dot2(a, b >> 16, c, true, false)),
         Code::Fns => word!(find_nth_set),
+        Code::AddU16x2 => word!(|a: u32, b: u32, _| halves(a, b, u16::wrapping_add)),
+        Code::MinU16x2 => word!(|a: u32, b: u32, _| halves(a, b, u16::min)),
+        Code::MaxU16x2 => word!(|a: u32, b: u32, _| halves(a, b, u16::max)),
+        Code::MinS16x2 => word!(|a: u32, b: u32, _| halves(a, b, |a, b| (a as i16).min(b as i16) as u16)),
+        Code::MaxS16x2 => word!(|a: u32, b: u32, _| halves(a, b, |a, b| (a as i16).max(b as i16) as u16)),
+        Code::BmskClamp => word!(|a: u32, b: u32, _| bit_mask::<true>(a, b)),
+        Code::BmskWrap => word!(|a: u32, b: u32, _| bit_mask::<false>(a, b)),
+        Code::SzextU => word!(|a: u32, b: u32, _| extend(a, b, false, op.aux == 1)),
+        Code::SzextS => word!(|a: u32, b: u32, _| extend(a, b, true, op.aux == 1)),
+        Code::CvtPack => word!(|a: u32, b: u32, c: u32| convert_and_pack(a, b, c, op.imm as u32, op.aux == 1)),
         Code::MinS64 => double!(|a: u64, b: u64| (a as i64).min(b as i64) as u64),
         Code::MinU64 => double!(u64::min),
         Code::MaxS64 => double!(|a: u64, b: u64| (a as i64).max(b as i64) as u64),
@@ -164,134 +175,12 @@ pub(super) fn execute(warp: &mut Warp, op: &Op, active: &Active) -> bool {
         Code::AddCarry | Code::SubCarry | Code::MadCarryLo | Code::MadCarryHiU | Code::MadCarryHiS => {
             carry32(warp, op, active);
         }
-        Code::AddCarry64 | Code::SubCarry64 => carry64(warp, op, active),
+        Code::AddCarry64 | Code::SubCarry64 | Code::MadCarryLo64 | Code::MadCarryHiU64 | Code::MadCarryHiS64 => {
+            carry64(warp, op, active)
+        }
         _ => return false,
     }
     true
-}
-
-fn funnel_left(low: u32, high: u32, amount: u32) -> u32 {
-    ((u64::from(high) << 32 | u64::from(low)) << amount >> 32) as u32
-}
-
-fn funnel_right(low: u32, high: u32, amount: u32) -> u32 {
-    ((u64::from(high) << 32 | u64::from(low)) >> amount) as u32
-}
-
-/// `bfe`: position and length are taken modulo 256; bits beyond the value are zero.
-fn extract(value: u64, position: u32, length: u32, width: u32) -> u64 {
-    let (position, length) = (position & 0xff, length & 0xff);
-    if length == 0 || position >= width {
-        return 0;
-    }
-    let shifted = value >> position;
-    if length >= 64 { shifted } else { shifted & ((1 << length) - 1) }
-}
-
-/// Signed `bfe`: bits beyond the value, and above the field, are copies of the sign of the field.
-fn extract_signed(value: i64, position: u32, length: u32, width: u32) -> i64 {
-    let (position, length) = (position & 0xff, length & 0xff);
-    if length == 0 {
-        return 0;
-    }
-    let sign = value >> (position + length - 1).min(width - 1) & 1;
-    let mut result = 0i64;
-    for bit in 0..width {
-        let source = position + bit;
-        let value = if bit < length && source < width { value >> source & 1 } else { sign };
-        result |= value << bit;
-    }
-    result
-}
-
-fn insert(field: u64, into: u64, position: u32, length: u32, width: u32) -> u64 {
-    let (position, length) = (position & 0xff, length & 0xff);
-    if position >= width || length == 0 {
-        return into;
-    }
-    let mask = if length >= 64 { u64::MAX } else { (1 << length) - 1 };
-    into & !(mask << position) | (field & mask) << position
-}
-
-/// Position of the highest set bit; all ones when there is none.
-fn position(value: u64) -> u32 {
-    if value == 0 { u32::MAX } else { 63 - value.leading_zeros() }
-}
-
-fn shift_amount(position: u32, top: u32) -> u32 {
-    if position == u32::MAX { position } else { top - position }
-}
-
-/// `prmt`: each selector nibble picks a byte of {b, a}; its top bit replicates that byte's sign.
-fn permute(a: u32, b: u32, selector: u32) -> u32 {
-    let bytes = u64::from(b) << 32 | u64::from(a);
-    (0..4).fold(0, |result, i| {
-        let nibble = selector >> (4 * i) & 15;
-        let byte = (bytes >> (8 * (nibble & 7)) & 0xff) as u32;
-        let byte = if nibble & 8 == 0 {
-            byte
-        } else if byte & 0x80 != 0 {
-            0xff
-        } else {
-            0
-        };
-        result | byte << (8 * i)
-    })
-}
-
-/// The selector of a `prmt` mode (f4e, b4e, rc8, ecl, ecr, rc16) for control c.
-fn selector(mode: u16, c: u32) -> u32 {
-    let table: [[u32; 4]; 6] = [
-        [0x3210, 0x4321, 0x5432, 0x6543],
-        [0x5670, 0x6701, 0x7012, 0x0123],
-        [0x0000, 0x1111, 0x2222, 0x3333],
-        [0x3210, 0x3211, 0x3222, 0x3333],
-        [0x0000, 0x1110, 0x2210, 0x3210],
-        [0x1010, 0x3232, 0x1010, 0x3232],
-    ];
-    table[usize::from(mode).min(5)][c as usize]
-}
-
-fn part(value: u32, shift: u32, bits: u32, signed: bool) -> i32 {
-    let field = value >> shift << (32 - bits);
-    if signed { field as i32 >> (32 - bits) } else { (field >> (32 - bits)) as i32 }
-}
-
-fn dot4(a: u32, b: u32, c: u32, signed_a: bool, signed_b: bool) -> u32 {
-    (0..4).fold(c, |sum, i| sum.wrapping_add((part(a, 8 * i, 8, signed_a) * part(b, 8 * i, 8, signed_b)) as u32))
-}
-
-/// Two 16-bit values of a with the two low bytes of b.
-fn dot2(a: u32, b: u32, c: u32, signed_a: bool, signed_b: bool) -> u32 {
-    (0..2).fold(c, |sum, i| sum.wrapping_add((part(a, 16 * i, 16, signed_a) * part(b, 8 * i, 8, signed_b)) as u32))
-}
-
-/// `fns`: position of the n-th set bit of `mask` from `base` upwards (n > 0), downwards (n < 0), or at it (n = 0).
-fn find_nth_set(mask: u32, base: u32, offset: u32) -> u32 {
-    let (base, offset) = (base as i32, offset as i32);
-    let set = |position: i32| mask >> position & 1 == 1;
-    if offset == 0 {
-        return if (0..32).contains(&base) && set(base) { base as u32 } else { u32::MAX };
-    }
-    let (step, mut left) = (offset.signum(), offset.abs());
-    let mut at = base;
-    while (0..32).contains(&at) {
-        if set(at) {
-            left -= 1;
-            if left == 0 {
-                return at as u32;
-            }
-        }
-        at += step;
-    }
-    u32::MAX
-}
-
-fn clamp64(value: u64, bits: u32, signed: bool, signed_source: bool) -> u64 {
-    let value = if signed_source { i128::from(value as i64) } else { i128::from(value) };
-    let (low, high) =
-        if signed { (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1) } else { (0, (1i128 << bits) - 1) };
-    value.clamp(low, high) as u64
 }
 
 fn carry32(warp: &mut Warp, op: &Op, active: &Active) {
@@ -324,20 +213,30 @@ fn carry32(warp: &mut Warp, op: &Op, active: &Active) {
 
 fn carry64(warp: &mut Warp, op: &Op, active: &Active) {
     let (a, b) = (*warp.registers.double(op.a), *warp.registers.double(op.b));
+    let is_mad = !matches!(op.code, Code::AddCarry64 | Code::SubCarry64);
+    let c = if is_mad { *warp.registers.double(op.c) } else { [0; 32] };
     let mut carry = 0;
     let mut result = [0; 32];
     for lane in lanes(active.mask) {
-        let into = if op.aux & 1 == 1 { warp.carry >> lane & 1 } else { 0 } == 1;
-        let (first, second, over);
-        if op.code == Code::AddCarry64 {
-            (first, over) = a[lane].overflowing_add(b[lane]);
-            second = first.overflowing_add(u64::from(into));
+        let into = op.aux & 1 == 1 && warp.carry >> lane & 1 == 1;
+        let (x, y) = (a[lane], b[lane]);
+        let (first, second) = match op.code {
+            Code::AddCarry64 | Code::SubCarry64 => (x, y),
+            Code::MadCarryLo64 => (x.wrapping_mul(y), c[lane]),
+            Code::MadCarryHiU64 => ((u128::from(x) * u128::from(y) >> 64) as u64, c[lane]),
+            _ => ((i128::from(x as i64) * i128::from(y as i64) >> 64) as u64, c[lane]),
+        };
+        let (sum, over) = if op.code == Code::SubCarry64 {
+            let (part, first_over) = first.overflowing_sub(second);
+            let (whole, second_over) = part.overflowing_sub(u64::from(into));
+            (whole, first_over | second_over)
         } else {
-            (first, over) = a[lane].overflowing_sub(b[lane]);
-            second = first.overflowing_sub(u64::from(into));
-        }
-        result[lane] = second.0;
-        carry |= u32::from(over | second.1) << lane;
+            let (part, first_over) = first.overflowing_add(second);
+            let (whole, second_over) = part.overflowing_add(u64::from(into));
+            (whole, first_over | second_over)
+        };
+        result[lane] = sum;
+        carry |= u32::from(over) << lane;
     }
     write64::<false>(&mut warp.registers, op.d, &result, active);
     if op.aux & 2 != 0 {

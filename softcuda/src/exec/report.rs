@@ -1,7 +1,8 @@
 //! The texts of faults: what was done where, by whom, and what lies nearest.
 
 use super::engine::{Engine, Site};
-use super::shape::{KnownShape, Run, Shape};
+use super::registers::Simd;
+use super::shape::{Run, Shape};
 use super::traffic::lanes;
 use super::warp::Warp;
 use crate::fault::{Fault, FaultKind};
@@ -40,9 +41,11 @@ impl Engine<'_> {
         address: u64,
         bytes: u32,
     ) -> Box<Fault> {
-        let nearest = match self.machine.memory.nearest(address) {
-            None => "there are no allocations".to_owned(),
-            Some(info) => {
+        let memory = self.machine.memory;
+        let nearest = match (memory.refusal(address), memory.nearest(address)) {
+            (Some(refusal), _) => refusal,
+            (None, None) => "there are no allocations".to_owned(),
+            (None, Some(info)) => {
                 let (base, size, end) = (info.base, info.bytes, info.base + info.bytes);
                 let state = if info.freed { "freed allocation" } else { "allocation" };
                 let last = address + u64::from(bytes);
@@ -79,7 +82,7 @@ impl Engine<'_> {
     #[cold]
     #[inline(never)]
     pub(super) fn local_fault(&self, warp: &Warp, at: u32, lane: u32, address: u32, bytes: u32) -> Box<Fault> {
-        let frame = self.kernel.local_bytes;
+        let frame = self.local_bytes;
         let what = format!("local access of {bytes} bytes at {address:#x}: a thread has {frame} bytes");
         self.fault(FaultKind::IllegalAddress, warp, at, lane, &what)
     }
@@ -139,20 +142,24 @@ impl Engine<'_> {
 }
 
 impl Site {
-    /// Whether a copy in flight is going to write what a word access with a known shape touches.
-    #[inline(always)]
-    pub(super) fn poisoned_word(&self, known: &KnownShape) -> bool {
-        (0..2).any(|half| {
-            let words = if known.runs[half] == Run::Contiguous { 16 } else { 1 };
-            let first = known.first[half] as usize / 4;
-            self.poison[first..first + words].iter().fold(0, |any, &word| any | word) != 0
-        })
-    }
-
     /// The first lane whose bytes a copy in flight is going to write.
-    pub(super) fn poisoned(&self, shape: &Shape<'_>, mask: u32) -> Option<u32> {
+    ///
+    /// # Safety
+    /// The host must have the instructions of `S`, and the active lanes lie inside shared memory, aligned.
+    pub(super) unsafe fn poisoned<S: Simd>(&self, shape: &Shape<'_>, mask: u32) -> Option<u32> {
+        if shape.bytes == 16 && !shape.regular() {
+            // The marks of 16 bytes are four bytes side by side.
+            let mut marks = [0; 32];
+            let mut places = [0; 32];
+            places.iter_mut().zip(shape.offsets).for_each(|(place, &offset)| *place = offset / 4);
+            // SAFETY: the caller's promise: one mark is kept for each word of shared memory.
+            unsafe { S::gather(&mut marks, self.poison.slice().as_ptr(), &places, mask) };
+            if marks.iter().fold(0, |any, &mark| any | mark) == 0 {
+                return None;
+            }
+        }
         let hit = |start: u32, bytes: u32| {
-            let words = &self.poison[start as usize / 4..(start + bytes).div_ceil(4) as usize];
+            let words = &self.poison.slice()[start as usize / 4..(start + bytes).div_ceil(4) as usize];
             words.iter().fold(0, |any, &word| any | word) != 0
         };
         for half in 0..2 {

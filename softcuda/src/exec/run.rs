@@ -1,211 +1,284 @@
-//! The interpreter's loop: a warp runs until it waits, ends, or has had its turn.
+//! The interpreter's loops: warps of a block in lock-step while all their threads run together, or one path of one warp,
+//! until they wait, end, part, or have had their turn.
 
 use super::alu::{Active, alu};
+use super::divide;
 use super::engine::Engine;
-#[cfg(target_arch = "x86_64")]
-use super::registers::{Avx2, Avx512};
-use super::registers::{Plain, Simd};
-use super::warp::{PathState, Warp};
+use super::level::Level;
+use super::warp::{NONE, PathState, Warp};
 use super::warp_operation::Outcome;
 use crate::fault::{Fault, FaultKind};
 use crate::program::op::{Code, Op};
 use std::sync::atomic::Ordering;
 
-/// Why a warp stopped.
+/// Why a run of warps ended.
+///
+/// As wide as a register: the result of a run then stays in two of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
 pub(crate) enum Stop {
+    /// Paths have changed: look again what can run.
+    Switch,
     /// Every thread has ended.
     Finished,
     /// No path can run.
     Waiting,
-    /// The current path has met a barrier of the block.
+    /// The current paths have met a barrier of the block.
     Barrier,
     /// The turn is over.
     Turn,
+    /// The warp is where its group wants to meet again.
+    Met,
+    /// The warps of a group go different ways; they meet again at [`Engine::meeting`].
+    Apart,
 }
 
-/// Why a path stopped.
-enum Leave {
-    /// Paths have changed: select again.
-    Switch,
-    Stop(Stop),
-}
+pub(super) type Checked<T> = Result<T, Box<Fault>>;
 
-type Checked<T> = Result<T, Box<Fault>>;
-
-/// One compilation of the interpreter for each instruction-set level.
-macro_rules! level {
-    ($module:ident, $simd:ty $(, $features:literal)?) => {
-        pub(crate) mod $module {
-            use super::*;
-
-            /// Runs a warp until it stops.
-            ///
-            /// # Safety
-            /// The host must have the level's instructions.
-            $(#[target_feature(enable = $features)])?
-            pub(crate) unsafe fn run(engine: &mut Engine<'_>, warp: &mut Warp) -> Checked<Stop> {
-                // SAFETY: the caller's promise.
-                unsafe { run_warp::<$simd>(engine, warp) }
-            }
-
-            /// One op for some lanes.
-            ///
-            /// # Safety
-            /// The host must have the level's instructions.
-            $(#[target_feature(enable = $features)])?
-            #[inline(never)]
-            pub(crate) unsafe fn one(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32, active: &Active) -> Checked<()> {
-                // SAFETY: the caller's promise.
-                unsafe { execute_one::<$simd>(engine, warp, op, at, active) }
-            }
-
-            /// One 32-bit word a lane between shared memory and a slot, all lanes active.
-            ///
-            /// # Safety
-            /// The host must have the level's instructions.
-            $(#[target_feature(enable = $features)])?
-            #[inline(never)]
-            pub(crate) unsafe fn shared_word<const LOAD: bool>(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32) -> Checked<()> {
-                // SAFETY: the caller's promise.
-                unsafe { engine.shared_word::<$simd, LOAD>(warp, op, at) }
-            }
-
-            /// The same for device memory.
-            ///
-            /// # Safety
-            /// The host must have the level's instructions.
-            $(#[target_feature(enable = $features)])?
-            #[inline(never)]
-            pub(crate) unsafe fn global_word<const LOAD: bool>(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32) -> Checked<()> {
-                // SAFETY: the caller's promise.
-                unsafe { engine.global_word::<$simd, LOAD>(warp, op, at) }
-            }
-
-            /// An op that is no plain arithmetic, or a rare one.
-            ///
-            /// # Safety
-            /// The host must have the level's instructions.
-            $(#[target_feature(enable = $features)])?
-            #[inline(never)]
-            pub(crate) unsafe fn other(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32, active: &Active) -> Checked<()> {
-                // SAFETY: the caller's promise.
-                unsafe { super::super::other::other::<$simd>(engine, warp, op, at, active) }
-            }
-        }
-
-        impl Level for $simd {
-            #[inline(always)]
-            unsafe fn shared_word<const LOAD: bool>(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32) -> Checked<()> {
-                // SAFETY: the caller's promise.
-                unsafe { $module::shared_word::<LOAD>(engine, warp, op, at) }
-            }
-            #[inline(always)]
-            unsafe fn global_word<const LOAD: bool>(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32) -> Checked<()> {
-                // SAFETY: the caller's promise.
-                unsafe { $module::global_word::<LOAD>(engine, warp, op, at) }
-            }
-            #[inline(always)]
-            unsafe fn one(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32, active: &Active) -> Checked<()> {
-                // SAFETY: the caller's promise.
-                unsafe { $module::one(engine, warp, op, at, active) }
-            }
-            #[inline(always)]
-            unsafe fn other(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32, active: &Active) -> Checked<()> {
-                // SAFETY: the caller's promise.
-                unsafe { $module::other(engine, warp, op, at, active) }
-            }
-        }
-    };
-}
-
-/// Functions compiled once a level, called from the loop.
-trait Level: Simd {
-    /// # Safety
-    /// The host must have the level's instructions, and all 32 lanes be active.
-    unsafe fn shared_word<const LOAD: bool>(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32) -> Checked<()>;
-    /// # Safety
-    /// The host must have the level's instructions, and all 32 lanes be active.
-    unsafe fn global_word<const LOAD: bool>(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32) -> Checked<()>;
-    /// # Safety
-    /// The host must have the level's instructions.
-    unsafe fn one(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32, active: &Active) -> Checked<()>;
-    /// # Safety
-    /// The host must have the level's instructions.
-    unsafe fn other(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32, active: &Active) -> Checked<()>;
-}
-
-level!(plain, Plain);
-#[cfg(target_arch = "x86_64")]
-level!(avx2, Avx2, "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt");
-#[cfg(target_arch = "x86_64")]
-level!(avx512, Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt");
-
+/// Runs a warp until it stops, or until all its threads are together at `meet`.
 #[inline(always)]
-unsafe fn run_warp<S: Level>(engine: &mut Engine<'_>, warp: &mut Warp) -> Checked<Stop> {
+pub(super) unsafe fn run_warp<S: Level>(engine: &mut Engine<'_>, warp: &mut Warp, meet: u32) -> Checked<Stop> {
     loop {
         if !warp.select() {
             return Ok(if warp.finished() { Stop::Finished } else { Stop::Waiting });
         }
-        let whole = warp.paths[warp.current].mask == warp.valid;
+        let path = warp.paths[warp.current];
         // SAFETY: the caller's promise.
-        let leave =
-            unsafe { if whole { run_path::<S, true>(engine, warp) } else { run_path::<S, false>(engine, warp) } };
-        match leave? {
-            Leave::Switch => {}
-            Leave::Stop(stop) => return Ok(stop),
+        let stop = unsafe {
+            if path.mask == warp.alive() {
+                S::whole(engine, std::slice::from_mut(warp), meet)?
+            } else {
+                S::path(engine, warp, path.pc, NONE, path.mask)?
+            }
+        };
+        if stop != Stop::Switch {
+            return Ok(stop);
         }
     }
 }
 
+/// Runs warps in lock-step, one op over all of them. All their threads that have not ended are at the same op, on one path a
+/// warp; several warps have no paths but that one. Results need no merging: lanes without a thread are nobody's.
 #[inline(always)]
-unsafe fn execute_one<S: Level>(
-    engine: &mut Engine<'_>,
-    warp: &mut Warp,
-    op: &Op,
-    at: u32,
-    active: &Active,
-) -> Checked<()> {
-    // SAFETY: the caller's promise.
-    unsafe { if alu::<S, false>(warp, op, active) { Ok(()) } else { S::other(engine, warp, op, at, active) } }
-}
-
-/// Runs the current path. `WHOLE`: all threads of the warp are on it, so that results need no merging.
-#[inline(always)]
-unsafe fn run_path<S: Level, const WHOLE: bool>(engine: &mut Engine<'_>, warp: &mut Warp) -> Checked<Leave> {
+pub(super) unsafe fn run_whole<S: Level>(engine: &mut Engine<'_>, warps: &mut [Warp], meet: u32) -> Checked<Stop> {
     let kernel = engine.kernel;
-    let path = warp.paths[warp.current];
-    let mask = path.mask;
-    // SAFETY: the caller's promise.
-    let active = Active { mask, lanes: unsafe { S::expand(mask) } };
+    let Some(first) = warps.first() else { return Ok(Stop::Finished) };
+    let path = first.paths[first.current];
     let mut pc = path.pc;
-    let mut block = 0usize;
+    let mut threads = 0;
+    let mut full = true;
+    for warp in warps.iter_mut() {
+        warp.mask = warp.alive();
+        threads += u64::from(warp.mask.count_ones());
+        full &= warp.mask == u32::MAX;
+    }
+    let mut active = Active::ALL;
     loop {
         debug_assert!((pc as usize) < kernel.ops.len(), "targets lie within the program");
         // SAFETY: every target is the first op of a block or the final exit, and blocks end with a jump or run into the next.
         let op = unsafe { kernel.ops.get_unchecked(pc as usize) };
-        // Loads of known words are as frequent as all arithmetic together: they take no jump at all.
-        if WHOLE && op.code == Code::LdShared32 && mask == u32::MAX && engine.known_shared_word::<true>(warp, op) {
-            pc += 1;
-            continue;
-        }
-        // Most other ops are arithmetic: they take one jump.
-        // SAFETY: the caller's promise.
-        if WHOLE && unsafe { alu::<S, true>(warp, op, &active) } {
-            pc += 1;
-            continue;
-        }
         match op.code {
+            Code::LdShared32 if full => {
+                // SAFETY: the caller's promise; all lanes are active.
+                if let Err(fault) = unsafe { S::words::<true, true>(engine, warps, op, pc) } {
+                    return Err(fail(warps, engine.failed, fault, pc));
+                }
+                pc += 1;
+            }
+            Code::StShared32 if full => {
+                // SAFETY: the caller's promise; all lanes are active.
+                if let Err(fault) = unsafe { S::words::<true, false>(engine, warps, op, pc) } {
+                    return Err(fail(warps, engine.failed, fault, pc));
+                }
+                pc += 1;
+            }
+            Code::LdGlobal32 if full => {
+                // SAFETY: the caller's promise; all lanes are active.
+                if let Err(fault) = unsafe { S::words::<false, true>(engine, warps, op, pc) } {
+                    return Err(fail(warps, engine.failed, fault, pc));
+                }
+                pc += 1;
+            }
+            Code::StGlobal32 if full => {
+                // SAFETY: the caller's promise; all lanes are active.
+                if let Err(fault) = unsafe { S::words::<false, false>(engine, warps, op, pc) } {
+                    return Err(fail(warps, engine.failed, fault, pc));
+                }
+                pc += 1;
+            }
             Code::Enter => {
                 if pc == path.reconverge {
+                    warps.iter_mut().for_each(Warp::arrive);
+                    return Ok(Stop::Switch);
+                }
+                if pc == meet || engine.fuel <= 0 {
+                    divide::halt(warps, pc);
+                    return Ok(if pc == meet { Stop::Met } else { Stop::Turn });
+                }
+                let block = op.imm as usize;
+                engine.fuel -= i64::from(kernel.blocks[block].instructions.max(1));
+                let counts = &mut engine.block_counts[block];
+                counts.0 += warps.len() as u64;
+                counts.1 += threads;
+                pc += 1;
+            }
+            Code::Branch => pc = op.imm as u32,
+            Code::BranchIf => {
+                let (mut any, mut all) = (0, u32::MAX);
+                for warp in warps.iter() {
+                    let taken = warp.holds(op);
+                    any |= taken & warp.mask;
+                    all &= taken | !warp.mask;
+                }
+                if any == 0 {
+                    pc += 1;
+                } else if all == u32::MAX {
+                    pc = op.imm as u32;
+                } else {
+                    return Ok(divide::branch(engine, warps, op, pc, op.second()));
+                }
+            }
+            Code::Guard => {
+                let (mut any, mut all) = (0, u32::MAX);
+                for warp in warps.iter() {
+                    let lanes = warp.holds(op);
+                    any |= lanes & warp.mask;
+                    all &= lanes | !warp.mask;
+                }
+                let end = pc + 1 + op.imm as u32;
+                if any == 0 {
+                    pc = end;
+                } else if all == u32::MAX {
+                    pc += 1;
+                } else {
+                    for index in 0..warps.len() {
+                        let warp = &mut warps[index];
+                        let lanes = warp.holds(op) & warp.mask;
+                        if lanes == 0 {
+                            continue;
+                        }
+                        // SAFETY: the caller's promise.
+                        let done = unsafe { S::path(engine, warp, pc + 1, end, lanes) };
+                        if let Err(fault) = done {
+                            engine.failed = index;
+                            return Err(fail(warps, index, fault, pc));
+                        }
+                    }
+                    pc = end;
+                }
+            }
+            Code::Exit | Code::ExitIf | Code::Call | Code::Ret | Code::RetIf => {
+                if divide::leave_paths(warps, op, pc) {
+                    return Ok(Stop::Switch);
+                }
+                pc += 1;
+            }
+            Code::Barrier => {
+                if !engine.passes_barrier(warps, op) {
+                    for warp in warps {
+                        warp.last = pc;
+                        warp.path().pc = pc + 1;
+                        warp.path().state = PathState::AtBarrier(op.aux);
+                    }
+                    return Ok(Stop::Barrier);
+                }
+                pc += 1;
+            }
+            Code::WarpSync | Code::Shfl | Code::Vote | Code::Match | Code::Redux => {
+                for index in 0..warps.len() {
+                    let warp = &mut warps[index];
+                    // SAFETY: the caller's promise.
+                    if op.code == Code::Shfl && unsafe { S::shuffle(warp, kernel, op) } {
+                        continue;
+                    }
+                    let mask = warp.mask;
+                    match engine.warp_operation(warp, op, pc, mask) {
+                        Ok(Outcome::Done) => {}
+                        Ok(Outcome::Parked) => return Ok(divide::parked(warps, index, pc)),
+                        Err(fault) => {
+                            engine.failed = index;
+                            return Err(fail(warps, index, fault, pc));
+                        }
+                    }
+                }
+                pc += 1;
+            }
+            Code::Trap => {
+                let fault = engine.trap(&warps[0], op, pc, warps[0].mask);
+                engine.failed = 0;
+                return Err(fail(warps, 0, fault, pc));
+            }
+            _ => {
+                // SAFETY: the caller's promise.
+                if unsafe { !alu::<S, true>(warps, op, &active) } {
+                    for index in 0..warps.len() {
+                        let warp = &mut warps[index];
+                        active.mask = warp.mask;
+                        // SAFETY: as above.
+                        if let Err(fault) = unsafe { S::other(engine, warp, op, pc, &active) } {
+                            engine.failed = index;
+                            return Err(fail(warps, index, fault, pc));
+                        }
+                    }
+                }
+                pc += 1;
+            }
+        }
+    }
+}
+
+/// Leaves the warps where one of them has failed at `pc`: those before it are behind the op.
+#[cold]
+fn fail(warps: &mut [Warp], failed: usize, fault: Box<Fault>, pc: u32) -> Box<Fault> {
+    for (index, warp) in warps.iter_mut().enumerate() {
+        warp.path().pc = if index < failed { pc + 1 } else { pc };
+    }
+    fault
+}
+
+/// Runs the lanes `mask` of a warp's current path from `from` on, until the path changes or stops, or at `end`.
+#[inline(always)]
+pub(super) unsafe fn run_path<S: Level>(
+    engine: &mut Engine<'_>,
+    warp: &mut Warp,
+    from: u32,
+    end: u32,
+    mask: u32,
+) -> Checked<Stop> {
+    let kernel = engine.kernel;
+    let mut reconverge = warp.path().reconverge;
+    let mut mask = mask;
+    // SAFETY: the caller's promise.
+    let mut active = Active { mask, lanes: unsafe { S::expand(mask) } };
+    let mut pc = from;
+    // Goes on with the path whose turn it is, unless it is the whole warp.
+    macro_rules! switch {
+        () => {{
+            if !warp.select() || warp.path().mask == warp.alive() {
+                return Ok(Stop::Switch);
+            }
+            let path = *warp.path();
+            (pc, mask, reconverge) = (path.pc, path.mask, path.reconverge);
+            // SAFETY: the caller's promise.
+            active = Active { mask, lanes: unsafe { S::expand(mask) } };
+        }};
+    }
+    while pc != end {
+        debug_assert!((pc as usize) < kernel.ops.len(), "targets lie within the program");
+        // SAFETY: as in `run_whole`.
+        let op = unsafe { kernel.ops.get_unchecked(pc as usize) };
+        match op.code {
+            Code::Enter => {
+                if pc == reconverge {
                     warp.arrive();
-                    return Ok(Leave::Switch);
+                    switch!();
+                    continue;
                 }
                 if engine.fuel <= 0 {
-                    warp.paths[warp.current].pc = pc;
-                    return Ok(Leave::Stop(Stop::Turn));
+                    warp.path().pc = pc;
+                    return Ok(Stop::Turn);
                 }
-                block = op.imm as usize;
+                let block = op.imm as usize;
                 engine.fuel -= i64::from(kernel.blocks[block].instructions.max(1));
                 let counts = &mut engine.block_counts[block];
                 counts.0 += 1;
@@ -214,7 +287,7 @@ unsafe fn run_path<S: Level, const WHOLE: bool>(engine: &mut Engine<'_>, warp: &
             }
             Code::Branch => pc = op.imm as u32,
             Code::BranchIf => {
-                let taken = (warp.registers.predicate(op.a) ^ 0u32.wrapping_sub(u32::from(op.aux))) & mask;
+                let taken = warp.holds(op) & mask;
                 if taken == mask {
                     pc = op.imm as u32;
                 } else if taken == 0 {
@@ -222,121 +295,66 @@ unsafe fn run_path<S: Level, const WHOLE: bool>(engine: &mut Engine<'_>, warp: &
                 } else {
                     engine.counters.divergent_branches += 1;
                     warp.last = pc;
-                    warp.diverge(taken, op.imm as u32, pc + 1, kernel.blocks[block].reconvergence);
-                    return Ok(Leave::Switch);
+                    warp.diverge(taken, op.imm as u32, pc + 1, op.second());
+                    switch!();
                 }
             }
             Code::Guard => {
-                let lanes = (warp.registers.predicate(op.a) ^ 0u32.wrapping_sub(u32::from(op.aux))) & mask;
-                let end = pc + 1 + op.imm as u32;
+                let lanes = warp.holds(op) & mask;
+                let behind = pc + 1 + op.imm as u32;
                 pc += 1;
-                if lanes == 0 {
-                    pc = end;
-                } else if lanes != mask {
-                    // SAFETY: the caller's promise.
-                    let some = Active { mask: lanes, lanes: unsafe { S::expand(lanes) } };
-                    while pc < end {
-                        // SAFETY: a guard covers ops of its own instruction.
-                        unsafe { S::one(engine, warp, kernel.ops.get_unchecked(pc as usize), pc, &some)? };
-                        pc += 1;
+                if lanes != mask {
+                    if lanes != 0 {
+                        // SAFETY: the caller's promise.
+                        unsafe { S::path(engine, warp, pc, behind, lanes)? };
                     }
+                    pc = behind;
                 }
             }
-            Code::Exit => {
-                warp.last = pc;
-                warp.exit(mask);
-                return Ok(Leave::Switch);
-            }
-            Code::ExitIf => {
-                let lanes = (warp.registers.predicate(op.a) ^ 0u32.wrapping_sub(u32::from(op.aux))) & mask;
+            Code::Exit | Code::ExitIf | Code::Call | Code::Ret | Code::RetIf => {
+                if warp.leave_path(op, pc, mask) {
+                    return Ok(Stop::Switch);
+                }
                 pc += 1;
-                if lanes != 0 {
-                    warp.last = pc;
-                    warp.paths[warp.current].pc = pc;
-                    warp.exit(lanes);
-                    return Ok(Leave::Switch);
-                }
             }
             Code::Barrier => {
-                let current = warp.current;
                 warp.last = pc;
-                warp.paths[current].pc = pc + 1;
-                warp.paths[current].state = PathState::AtBarrier(op.aux);
-                return Ok(Leave::Stop(Stop::Barrier));
+                warp.path().pc = pc + 1;
+                warp.path().state = PathState::AtBarrier(op.aux);
+                return Ok(Stop::Barrier);
             }
             Code::WarpSync | Code::Shfl | Code::Vote | Code::Match | Code::Redux => {
                 match engine.warp_operation(warp, op, pc, mask)? {
                     Outcome::Done => pc += 1,
-                    Outcome::Parked => return Ok(Leave::Switch),
+                    Outcome::Parked => return Ok(Stop::Switch),
                 }
             }
-            Code::Trap => {
-                return Err(engine.fault(
-                    FaultKind::LaunchFailed,
-                    warp,
-                    pc,
-                    mask.trailing_zeros(),
-                    if op.aux == 0 { "trap" } else { "brx.idx: the index is past the last target" },
-                ));
-            }
-            Code::LdShared32 if mask == u32::MAX => {
-                // SAFETY: the caller's promise; all lanes are active.
-                unsafe { S::shared_word::<true>(engine, warp, op, pc)? };
-                pc += 1;
-            }
-            Code::StShared32 if mask == u32::MAX => {
-                if !engine.known_shared_word::<false>(warp, op) {
-                    // SAFETY: as above.
-                    unsafe { S::shared_word::<false>(engine, warp, op, pc)? };
-                }
-                pc += 1;
-            }
-            Code::LdGlobal32 | Code::StGlobal32 if mask == u32::MAX => {
-                // SAFETY: as above.
-                unsafe {
-                    if op.code == Code::LdGlobal32 {
-                        S::global_word::<true>(engine, warp, op, pc)?;
-                    } else {
-                        S::global_word::<false>(engine, warp, op, pc)?;
-                    }
-                }
-                pc += 1;
-            }
+            Code::Trap => return Err(engine.trap(warp, op, pc, mask)),
             _ => {
                 // SAFETY: the caller's promise.
-                unsafe {
-                    if WHOLE {
-                        S::other(engine, warp, op, pc, &active)?;
-                    } else {
-                        if warp.sent_ahead && matches!(op.code, Code::Mma | Code::Ldmatrix | Code::Movmatrix) {
-                            warp.last = pc;
-                            warp.gather(pc);
-                            return Ok(Leave::Switch);
-                        }
-                        S::one(engine, warp, op, pc, &active)?;
+                if unsafe { !alu::<S, false>(std::slice::from_mut(warp), op, &active) } {
+                    if warp.sent_ahead && matches!(op.code, Code::Mma | Code::Ldmatrix | Code::Movmatrix) {
+                        warp.last = pc;
+                        warp.gather(pc);
+                        return Ok(Stop::Switch);
                     }
+                    // SAFETY: as above.
+                    unsafe { S::other(engine, warp, op, pc, &active)? };
                 }
                 pc += 1;
             }
         }
     }
-}
-
-/// The interpreter of this host's best level.
-pub(crate) type RunWarp = unsafe fn(&mut Engine<'_>, &mut Warp) -> Checked<Stop>;
-
-/// Chooses once a launch.
-pub(crate) fn select(level: super::mma::HostLevel) -> RunWarp {
-    match level {
-        #[cfg(target_arch = "x86_64")]
-        super::mma::HostLevel::Avx512 => avx512::run,
-        #[cfg(target_arch = "x86_64")]
-        super::mma::HostLevel::Avx2 => avx2::run,
-        _ => plain::run,
-    }
+    Ok(Stop::Switch)
 }
 
 impl Engine<'_> {
+    /// The fault of a `Trap`.
+    #[cold]
+    fn trap(&self, warp: &Warp, op: &Op, at: u32, mask: u32) -> Box<Fault> {
+        self.fault(FaultKind::LaunchFailed, warp, at, mask.trailing_zeros(), super::calls::trap_text(op.aux))
+    }
+
     /// Counts instructions against the launch's limit, in portions, so that host threads seldom meet.
     #[inline(always)]
     pub(crate) fn spend(&mut self, warp: &Warp, spent: i64) -> Checked<()> {

@@ -70,21 +70,28 @@ impl<'a> Shape<'a> {
     }
 }
 
-/// What a word access of all lanes to shared memory looked like, for as long as its address register stays the same.
+/// How one 32-bit word a lane lies, all lanes active, found from the addresses alone.
 #[derive(Clone, Copy)]
-pub(super) struct KnownShape {
-    /// Version of the address register; `u64::MAX`: nothing is known.
-    pub(super) version: u64,
-    /// Shape of the halves, neither scattered.
+pub(super) struct Halves {
+    /// Lanes 0 to 15 and 16 to 31.
     pub(super) runs: [Run; 2],
     /// First byte of each half.
-    pub(super) first: [u32; 2],
-    /// Wavefronts it takes.
-    pub(super) wavefronts: u64,
+    pub(super) first: [u64; 2],
 }
 
-impl KnownShape {
-    /// Nothing is known.
-    pub(super) const NONE: KnownShape =
-        KnownShape { version: u64::MAX, runs: [Run::Scattered; 2], first: [0; 2], wavefronts: 0 };
+impl Halves {
+    /// Bytes that a half touches.
+    #[inline(always)]
+    pub(super) fn length(&self, half: usize) -> u64 {
+        if self.runs[half] == Run::Contiguous { 64 } else { 4 }
+    }
+
+    /// Whether any of the words is marked: one mark a word of the space.
+    #[inline(always)]
+    pub(super) fn marked(&self, marks: &[u8]) -> bool {
+        (0..2).any(|half| {
+            let first = self.first[half] as usize / 4;
+            marks[first..first + self.length(half) as usize / 4].iter().fold(0, |any, &mark| any | mark) != 0
+        })
+    }
 }

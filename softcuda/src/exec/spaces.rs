@@ -1,13 +1,14 @@
 //! Accesses to the other state spaces: local, parameters, and generic addresses, which may lie in any.
 
 use super::access::{Checked, Direction, narrow_addresses, transfer};
-use super::engine::{Engine, LOCAL_WINDOW, SHARED_WINDOW};
+use super::engine::{Engine, LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW};
 use super::registers::{Plain, Simd};
 use super::shape::Shape;
 use super::traffic::lanes;
 use super::transfer::in_window;
 use super::value::Lanes;
 use super::warp::Warp;
+use crate::fault::FaultKind;
 use crate::program::op::{Access, Op};
 
 impl Engine<'_> {
@@ -25,10 +26,10 @@ impl Engine<'_> {
         access: &Access,
         at: u32,
         mask: u32,
-        mut addresses: Lanes,
+        addresses: Lanes,
         direction: Direction,
     ) -> Checked {
-        let (bytes, frame) = (access.bytes(), self.kernel.local_bytes);
+        let (bytes, frame) = (access.bytes(), self.local_bytes);
         for lane in lanes(mask) {
             let address = addresses.0[lane];
             if address > frame || frame - address < bytes {
@@ -37,12 +38,8 @@ impl Engine<'_> {
             if !address.is_multiple_of(bytes) {
                 return Err(self.misaligned(warp, at, lane as u32, "local access", u64::from(address), bytes));
             }
-            addresses.0[lane] += frame * (32 * warp.index + lane as u32);
         }
-        let shape = Shape::scattered(&addresses.0, bytes);
-        let host = self.site.local.pointer() as usize;
-        // SAFETY: the loop above has put every lane of `mask` inside its thread's window.
-        unsafe { transfer::<Plain>(warp, access, host, &shape, mask, direction) };
+        self.site.local.transfer(warp.index, &mut warp.registers, access, &addresses.0, mask, direction);
         Ok(())
     }
 
@@ -63,7 +60,8 @@ impl Engine<'_> {
         let addresses = self.addresses(warp, op.a, access.address, access.offset);
         let shared = in_window(&addresses, mask, SHARED_WINDOW);
         let local = in_window(&addresses, mask, LOCAL_WINDOW);
-        let global = mask & !shared & !local;
+        let param = in_window(&addresses, mask, PARAM_WINDOW);
+        let global = mask & !shared & !local & !param;
         // A load may write the address register: every part works on the addresses taken above.
         if global != 0 {
             self.move_global_slowly(warp, op, at, global, &addresses, direction)?;
@@ -77,6 +75,15 @@ impl Engine<'_> {
             let within = Lanes(addresses.map(|address| address.wrapping_sub(LOCAL_WINDOW) as u32));
             self.move_local_at(warp, access, at, local, within, direction)?;
         }
+        if param != 0 {
+            let within = Lanes(addresses.map(|address| address.wrapping_sub(PARAM_WINDOW) as u32));
+            if direction == Direction::Store {
+                let lane = param.trailing_zeros();
+                let what = format!("store to the kernel's parameters at {:#x}", within.0[lane as usize]);
+                return Err(self.fault(FaultKind::IllegalAddress, warp, at, lane, &what));
+            }
+            self.load_param_at(warp, access, at, param, &within)?;
+        }
         Ok(())
     }
 
@@ -85,6 +92,10 @@ impl Engine<'_> {
         let kernel = self.kernel;
         let access = &kernel.tables.accesses[op.aux as usize];
         let addresses = narrow_addresses(warp, op.a, access.address, access.offset);
+        self.load_param_at(warp, access, at, mask, &addresses)
+    }
+
+    fn load_param_at(&self, warp: &mut Warp, access: &Access, at: u32, mask: u32, addresses: &Lanes) -> Checked {
         let shape = Shape::scattered(&addresses.0, access.bytes());
         let (bytes, size) = (shape.bytes, self.launch.params.len() as u32);
         for lane in lanes(mask) {

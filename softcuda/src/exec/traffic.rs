@@ -1,36 +1,46 @@
 //! How many sectors and wavefronts a warp's access takes (HARDWARE 2.4, Nsight Compute's definitions).
 
-use super::shape::Shape;
+use super::registers::Simd;
+use super::shape::{Halves, Run, Shape};
+use super::value::Lanes;
 use crate::profile::{GlobalAccess, SharedAccess};
 
 /// Distinct aligned 32-byte pieces that the active lanes touch; `origin` is the device address of offset 0.
+///
+/// # Safety
+/// The host must have the instructions of `S`.
 #[inline(always)]
-pub(super) fn sectors(shape: &Shape<'_>, origin: u64, mask: u32) -> u64 {
+pub(super) unsafe fn sectors<S: Simd>(shape: &Shape<'_>, origin: u64, mask: u32) -> u64 {
     let base = origin as u32 & 31;
     if shape.regular() {
-        let touched = |half: usize| {
+        let bytes = |half: usize| {
             let (start, length) = shape.range(half);
-            ((start + base) >> 5, (start + base + length - 1) >> 5)
+            (u64::from(start + base), u64::from(length))
         };
-        let (first, second) = (touched(0), touched(1));
-        let overlap = (first.1.min(second.1) + 1).saturating_sub(first.0.max(second.0));
-        return u64::from((first.1 - first.0 + 1) + (second.1 - second.0 + 1) - overlap);
+        return sectors_of_ranges(bytes(0), bytes(1));
     }
-    let mut seen = [0u32; 64];
-    let mut count = 0;
-    let mut last = u32::MAX;
-    for lane in lanes(mask) {
-        let first = (shape.offsets[lane] + base) >> 5;
-        let end = (shape.offsets[lane] + base + shape.bytes - 1) >> 5;
-        for sector in first..=end {
-            if sector != last && !seen[..count].contains(&sector) {
-                seen[count] = sector;
-                count += 1;
-            }
-            last = sector;
-        }
+    // An aligned lane of at most 32 bytes lies within one piece.
+    let mut pieces = Lanes::ZERO;
+    for (piece, &offset) in pieces.0.iter_mut().zip(shape.offsets) {
+        *piece = ((u64::from(offset) + u64::from(base)) >> 5) as u32;
     }
-    count as u64
+    // SAFETY: the caller's promise.
+    u64::from(unsafe { S::distinct(&pieces, mask) })
+}
+
+/// The same of a word access with regular halves.
+#[inline(always)]
+pub(super) fn sectors_of_halves(halves: &Halves) -> u64 {
+    sectors_of_ranges((halves.first[0], halves.length(0)), (halves.first[1], halves.length(1)))
+}
+
+/// Sectors of two ranges, each given by its first byte and its length.
+#[inline(always)]
+fn sectors_of_ranges(first: (u64, u64), second: (u64, u64)) -> u64 {
+    let touched = |(start, length): (u64, u64)| (start >> 5, (start + length - 1) >> 5);
+    let (first, second) = (touched(first), touched(second));
+    let overlap = (first.1.min(second.1) + 1).saturating_sub(first.0.max(second.0));
+    (first.1 - first.0 + 1) + (second.1 - second.0 + 1) - overlap
 }
 
 /// Adds one request on device memory.
@@ -52,7 +62,7 @@ pub(super) fn count_shared(access: &mut SharedAccess, shape: &Shape<'_>, mask: u
         let (phases, wavefronts) = match shape.bytes {
             16 => (4, 4),
             8 => (2, 2),
-            _ => (1, 1 + u64::from(halves_conflict(shape))),
+            bytes => (1, 1 + u64::from(halves_conflict(shape.runs, [shape.offsets[0], shape.offsets[16]], bytes))),
         };
         access.ideal_wavefronts += phases;
         access.wavefronts += wavefronts;
@@ -72,19 +82,26 @@ pub(super) fn count_shared(access: &mut SharedAccess, shape: &Shape<'_>, mask: u
     }
 }
 
+/// Wavefronts of a word access to shared memory with regular halves.
+#[inline(always)]
+pub(super) fn wavefronts_of_halves(halves: &Halves) -> u64 {
+    1 + u64::from(halves_conflict(halves.runs, halves.first.map(|first| first as u32), 4))
+}
+
 /// Whether the halves of a regular access of at most 4 bytes a lane meet in a bank with different words.
 #[inline(always)]
-fn halves_conflict(shape: &Shape<'_>) -> bool {
-    // The usual cases first: both halves on the same words, or one after the other.
-    let distance = shape.offsets[16].wrapping_sub(shape.offsets[0]);
-    if shape.runs[0] == shape.runs[1]
-        && (distance == 0 || distance == 16 * shape.bytes && shape.offsets[0].is_multiple_of(4))
-    {
+fn halves_conflict(runs: [Run; 2], first: [u32; 2], bytes: u32) -> bool {
+    // The usual cases first: both halves on the same words, or one after the other; or two single words.
+    let distance = first[1].wrapping_sub(first[0]);
+    if runs[0] == runs[1] && (distance == 0 || distance == 16 * bytes && first[0].is_multiple_of(4)) {
         return false;
     }
+    if bytes == 4 && runs == [Run::Uniform; 2] {
+        return distance.is_multiple_of(128);
+    }
     let words = |half: usize| {
-        let (start, bytes) = shape.range(half);
-        ((start / 4) as i32, (start % 4 + bytes).div_ceil(4) as i32)
+        let length = if runs[half] == Run::Contiguous { 16 * bytes } else { bytes };
+        ((first[half] / 4) as i32, (first[half] % 4 + length).div_ceil(4) as i32)
     };
     let ((first, length), (second, other)) = (words(0), words(1));
     // Words first + i and second + j with the same bank: second - first + j - i is a multiple of 32 other than 0.
@@ -96,6 +113,17 @@ fn halves_conflict(shape: &Shape<'_>) -> bool {
 
 /// Wavefronts of one phase: the largest number of distinct words that fall into one bank.
 fn phase(addresses: &[u32; 32], mask: u32, words: u32) -> u64 {
+    // Lanes of 1, 2 or 4 words that all lie in different groups of as many banks do not meet.
+    let (shift, last) = (words.trailing_zeros() + 2, 32 / words - 1);
+    let group = |groups: u32, &address: &u32| groups | 1 << (address >> shift & last);
+    let groups = if mask == u32::MAX {
+        addresses.iter().fold(0, group)
+    } else {
+        lanes(mask).fold(0, |groups, lane| group(groups, &addresses[lane]))
+    };
+    if words.is_power_of_two() && groups.count_ones() == mask.count_ones() {
+        return 1;
+    }
     // The last writer of every bank; if all lanes find their own words again there is no conflict.
     let mut owner = [0u32; 32];
     for lane in lanes(mask) {

@@ -5,7 +5,7 @@
 //! of ours.
 
 use super::registers::Simd;
-use super::shape::{KnownShape, Run, Shape};
+use super::shape::{Halves, Run, Shape};
 use super::traffic::lanes;
 use super::warp::Warp;
 use crate::program::op::{Access, Extension};
@@ -75,64 +75,71 @@ pub(super) unsafe fn copy_lane(from: *const u8, to: *mut u8, bytes: u32) {
     }
 }
 
-/// Reads one word a lane into a slot: the most frequent load, without a detour.
+/// Reads one word a lane of device memory into a slot; `shift` is the host address of device address 0.
 ///
 /// # Safety
-/// All 32 lanes must lie inside mapped memory, aligned to 4.
+/// The halves must lie inside mapped memory, aligned to 4.
 #[inline(always)]
-pub(super) unsafe fn load_words<S: Simd>(row: &mut [u32; 32], origin: usize, shape: &Shape<'_>) {
-    let host = |lane: usize| origin.wrapping_add(shape.offsets[lane] as usize) as *const u8;
+pub(super) unsafe fn load_words<S: Simd>(row: &mut [u32; 32], shift: usize, halves: &Halves) {
     for half in 0..2 {
-        let first = 16 * half;
+        let from = shift.wrapping_add(halves.first[half] as usize) as *const u8;
+        let to = &mut row[16 * half..16 * half + 16];
         // SAFETY: the caller's promise.
         unsafe {
-            match shape.runs[half] {
-                Run::Contiguous => S::copy(host(first), row.as_mut_ptr().add(first).cast(), 64),
-                Run::Uniform => row[first..first + 16].fill((*host(first).cast::<AtomicU32>()).load(Relaxed)),
-                Run::Scattered => {
-                    for (lane, value) in row.iter_mut().enumerate().skip(first).take(16) {
-                        *value = (*host(lane).cast::<AtomicU32>()).load(Relaxed);
-                    }
-                }
+            if halves.runs[half] == Run::Contiguous {
+                S::copy64(from, to.as_mut_ptr().cast());
+            } else {
+                to.fill((*from.cast::<AtomicU32>()).load(Relaxed));
             }
         }
     }
 }
 
-/// Writes one word a lane from a slot.
+/// Writes one word a lane from a slot; lanes at one address do so in lane order.
 ///
 /// # Safety
 /// As for [`load_words`].
 #[inline(always)]
-pub(super) unsafe fn store_words<S: Simd>(row: &[u32; 32], origin: usize, shape: &Shape<'_>) {
-    let host = |lane: usize| origin.wrapping_add(shape.offsets[lane] as usize) as *mut u8;
+pub(super) unsafe fn store_words<S: Simd>(row: &[u32; 32], shift: usize, halves: &Halves) {
     for half in 0..2 {
-        let first = 16 * half;
+        let to = shift.wrapping_add(halves.first[half] as usize) as *mut u8;
+        let from = &row[16 * half..16 * half + 16];
         // SAFETY: the caller's promise.
         unsafe {
-            if shape.runs[half] == Run::Contiguous {
-                S::copy(row.as_ptr().add(first).cast(), host(first), 64);
-                continue;
-            }
-            for (lane, &value) in row.iter().enumerate().skip(first).take(16) {
-                (*host(lane).cast::<AtomicU32>()).store(value, Relaxed);
+            if halves.runs[half] == Run::Contiguous {
+                S::copy64(from.as_ptr().cast(), to);
+            } else {
+                (*to.cast::<AtomicU32>()).store(from[15], Relaxed);
             }
         }
+    }
+}
+
+/// Writes one word a lane where `mask` says so, in lane order; `host` is the address of offset 0.
+///
+/// # Safety
+/// The words must be mapped and aligned.
+#[inline(always)]
+pub(super) unsafe fn scatter(row: &[u32; 32], host: usize, offsets: &[u32; 32], mask: u32) {
+    for lane in lanes(mask) {
+        let word = host.wrapping_add(offsets[lane] as usize) as *const AtomicU32;
+        // SAFETY: the caller's promise.
+        unsafe { (*word).store(row[lane], Relaxed) };
     }
 }
 
 /// Reads one word a lane of shared memory, which this thread alone touches.
 ///
 /// # Safety
-/// The known addresses must lie inside the memory at `shared`, aligned to 4.
+/// The halves must lie inside the memory at `shared`, aligned to 4.
 #[inline(always)]
-pub(super) unsafe fn load_known(row: &mut [u32; 32], shared: *const u8, known: &KnownShape) {
+pub(super) unsafe fn load_shared_words(row: &mut [u32; 32], shared: *const u8, halves: &Halves) {
     for half in 0..2 {
+        let to = &mut row[16 * half..16 * half + 16];
         // SAFETY: the caller's promise.
         unsafe {
-            let from = shared.add(known.first[half] as usize);
-            let to = &mut row[16 * half..16 * half + 16];
-            if known.runs[half] == Run::Contiguous {
+            let from = shared.add(halves.first[half] as usize);
+            if halves.runs[half] == Run::Contiguous {
                 to.copy_from_slice(&from.cast::<[u32; 16]>().read());
             } else {
                 to.fill(from.cast::<u32>().read());
@@ -144,15 +151,15 @@ pub(super) unsafe fn load_known(row: &mut [u32; 32], shared: *const u8, known: &
 /// Writes one word a lane of shared memory; lanes at one address do so in lane order.
 ///
 /// # Safety
-/// As for [`load_known`].
+/// As for [`load_shared_words`].
 #[inline(always)]
-pub(super) unsafe fn store_known(row: &[u32; 32], shared: *mut u8, known: &KnownShape) {
+pub(super) unsafe fn store_shared_words(row: &[u32; 32], shared: *mut u8, halves: &Halves) {
     for half in 0..2 {
+        let from = &row[16 * half..16 * half + 16];
         // SAFETY: the caller's promise.
         unsafe {
-            let to = shared.add(known.first[half] as usize);
-            let from = &row[16 * half..16 * half + 16];
-            if known.runs[half] == Run::Contiguous {
+            let to = shared.add(halves.first[half] as usize);
+            if halves.runs[half] == Run::Contiguous {
                 std::ptr::copy_nonoverlapping(from.as_ptr(), to.cast(), 16);
             } else {
                 to.cast::<u32>().write(from[15]);

@@ -6,7 +6,7 @@
 //! with independent thread scheduling.
 
 use super::registers::Registers;
-use super::shape::KnownShape;
+use crate::program::op::Op;
 
 /// No parent; also the reconvergence point of threads that meet nowhere before their end.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -39,8 +39,17 @@ pub(crate) struct Path {
     pub(crate) parent: u32,
     /// How many paths it waits for.
     pub(crate) children: u32,
+    /// It runs a function that its parent has called.
+    pub(crate) called: bool,
     /// What it is doing.
     pub(crate) state: PathState,
+}
+
+impl Path {
+    /// A path that waits for nobody and for which nobody waits.
+    pub(crate) fn start(pc: u32, mask: u32) -> Path {
+        Path { pc, mask, reconverge: NONE, parent: NONE, children: 0, called: false, state: PathState::Ready }
+    }
 }
 
 /// A warp of a resident block.
@@ -55,12 +64,14 @@ pub(crate) struct Warp {
     pub(crate) exited: u32,
     /// Paths; index 0 is the first.
     pub(crate) paths: Vec<Path>,
+    /// Indices of free paths.
+    free: Vec<usize>,
     /// The path that runs.
     pub(crate) current: usize,
     /// Carry of extended-precision arithmetic, one bit a lane.
     pub(crate) carry: u32,
-    /// Shapes of word accesses to shared memory, by access.
-    pub(super) shapes: Vec<KnownShape>,
+    /// Lanes that run while all threads of the warp are together.
+    pub(crate) mask: u32,
     /// Op executed last, for reports.
     pub(crate) last: u32,
     /// Whether lanes have been sent ahead of others that they would have waited for.
@@ -70,16 +81,17 @@ pub(crate) struct Warp {
 }
 
 impl Warp {
-    pub(crate) fn new(index: u32, valid: u32, slots: u32, predicates: u32, accesses: usize) -> Warp {
+    pub(crate) fn new(index: u32, valid: u32, slots: u32, predicates: u32) -> Warp {
         let mut warp = Warp {
             index,
             registers: Registers::new(slots, predicates),
             valid,
             exited: 0,
             paths: Vec::new(),
+            free: Vec::new(),
             current: 0,
             carry: 0,
-            shapes: vec![KnownShape::NONE; accesses],
+            mask: 0,
             last: 0,
             sent_ahead: false,
             elapsed: 0,
@@ -101,19 +113,43 @@ impl Warp {
         self.sent_ahead = false;
         self.current = 0;
         self.paths.clear();
-        self.paths.push(Path { pc, mask, reconverge: NONE, parent: NONE, children: 0, state: PathState::Ready });
+        self.free.clear();
+        self.paths.push(Path::start(pc, mask));
     }
 
     /// The current path waits at `pc`, which all threads of the warp must execute together, for those that were sent ahead
     /// or left behind. When the last is there, all are one path again, ready to execute it.
+    ///
+    /// Threads that come from different calls of a function cannot become one path: they wait for ever, which is a fault.
     pub(crate) fn gather(&mut self, pc: u32) {
         let alive = self.valid & !self.exited;
         let path = &mut self.paths[self.current];
         path.pc = pc;
         path.state = PathState::AtWarpOperation(alive);
-        if self.waiting_at(pc) == alive {
+        if self.waiting_at(pc) == alive
+            && let Some(returns) = self.common_returns(pc)
+        {
             self.unite(pc, alive);
+            self.nest(&returns);
         }
+    }
+
+    /// Lanes whose thread has not ended.
+    #[inline(always)]
+    pub(crate) fn alive(&self) -> u32 {
+        self.valid & !self.exited
+    }
+
+    /// The path that runs.
+    #[inline(always)]
+    pub(crate) fn path(&mut self) -> &mut Path {
+        &mut self.paths[self.current]
+    }
+
+    /// Lanes where the condition of a branch, guard or exit holds.
+    #[inline(always)]
+    pub(crate) fn holds(&self, op: &Op) -> u32 {
+        self.registers.predicate(op.a) ^ 0u32.wrapping_sub(u32::from(op.aux))
     }
 
     /// Whether every thread has ended.
@@ -123,19 +159,21 @@ impl Warp {
 
     /// Makes a path that can run the current one, preferring the one that ran.
     pub(crate) fn select(&mut self) -> bool {
-        let count = self.paths.len();
-        for step in 0..count {
-            let index = (self.current + step) % count;
-            if self.paths[index].state == PathState::Ready {
-                self.current = index;
-                return true;
-            }
+        let (before, from) = self.paths.split_at(self.current.min(self.paths.len()));
+        let ready = |path: &Path| path.state == PathState::Ready;
+        if let Some(index) = from.iter().position(ready) {
+            self.current += index;
+            return true;
+        }
+        if let Some(index) = before.iter().position(ready) {
+            self.current = index;
+            return true;
         }
         false
     }
 
-    fn add(&mut self, path: Path) -> usize {
-        match self.paths.iter().position(|old| old.state == PathState::Free) {
+    pub(super) fn add(&mut self, path: Path) -> usize {
+        match self.free.pop() {
             Some(index) => {
                 self.paths[index] = path;
                 index
@@ -172,8 +210,7 @@ impl Warp {
             if pc == reconverge {
                 continue;
             }
-            let child =
-                self.add(Path { pc, mask, reconverge, parent: current as u32, children: 0, state: PathState::Ready });
+            let child = self.add(Path { reconverge, parent: current as u32, ..Path::start(pc, mask) });
             self.paths[current].children += 1;
             first.get_or_insert(child);
         }
@@ -208,9 +245,9 @@ impl Warp {
     }
 
     /// A path ends; its parent goes on when it was the last child.
-    fn leave(&mut self, index: usize) {
+    pub(super) fn leave(&mut self, index: usize) {
         let mut parent = self.paths[index].parent;
-        self.paths[index].state = PathState::Free;
+        self.release(index);
         while parent != NONE {
             let exited = self.exited;
             let path = &mut self.paths[parent as usize];
@@ -224,9 +261,15 @@ impl Warp {
                 self.current = parent as usize;
                 return;
             }
-            path.state = PathState::Free;
-            parent = path.parent;
+            let above = path.parent;
+            self.release(parent as usize);
+            parent = above;
         }
+    }
+
+    fn release(&mut self, index: usize) {
+        self.paths[index].state = PathState::Free;
+        self.free.push(index);
     }
 
     /// The current path has run long: another gets its turn, and lanes that wait for it in its parents go on ahead.

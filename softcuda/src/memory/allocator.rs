@@ -34,6 +34,8 @@ pub(super) struct Allocator {
     gaps: BTreeMap<u64, u64>,
     /// Host memory visible to the device; never inside the device's own addresses.
     mapped: BTreeMap<u64, Block>,
+    /// Addresses whose memory comes and goes, and how many bytes.
+    reserved: BTreeMap<u64, u64>,
 }
 
 impl Allocator {
@@ -51,6 +53,7 @@ impl Allocator {
             freed_order: VecDeque::new(),
             gaps: BTreeMap::new(),
             mapped: BTreeMap::new(),
+            reserved: BTreeMap::new(),
         }
     }
 
@@ -99,11 +102,64 @@ impl Allocator {
         let block = self.live.remove(&base)?;
         self.used -= block.bytes.next_multiple_of(ALIGNMENT);
         self.freed.insert(base, block);
+        if !self.reserved.contains_key(&base) {
+            self.retire(base);
+        }
+        Some(info(base, block, true))
+    }
+
+    /// Lets a freed range be reused some day.
+    fn retire(&mut self, base: u64) {
         self.freed_order.push_back(base);
         if self.freed_order.len() > REMEMBERED {
             self.forget_oldest();
         }
-        Some(info(base, block, true))
+    }
+
+    /// Sets addresses aside for `bytes` bytes, without memory.
+    pub(super) fn reserve(&mut self, bytes: u64) -> Option<u64> {
+        let rounded = bytes.checked_next_multiple_of(ALIGNMENT)?;
+        if bytes == 0 || rounded > self.capacity {
+            return None;
+        }
+        let base = self.place(rounded.checked_add(RED_ZONE)?)?;
+        self.reserved.insert(base, bytes);
+        Some(base)
+    }
+
+    /// Gives reserved addresses memory, until it is freed; `false`: it has some already, or there is not enough.
+    pub(super) fn commit(&mut self, base: u64, bytes: u64) -> bool {
+        let rounded = bytes.next_multiple_of(ALIGNMENT);
+        if self.reserved.get(&base) != Some(&bytes) || self.live.contains_key(&base) || !self.charge(rounded) {
+            return false;
+        }
+        self.freed.remove(&base);
+        self.live.insert(base, Block { bytes, read_only: false });
+        true
+    }
+
+    /// Gives up reserved addresses; memory that is there stays until it is freed.
+    pub(super) fn release(&mut self, base: u64) {
+        if let Some(bytes) = self.reserved.remove(&base)
+            && !self.live.contains_key(&base)
+        {
+            self.freed.insert(base, Block { bytes, read_only: false });
+            self.retire(base);
+        }
+    }
+
+    /// Counts bytes as used that have no address here; `false`: there are not as many.
+    pub(super) fn charge(&mut self, bytes: u64) -> bool {
+        let fits = self.capacity - self.used >= bytes;
+        if fits {
+            self.used += bytes;
+        }
+        fits
+    }
+
+    /// Undoes [`charge`](Self::charge).
+    pub(super) fn discharge(&mut self, bytes: u64) {
+        self.used = self.used.saturating_sub(bytes);
     }
 
     /// Makes the allocation that was freed longest ago available again.
@@ -237,6 +293,34 @@ mod tests {
         assert_eq!(allocator.nearest(a + 110).unwrap().base, a);
         assert_eq!(allocator.nearest(0).unwrap().base, a);
         assert_eq!(allocator.nearest(u64::MAX).unwrap().base, b);
+    }
+
+    #[test]
+    fn reserved_addresses_get_memory_again_and_again() {
+        let mut allocator = Allocator::new(BASE, 1 << 20, 8192);
+        let a = allocator.reserve(4096).unwrap();
+        assert_eq!((allocator.find(a), allocator.used()), (None, 0));
+        for _ in 0..3 {
+            assert!(allocator.commit(a, 4096));
+            assert!(!allocator.commit(a, 4096), "it is there already");
+            assert_eq!(allocator.find(a + 4095).unwrap().bytes, 4096);
+            assert_eq!(allocator.allocate(8192, false), None);
+            allocator.free(a).unwrap();
+            assert_eq!((allocator.find(a), allocator.used()), (None, 0));
+            assert!(allocator.nearest(a).unwrap().freed);
+        }
+        allocator.release(a);
+        assert!(!allocator.commit(a, 4096));
+    }
+
+    #[test]
+    fn charged_bytes_count_as_used() {
+        let mut allocator = Allocator::new(BASE, 1 << 20, 4096);
+        assert!(!allocator.charge(4097));
+        assert!(allocator.charge(4096));
+        assert_eq!(allocator.allocate(1, false), None);
+        allocator.discharge(4096);
+        assert!(allocator.allocate(1, false).is_some());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Device memory: one reserved range of host memory; device addresses are fixed numbers, the same on every machine.
 
-use super::{allocator::Allocator, reservation::Reservation};
+use super::{allocator::Allocator, heap::Heap, reservation::Reservation};
 use std::{
     io,
     sync::{
@@ -48,6 +48,7 @@ pub struct GlobalMemory {
     base: u64,
     state: RwLock<Allocator>,
     generation: AtomicU64,
+    heap: Heap,
 }
 
 impl GlobalMemory {
@@ -62,6 +63,7 @@ impl GlobalMemory {
             base,
             state: RwLock::new(Allocator::new(base, range, capacity.min(range))),
             generation: AtomicU64::new(0),
+            heap: Heap::default(),
             reservation,
         })
     }
@@ -100,8 +102,21 @@ impl GlobalMemory {
         Some(address)
     }
 
-    /// Frees the allocation that starts at `base`.
+    /// `malloc` of device code, whose heap may have `limit` bytes; `None`: zero bytes or no room.
+    pub fn heap_allocate(&self, bytes: u64, limit: u64) -> Option<u64> {
+        self.heap.add(bytes, limit, || self.allocate(bytes))
+    }
+
+    /// `free` of device code; `false`: `malloc` has not given this address.
+    pub fn heap_free(&self, address: u64) -> bool {
+        self.heap.remove(address) && self.free(address).is_ok()
+    }
+
+    /// Frees the allocation that starts at `base`. What device code has allocated it must free itself.
     pub fn free(&self, base: u64) -> Result<AllocationInfo, MemoryError> {
+        if self.heap.has(base) {
+            return Err(MemoryError { address: base, bytes: 0 });
+        }
         let mut state = self.write_state();
         let info = state.free(base).ok_or(MemoryError { address: base, bytes: 0 })?;
         // Under the lock: nobody may get this memory before it is zero again.
@@ -109,6 +124,33 @@ impl GlobalMemory {
         drop(state);
         self.generation.fetch_add(1, Ordering::Release);
         Ok(info)
+    }
+
+    /// Sets addresses aside for `bytes` bytes, without memory; `None`: zero bytes, or no addresses are left.
+    pub fn reserve(&self, bytes: u64) -> Option<u64> {
+        self.write_state().reserve(bytes)
+    }
+
+    /// Gives reserved addresses memory until it is freed; `false`: it has some already, or there is not enough.
+    pub fn commit(&self, base: u64, bytes: u64) -> bool {
+        let committed = self.write_state().commit(base, bytes);
+        self.generation.fetch_add(1, Ordering::Release);
+        committed
+    }
+
+    /// Gives up addresses got by [`reserve`](Self::reserve); memory that is there stays until it is freed.
+    pub fn release(&self, base: u64) {
+        self.write_state().release(base);
+    }
+
+    /// Counts bytes as used that have no address of this device; `false`: there are not as many.
+    pub fn charge(&self, bytes: u64) -> bool {
+        self.write_state().charge(bytes)
+    }
+
+    /// Undoes [`charge`](Self::charge).
+    pub fn discharge(&self, bytes: u64) {
+        self.write_state().discharge(bytes);
     }
 
     /// Makes host memory visible to the device at its own address; `false`: part of it is mapped already.

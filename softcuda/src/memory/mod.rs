@@ -1,5 +1,10 @@
 //! Memories of the device.
 mod allocator;
 mod global;
+mod heap;
 mod reservation;
+mod view;
+mod virtual_memory;
 pub use global::{AllocationInfo, GlobalMemory, MemoryError};
+pub use view::{Reach, View};
+pub use virtual_memory::{Access, Backing, GRANULARITY, Mapping, VirtualMemory};

@@ -76,7 +76,10 @@ impl Flow {
 
 /// Whether an instruction can send a thread elsewhere than to the next one.
 fn ends_block(opcode: Opcode) -> bool {
-    matches!(opcode, Opcode::Bra | Opcode::BrxIdx | Opcode::Exit | Opcode::Ret | Opcode::Trap)
+    matches!(
+        opcode,
+        Opcode::Bra | Opcode::BrxIdx | Opcode::Call | Opcode::Exit | Opcode::Ret | Opcode::Trap | Opcode::Brkpt
+    )
 }
 
 fn successors(body: &Body, block_at: &[Option<usize>], last: usize, number: usize, exit: usize) -> Vec<usize> {
@@ -101,7 +104,7 @@ fn successors(body: &Body, block_at: &[Option<usize>], last: usize, number: usiz
                 }
             }
         }
-        Opcode::Exit | Opcode::Ret | Opcode::Trap => list.push(exit),
+        Opcode::Exit | Opcode::Ret | Opcode::Trap | Opcode::Brkpt => list.push(exit),
         _ => {
             list.push(number + 1);
             return list;

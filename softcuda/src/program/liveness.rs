@@ -13,6 +13,8 @@ pub(crate) enum Kind {
     Word,
     /// Two slots.
     Double,
+    /// Four slots.
+    Quad,
 }
 
 /// The file that a declared type belongs to; `None` for types that no slot can hold.
@@ -20,7 +22,7 @@ pub(crate) fn kind(ty: Type) -> Option<Kind> {
     match ty {
         Type::Pred => Some(Kind::Predicate),
         Type::B64 | Type::U64 | Type::S64 | Type::F64 => Some(Kind::Double),
-        Type::B128 => None,
+        Type::B128 => Some(Kind::Quad),
         _ => Some(Kind::Word),
     }
 }
@@ -34,14 +36,26 @@ pub(crate) struct Allocation {
     pub(crate) slot_count: u32,
     /// Predicates used.
     pub(crate) predicate_count: u32,
+    /// For each basic block that ends with a call: registers that are read after it, its results left out.
+    pub(crate) live_after_call: Vec<Vec<RegisterId>>,
+}
+
+impl Allocation {
+    /// Moves everything behind `slots` slots and `predicates` predicates of other functions.
+    pub(crate) fn shift(&mut self, body: &Body, slots: u32, predicates: u32) {
+        for (slot, register) in self.slots.iter_mut().zip(&body.registers) {
+            *slot += if kind(register.ty) == Some(Kind::Predicate) { predicates } else { slots };
+        }
+    }
 }
 
 /// Number of leading operands that an instruction writes.
 pub(crate) fn destinations(instruction: &Instruction) -> usize {
     use Opcode::*;
     match instruction.row.opcode {
-        Bra | Exit | Ret | Trap | St | Red | CpAsync | CpAsyncCommitGroup | CpAsyncWaitAll | CpAsyncWaitGroup
-        | Fence | Membar | Prefetch | Nanosleep | Call | BrxIdx | BarWarpSync => 0,
+        Applypriority | Bra | Brkpt | Discard | Exit | Pmevent | Ret | Stackrestore | Trap | St | Red | CpAsync
+        | CpAsyncCommitGroup | CpAsyncWaitAll | CpAsyncWaitGroup | Fence | Membar | Prefetch | Nanosleep | BrxIdx
+        | BarWarpSync | WmmaStoreD => 0,
         // `bar.red` alone writes; it has a type.
         Bar | Barrier => usize::from(!instruction.types.is_empty()),
         _ => usize::from(!instruction.operands.is_empty()),
@@ -180,11 +194,23 @@ pub(crate) fn allocate(body: &Body, flow: &Flow) -> Allocation {
             }
         });
     }
-    for (block, (input, output)) in flow.blocks.iter().zip(live_sets(body, flow)) {
+    let mut live_after_call = vec![Vec::new(); flow.blocks.len()];
+    for (number, (block, (input, output))) in flow.blocks.iter().zip(live_sets(body, flow)).enumerate() {
         input.members().for_each(|register| touch(register, 2 * block.start));
         output.members().for_each(|register| touch(register, 2 * block.end));
+        let last = &body.instructions[block.end - 1];
+        if last.row.opcode == Opcode::Call {
+            let mut results = Vec::new();
+            registers(last, &mut |register, written| {
+                if written {
+                    results.push(register);
+                }
+            });
+            let live = output.members().map(|register| RegisterId(register as u32));
+            live_after_call[number] = live.filter(|register| !results.contains(register)).collect();
+        }
     }
-    assign(body, &interval)
+    Allocation { live_after_call, ..assign(body, &interval) }
 }
 
 /// Arithmetic that becomes one record: its sources are read before its result is written.
@@ -219,8 +245,8 @@ fn assign(body: &Body, interval: &[Option<(usize, usize)>]) -> Allocation {
     let mut order: Vec<usize> = (0..interval.len()).filter(|&register| interval[register].is_some()).collect();
     order.sort_by_key(|&register| interval[register].map(|(start, _)| start));
     let mut allocation = Allocation { slots: vec![0; interval.len()], ..Default::default() };
-    let mut active: [std::collections::BinaryHeap<std::cmp::Reverse<(usize, u32)>>; 3] = Default::default();
-    let mut free: [std::collections::BTreeSet<u32>; 3] = Default::default();
+    let mut active: [std::collections::BinaryHeap<std::cmp::Reverse<(usize, u32)>>; 4] = Default::default();
+    let mut free: [std::collections::BTreeSet<u32>; 4] = Default::default();
     for register in order {
         let (Some((start, end)), Some(kind)) = (interval[register], kind(body.registers[register].ty)) else {
             continue;
@@ -237,6 +263,7 @@ fn assign(body: &Body, interval: &[Option<(usize, usize)>]) -> Allocation {
             Kind::Predicate => bump(&mut allocation.predicate_count, 1),
             Kind::Word => bump(&mut allocation.slot_count, 1),
             Kind::Double => bump(&mut allocation.slot_count, 2),
+            Kind::Quad => bump(&mut allocation.slot_count, 4),
         });
         allocation.slots[register] = slot;
         active[file].push(std::cmp::Reverse((end, slot)));

@@ -1,11 +1,13 @@
 //! Syntax tree to a flat decoded program: registers in slots, branches and reconvergence points resolved.
 
+pub mod calls;
 pub(crate) mod flow;
+pub(crate) mod layout;
 pub(crate) mod liveness;
 pub(crate) mod lower;
 pub mod op;
 
-use crate::ptx::ast::{self, SourceLine, Space, Symbol};
+use crate::ptx::ast::{self, Position, SourceLine};
 use crate::ptx::isa::Pipe;
 use op::{Op, PresetSlot, Tables};
 use std::sync::Arc;
@@ -52,8 +54,11 @@ pub struct Kernel {
     pub static_shared_bytes: u32,
     /// Offset of dynamic shared memory.
     pub dynamic_shared_offset: u32,
-    /// Local memory of a thread.
+    /// Local memory of a thread: the frames of its deepest chain of calls, each recursive function counted once.
     pub local_bytes: u32,
+    /// How much local memory a thread needs depends on the data (recursion, `alloca`): it also has a stack, of the size that
+    /// the context sets.
+    pub needs_stack: bool,
     /// `.maxntid`, multiplied out.
     pub max_threads: Option<u32>,
     /// `.reqntid`.
@@ -93,12 +98,12 @@ impl Kernel {
 
 /// Why a module cannot be loaded.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{kernel}: PTX line {line}: {message}")]
+#[error("ptx:{}:{}: kernel `{kernel}`: {message}", position.line, position.column)]
 pub struct LoadError {
     /// The kernel or function.
     pub kernel: String,
-    /// PTX line.
-    pub line: u32,
+    /// Where in the PTX text.
+    pub position: Position,
     /// What is wrong; opcode included.
     pub message: String,
 }
@@ -108,102 +113,11 @@ impl Program {
     pub fn load(module: &ast::Module, addresses: &[u64]) -> Result<Program, LoadError> {
         let files = Arc::new(module.files.clone());
         let mut kernels = Vec::new();
-        for function in &module.functions {
-            let Some(body) = &function.body else { continue };
-            if !function.entry {
-                continue;
+        for (index, function) in module.functions.iter().enumerate() {
+            if function.entry && function.body.is_some() {
+                kernels.push(Arc::new(lower::kernel(module, index, addresses, files.clone())?));
             }
-            let kernel = lower::kernel(module, function, body, addresses, files.clone())?;
-            kernels.push(Arc::new(kernel));
         }
         Ok(Program { kernels })
-    }
-}
-
-/// Where variables lie in a block's shared memory, a thread's local memory and the parameter block.
-#[derive(Debug, Default)]
-pub(crate) struct Layout {
-    /// Offsets of the parameters.
-    pub(crate) params: Vec<(u32, u32)>,
-    /// Size of the parameter block.
-    pub(crate) param_bytes: u32,
-    /// Offset of every shared or local variable of the body.
-    body: Vec<u64>,
-    /// Offset of every shared variable of the module.
-    module: Vec<u64>,
-    /// Static shared memory.
-    pub(crate) shared_bytes: u64,
-    /// Where dynamic shared memory starts.
-    pub(crate) dynamic_offset: u64,
-    /// Local memory of a thread.
-    pub(crate) local_bytes: u64,
-}
-
-impl Layout {
-    /// Lays a kernel's variables out in the order of their declarations.
-    pub(crate) fn new(module: &ast::Module, function: &ast::Function, body: &ast::Body) -> Layout {
-        let mut layout = Layout::default();
-        let mut params = 0u64;
-        for param in &function.params {
-            let offset = params.next_multiple_of(u64::from(param.align.max(1)));
-            layout.params.push((offset as u32, param.bytes as u32));
-            params = offset + param.bytes;
-        }
-        layout.param_bytes = params as u32;
-        let (mut shared, mut local) = (0u64, 0u64);
-        let mut dynamic_align = 16;
-        let mut place = |variable: &ast::Variable| {
-            let cursor = match variable.space {
-                Space::Shared => &mut shared,
-                Space::Local => &mut local,
-                _ => return 0,
-            };
-            if variable.dynamic {
-                dynamic_align = dynamic_align.max(u64::from(variable.align));
-                return u64::MAX;
-            }
-            let offset = cursor.next_multiple_of(u64::from(variable.align.max(1)));
-            *cursor = offset + variable.bytes;
-            offset
-        };
-        layout.module = module.variables.iter().map(&mut place).collect();
-        layout.body = body.variables.iter().map(&mut place).collect();
-        // A module variable that this kernel never names takes no shared memory of it: offsets are per kernel, sizes too.
-        layout.shared_bytes = shared;
-        layout.local_bytes = local.next_multiple_of(16);
-        layout.dynamic_offset = shared.next_multiple_of(dynamic_align);
-        let dynamic = layout.dynamic_offset;
-        for offset in layout.module.iter_mut().chain(&mut layout.body) {
-            if *offset == u64::MAX {
-                *offset = dynamic;
-            }
-        }
-        layout
-    }
-
-    /// Address of a variable within its state space, and that space.
-    pub(crate) fn address(
-        &self,
-        module: &ast::Module,
-        body: &ast::Body,
-        addresses: &[u64],
-        symbol: Symbol,
-    ) -> Option<(Space, u64)> {
-        match symbol {
-            Symbol::Param(index) => Some((Space::Param, u64::from(self.params.get(index as usize)?.0))),
-            Symbol::Body(index) => {
-                let variable = body.variables.get(index as usize)?;
-                matches!(variable.space, Space::Shared | Space::Local)
-                    .then(|| (variable.space, self.body[index as usize]))
-            }
-            Symbol::Module(index) => {
-                let variable = module.variables.get(index as usize)?;
-                match variable.space {
-                    Space::Shared => Some((Space::Shared, self.module[index as usize])),
-                    space => Some((space, *addresses.get(index as usize)?)),
-                }
-            }
-            Symbol::Return(_) | Symbol::Function(_) => None,
-        }
     }
 }

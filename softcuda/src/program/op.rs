@@ -4,6 +4,13 @@
 //! parameters and special registers are slots too, filled before the first instruction, so that every operand is a slot.
 //! Predicates are 32-bit masks in a file of their own.
 
+mod warp;
+
+pub use super::calls::BuiltinCall;
+pub use warp::*;
+
+use crate::exec::mma::Form;
+
 /// Operation codes. `32` and `64` are operand widths in bits; predicate operands are indices into the predicate file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u16)]
@@ -11,7 +18,10 @@
 #[allow(missing_docs, reason = "the names say what they do; semantics stand in exec/")]
 pub enum Code {
     // Control: `imm` is a target or a block index.
-    Enter, Guard, Branch, BranchIf, Exit, ExitIf, Barrier, WarpSync, Trap, Nop,
+    // A conditional branch holds its reconvergence point in `b` and `c`, `CheckFrame` the callee's frame size.
+    Enter, Guard, Branch, BranchIf, Call, Ret, RetIf, CheckFrame, Alloca, Exit, ExitIf, Barrier, WarpSync, Trap, Nop,
+    // A function of the device library: `aux` indexes the table of builtin calls.
+    Builtin,
     // Moves and selections.
     Mov32, Mov64, Selp32, Selp64, Pack64, UnpackLow, UnpackHigh, Pack16, ReadSpecial,
     // 32-bit integers.
@@ -19,9 +29,10 @@ pub enum Code {
     MinS32, MinU32, MaxS32, MaxU32, And32, Or32, Xor32, Not32, Shl32, ShrU32, ShrS32, Lop3,
     ShfL, ShfR, ShfLClamp, ShfRClamp, BfeU32, BfeS32, Bfi32, BfindU32, BfindS32, BfindShiftU32, BfindShiftS32, Brev32, Popc32, Clz32, Prmt, PrmtMode,
     DivU32, DivS32, RemU32, RemS32, SadU32, SadS32, Dp4aUU, Dp4aSS, Dp4aUS, Dp4aSU, Dp2aLoUU, Dp2aLoSS, Dp2aHiUU, Dp2aHiSS, Dp2aLoUS, Dp2aLoSU, Dp2aHiUS, Dp2aHiSU,
+    AddU16x2, MinU16x2, MinS16x2, MaxU16x2, MaxS16x2, BmskClamp, BmskWrap, SzextU, SzextS, CvtPack,
     AddSat32, SubSat32, Sext8, Sext16, Zext8, Zext16, Fns,
     // Carry: one bit a lane.
-    AddCarry, SubCarry, AddCarry64, SubCarry64, MadCarryLo, MadCarryHiU, MadCarryHiS,
+    AddCarry, SubCarry, AddCarry64, SubCarry64, MadCarryLo, MadCarryHiU, MadCarryHiS, MadCarryLo64, MadCarryHiU64, MadCarryHiS64,
     // 64-bit integers.
     Add64, Sub64, Mul64, MulHiU64, MulHiS64, MinS64, MinU64, MaxS64, MaxU64, And64, Or64, Xor64, Not64,
     Shl64, ShrU64, ShrS64, DivU64, DivS64, RemU64, RemS64, Popc64, Clz64, Brev64, BfeU64, BfeS64, Bfi64, BfindU64, BfindS64, BfindShiftU64, BfindShiftS64,
@@ -33,23 +44,28 @@ pub enum Code {
     // f32: aux holds rounding, ftz and sat where a code does not fix them.
     AddF32, SubF32, MulF32, FmaF32, AddF32Any, SubF32Any, MulF32Any, FmaF32Any, AddF32Ftz, SubF32Ftz, MulF32Ftz, FmaF32Ftz,
     DivF32, SqrtF32, RcpF32, DivF32Rounded, SqrtF32Rounded, RcpF32Rounded, RcpApproxF32, SqrtApproxF32, RsqrtF32, MinF32, MaxF32, MinNanF32, MaxNanF32, AbsF32, NegF32, CopysignF32,
-    Ex2F32, Ex2F32Ftz, Lg2F32, SinF32, CosF32, TanhF32, FtzF32, SatF32, DivApproxF32, DivFullF32, RoundF32,
+    Ex2F32, Ex2F32Ftz, Lg2F32, SinF32, CosF32, TanhF32, FtzF32, SatF32, XorsignF32, DivApproxF32, DivFullF32, RoundF32,
     // f64.
-    AddF64, SubF64, MulF64, FmaF64, DivF64, SqrtF64, RcpF64, MinF64, MaxF64, AbsF64, NegF64, CopysignF64, RoundF64, RcpApproxF64, RsqrtApproxF64,
+    AddF64, SubF64, MulF64, FmaF64, DivF64, SqrtF64, RcpF64, MinF64, MaxF64, AbsF64, NegF64, CopysignF64, RoundF64, RcpApproxF64, RsqrtApproxF64, RsqrtF64, SatF64,
     // Packed halves: two f16 or two bf16 in 32 bits.
     AddF16x2, SubF16x2, MulF16x2, FmaF16x2, FmaReluF16x2, MinF16x2, MaxF16x2, MinNanF16x2, MaxNanF16x2, NegF16x2, AbsF16x2, Ex2F16x2, TanhF16x2,
     AddBf16x2, SubBf16x2, MulBf16x2, FmaBf16x2, FmaReluBf16x2, MinBf16x2, MaxBf16x2, MinNanBf16x2, MaxNanBf16x2, Ex2Bf16x2, TanhBf16x2, FtzF16x2, SatF16x2,
+    XorsignF16x2, XorsignBf16x2, SatfiniteF16x2, SatfiniteBf16x2,
     // Conversions: aux holds the rounding.
-    F32ToF16, F16ToF32, F32ToBf16, Bf16ToF32, F32ToF16x2, F32ToBf16x2, F32ToF64, F64ToF32, F64ToF16,
+    F32ToF16, F16ToF32, F32ToBf16, Bf16ToF32, F32ToF16x2, F32ToBf16x2, F32ToF64, F64ToF32, F64ToF16, F64ToBf16, S64ToOddF32, U64ToOddF32,
+    F32ToTf32, F32ToFp8x2, F16x2ToFp8x2, Fp8x2ToF16x2,
     F32ToS32, F32ToU32, F32ToS64, F32ToU64, F64ToS32, F64ToU32, F64ToS64, F64ToU64,
     S32ToF32, U32ToF32, S64ToF32, U64ToF32, S32ToF64, U32ToF64, S64ToF64, U64ToF64, ClampS, ClampU, ClampS64, ClampU64,
     // Memory: `aux` indexes the table of accesses; `32`: one 32-bit word a lane, the most frequent access.
     LdGlobal, StGlobal, LdShared, StShared, LdGlobal32, StGlobal32, LdShared32, StShared32, LdGeneric, StGeneric, LdParam, LdLocal, StLocal, Atom,
     CpAsync, CpAsyncCommit, CpAsyncWait, CpAsyncWaitAll, Ldmatrix, Movmatrix,
-    ToShared, FromShared, ToLocal, FromLocal, IsShared, IsLocal, IsGlobal, Fence,
+    ToShared, FromShared, ToLocal, FromLocal, ToParam, FromParam, IsShared, IsLocal, IsGlobal, IsConst, IsParam, Fence,
     // Warp-level: `aux` indexes the table of warp operations.
     Shfl, Vote, Match, Redux, Activemask, Mma,
 }
+
+/// `Op::aux` of a `ReadSpecial` of all 64 bits; 0 and 1 read the lower and the upper half.
+pub const WHOLE_CLOCK: u16 = 2;
 
 /// One record.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +91,16 @@ impl Op {
     /// A record with every field but the code zero.
     pub fn new(code: Code) -> Op {
         Op { code, d: 0, a: 0, b: 0, c: 0, aux: 0, imm: 0 }
+    }
+
+    /// A second immediate in `b` and `c`: a reconvergence point, a frame size.
+    pub fn second(&self) -> u32 {
+        u32::from(self.b) | u32::from(self.c) << 16
+    }
+
+    /// Sets [`second`](Self::second).
+    pub fn set_second(&mut self, value: u32) {
+        (self.b, self.c) = (value as u16, (value >> 16) as u16);
     }
 }
 
@@ -148,6 +174,7 @@ pub enum AtomicType {
     F16,
     Bf16,
     B16,
+    B128,
 }
 
 /// State space of an atomic.
@@ -168,8 +195,10 @@ pub struct Atomic {
     pub ty: AtomicType,
     /// Where.
     pub space: AtomicSpace,
-    /// `atom` writes the old value to `Op::d`; `red` does not.
+    /// `atom` writes the old values; `red` does not.
     pub returns: bool,
+    /// Slots of the old value and of the operand: one pair, or one an element of a vector.
+    pub elements: Vec<(u16, u16)>,
     /// Width of the address register in `Op::a`.
     pub address: AddressWidth,
     /// Byte offset.
@@ -206,125 +235,30 @@ pub struct MatrixLoad {
     pub generic: bool,
 }
 
-/// Shuffle modes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are PTX's own")]
-pub enum ShuffleMode {
-    Up,
-    Down,
-    Bfly,
-    Idx,
+/// One product of 16 rows and 8 columns: slots of its fragments' registers; unused ones are 0.
+#[derive(Clone, Debug, Default)]
+pub struct Tile {
+    /// Result.
+    pub d: [u16; 8],
+    /// A fragment.
+    pub a: [u16; 8],
+    /// B fragment.
+    pub b: [u16; 4],
+    /// Accumulator.
+    pub c: [u16; 8],
 }
 
-/// Vote modes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are PTX's own")]
-pub enum VoteMode {
-    All,
-    Any,
-    Uni,
-    Ballot,
-}
-
-/// Reductions of `redux.sync`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are PTX's own")]
-pub enum ReduxKind {
-    Add,
-    MinS,
-    MinU,
-    MaxS,
-    MaxU,
-    And,
-    Or,
-    Xor,
-}
-
-/// A `.sync` warp operation: the lanes of `mask` take part together. Side table.
-#[derive(Clone, Debug)]
-#[allow(missing_docs, reason = "fields are slots named as PTX names its operands; p and source are predicates")]
-pub enum WarpOperation {
-    /// `shfl.sync`: d slot, p predicate, a, b, c slots.
-    Shuffle { mode: ShuffleMode, d: u16, p: Option<u16>, a: u16, b: u16, c: u16, mask: u16 },
-    /// `vote.sync`: d is a predicate, or a slot for ballot.
-    Vote { mode: VoteMode, d: u16, source: u16, negated: bool, mask: u16 },
-    /// `match.sync`.
-    Match { all: bool, wide: bool, d: u16, p: Option<u16>, a: u16, mask: u16 },
-    /// `redux.sync`.
-    Redux { kind: ReduxKind, d: u16, a: u16, mask: u16 },
-    /// `bar.warp.sync`.
-    Sync { mask: u16 },
-}
-
-impl WarpOperation {
-    /// Slot of the member mask.
-    pub fn mask(&self) -> u16 {
-        match *self {
-            Self::Shuffle { mask, .. }
-            | Self::Vote { mask, .. }
-            | Self::Match { mask, .. }
-            | Self::Redux { mask, .. }
-            | Self::Sync { mask } => mask,
-        }
-    }
-}
-
-/// What a thread does at a barrier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BarrierKind {
-    /// Waits.
-    Sync,
-    /// Is counted and goes on.
-    Arrive,
-    /// Waits and counts true predicates.
-    RedPopc,
-    /// Waits: all predicates true.
-    RedAnd,
-    /// Waits: any predicate true.
-    RedOr,
-}
-
-/// `bar` and `barrier`. Side table.
-#[derive(Clone, Debug)]
-pub struct BlockBarrier {
-    /// What the threads do.
-    pub kind: BarrierKind,
-    /// All threads of a warp must meet it together.
-    pub aligned: bool,
-    /// Slot of the barrier number.
-    pub id: u16,
-    /// Slot of the thread count; all threads of the block where absent.
-    pub count: Option<u16>,
-    /// Destination of a reduction: slot (popc) or predicate.
-    pub d: u16,
-    /// Predicate of a reduction and whether it is negated.
-    pub source: (u16, bool),
-}
-
-/// Operand types of `mma`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MmaKind {
-    /// m16n8k16, f16 operands, f32 accumulators.
-    F16F32,
-    /// m16n8k16, bf16 operands, f32 accumulators.
-    Bf16F32,
-    /// m16n8k16, f16 operands, f16 accumulators.
-    F16F16,
-}
-
-/// `mma.sync`. Side table; unused slots are 0.
+/// `mma`, `mma.sp`, `wmma.mma`. Side table.
 #[derive(Clone, Debug)]
 pub struct MatrixMultiply {
-    /// Types.
-    pub kind: MmaKind,
-    /// Result slots.
-    pub d: [u16; 4],
-    /// A fragment.
-    pub a: [u16; 4],
-    /// B fragment.
-    pub b: [u16; 2],
-    /// Accumulator slots.
-    pub c: [u16; 4],
+    /// Index into [`Tables::forms`].
+    pub form: u16,
+    /// Multiply-adds of the instruction, zeros of a sparse A included.
+    pub multiply_adds: u32,
+    /// Its products.
+    pub tiles: Vec<Tile>,
+    /// Slot of a sparse A's metadata.
+    pub metadata: u16,
 }
 
 /// Values that fill slots before a thread's first instruction.
@@ -339,6 +273,8 @@ pub enum Preset {
     Param32 { offset: u32, bytes: u8, signed: bool },
     /// Eight bytes of the parameter block.
     Param64 { offset: u32 },
+    /// Offset of the running function's frame in local memory: 0 in the kernel, changed by calls.
+    FramePointer,
     /// A special register with 32 bits.
     Special(crate::ptx::ast::Special),
 }
@@ -367,8 +303,12 @@ pub struct Tables {
     pub warp_operations: Vec<WarpOperation>,
     /// Barriers.
     pub barriers: Vec<BlockBarrier>,
-    /// `mma`.
+    /// `mma` and its relatives.
     pub multiplies: Vec<MatrixMultiply>,
+    /// Forms of those, each once.
+    pub forms: Vec<Form>,
+    /// Calls of the device library.
+    pub builtin_calls: Vec<BuiltinCall>,
 }
 
 impl Tables {
@@ -382,6 +322,7 @@ impl Tables {
             self.warp_operations.len(),
             self.barriers.len(),
             self.multiplies.len(),
+            self.builtin_calls.len(),
         ]
         .into_iter()
         .fold(0, usize::max)

@@ -52,6 +52,10 @@ pub enum Type {
     U4,
     S4,
     B1,
+    U2,
+    S2,
+    U16x2,
+    S16x2,
 }
 
 /// State spaces.
@@ -64,6 +68,35 @@ pub enum Space {
     Local,
     Param,
     Const,
+}
+
+/// Who knows a name of the module.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Linkage {
+    /// The module alone.
+    #[default]
+    Internal,
+    /// `.visible`: others, too.
+    Visible,
+    /// `.extern`: it is defined elsewhere.
+    Extern,
+    /// `.weak`: others, too; a `.visible` definition takes its place.
+    Weak,
+    /// `.common`: others, too; the largest of several definitions counts.
+    Common,
+}
+
+impl Linkage {
+    /// The directive, without its dot.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Internal => None,
+            Self::Visible => Some("visible"),
+            Self::Extern => Some("extern"),
+            Self::Weak => Some("weak"),
+            Self::Common => Some("common"),
+        }
+    }
 }
 
 /// A parsed module.
@@ -102,8 +135,8 @@ pub struct Variable {
     pub init: Vec<u8>,
     /// Addresses to be written into `init` at load: (byte offset, symbol, addend).
     pub relocations: Vec<(u64, Symbol, i64)>,
-    /// `.visible` or `.extern`.
-    pub external: bool,
+    /// `.visible`, `.extern` and the like.
+    pub linkage: Linkage,
     /// Where it is declared.
     pub position: Position,
 }
@@ -115,6 +148,8 @@ pub struct Function {
     pub name: String,
     /// `.entry`: a kernel.
     pub entry: bool,
+    /// `.visible`, `.extern` and the like.
+    pub linkage: Linkage,
     /// Parameters in order.
     pub params: Vec<Variable>,
     /// Return values of a `.func`.
@@ -131,6 +166,14 @@ pub struct Function {
     pub position: Position,
 }
 
+impl Function {
+    /// Bytes of each return value and of each parameter.
+    pub fn signature(&self) -> (Vec<u64>, Vec<u64>) {
+        let bytes = |list: &[Variable]| list.iter().map(|variable| variable.bytes).collect();
+        (bytes(&self.returns), bytes(&self.params))
+    }
+}
+
 /// A function's body, scopes flattened.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Body {
@@ -142,6 +185,21 @@ pub struct Body {
     pub instructions: Vec<Instruction>,
     /// Label to index into `instructions` (may equal its length).
     pub labels: Vec<Label>,
+    /// `.callprototype` and `.calltargets` declarations.
+    pub prototypes: Vec<Prototype>,
+}
+
+/// What an indirect call may go to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prototype {
+    /// Its name, made unique in the body where several scopes have one of this name.
+    pub name: String,
+    /// Bytes of each return value.
+    pub returns: Vec<u64>,
+    /// Bytes of each parameter.
+    pub params: Vec<u64>,
+    /// `.calltargets`: indices into [`Module::functions`]; empty for a `.callprototype`.
+    pub targets: Vec<u32>,
 }
 
 /// A label.
@@ -209,6 +267,21 @@ pub enum Special {
     GlobalTimer,
     DynamicSmemSize,
     TotalSmemSize,
+    AggrSmemSize,
+    ClockHi,
+    GlobalTimerLo,
+    GlobalTimerHi,
+    Envreg(u8),
+    Pm(u8),
+    Pm64(u8),
+    ClusterCtaid(u8),
+    ClusterNctaid(u8),
+    ClusterId(u8),
+    NclusterId(u8),
+    ClusterCtarank,
+    ClusterNctarank,
+    IsExplicitCluster,
+    CurrentGraphExec,
 }
 
 /// What an address is relative to.
@@ -249,6 +322,8 @@ pub enum Operand {
     Sink,
     /// Branch target.
     Label(LabelId),
+    /// Index into [`Body::prototypes`]: what an indirect call may go to.
+    Prototype(u32),
 }
 
 /// `@p` or `@!p`.
@@ -271,7 +346,7 @@ pub struct Instruction {
     pub types: Vec<Type>,
     /// `@p`.
     pub guard: Option<Guard>,
-    /// Operands in order. `call` has three: list of return values, function, list of arguments. `brx.idx` has its labels as a list.
+    /// Operands in order. `call` has three: list of return values, function, list of arguments; a fourth, the prototype, where the function is a register. `brx.idx` has its labels as a list.
     pub operands: Vec<Operand>,
     /// Where it stands.
     pub position: Position,

@@ -9,12 +9,14 @@ mod markdown;
 mod modifier;
 pub mod rules;
 mod table;
+mod target;
 
 pub use check::{Mismatch, Names};
 pub use markdown::markdown;
 pub use modifier::{Modifier, Modifiers};
 use rules::{Group, OperandRule};
 pub use table::rows;
+pub use target::Needs;
 
 /// One mnemonic; the executor's lowering matches on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,7 +26,9 @@ pub enum Opcode {
     Activemask,
     Add,
     Addc,
+    Alloca,
     And,
+    Applypriority,
     Atom,
     Bar,
     BarWarpSync,
@@ -32,8 +36,10 @@ pub enum Opcode {
     Bfe,
     Bfi,
     Bfind,
+    Bmsk,
     Bra,
     Brev,
+    Brkpt,
     BrxIdx,
     Call,
     Clz,
@@ -47,6 +53,7 @@ pub enum Opcode {
     Createpolicy,
     Cvt,
     Cvta,
+    Discard,
     Div,
     Dp2a,
     Dp4a,
@@ -62,19 +69,24 @@ pub enum Opcode {
     Lg2,
     Lop3,
     Mad,
+    Mad24,
     Madc,
     Match,
     Max,
     Membar,
     Min,
     Mma,
+    MmaSp,
+    MmaSpOrdered,
     Mov,
     Movmatrix,
     Mul,
+    Mul24,
     Nanosleep,
     Neg,
     Not,
     Or,
+    Pmevent,
     Popc,
     Prefetch,
     Prmt,
@@ -96,11 +108,20 @@ pub enum Opcode {
     Slct,
     Sqrt,
     St,
+    Stackrestore,
+    Stacksave,
     Sub,
     Subc,
+    Szext,
     Tanh,
+    Testp,
     Trap,
     Vote,
+    WmmaLoadA,
+    WmmaLoadB,
+    WmmaLoadC,
+    WmmaMma,
+    WmmaStoreD,
     Xor,
 }
 

@@ -3,6 +3,7 @@
 pub mod ast;
 pub mod isa;
 mod lexer;
+pub mod link;
 mod parser;
 mod print;
 mod special;

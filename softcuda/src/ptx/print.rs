@@ -3,7 +3,10 @@
 use std::fmt::Write;
 
 use super::{
-    ast::{Base, Body, Function, Instruction, Module, Operand, RegisterId, SourceLine, Symbol, Variable},
+    ast::{
+        Base, Body, Function, Instruction, Linkage, Module, Operand, Prototype, RegisterId, SourceLine, Symbol,
+        Variable,
+    },
     isa::{Opcode, Row, rules::Group},
     types::Class,
 };
@@ -44,10 +47,7 @@ impl Printer<'_> {
             }
         }
         for variable in &module.variables {
-            if variable.external {
-                let defined = variable.bytes > 0 && !variable.dynamic;
-                self.text.push_str(if defined { ".visible " } else { ".extern " });
-            }
+            self.linkage(variable.linkage);
             self.variable(variable, &variable.name);
             self.initialiser(variable);
             self.text.push_str(";\n");
@@ -79,11 +79,7 @@ impl Printer<'_> {
     }
 
     fn header(&mut self, function: &Function) {
-        if function.body.is_none() {
-            self.text.push_str(".extern ");
-        } else if function.entry {
-            self.text.push_str(".visible ");
-        }
+        self.linkage(function.linkage);
         self.text.push_str(if function.entry { ".entry " } else { ".func " });
         if !function.returns.is_empty() {
             self.parameters(&function.returns);
@@ -102,6 +98,12 @@ impl Printer<'_> {
         }
     }
 
+    fn linkage(&mut self, linkage: Linkage) {
+        if let Some(name) = linkage.name() {
+            emit!(self, ".{name} ");
+        }
+    }
+
     fn parameters(&mut self, list: &[Variable]) {
         self.text.push('(');
         for (index, variable) in list.iter().enumerate() {
@@ -116,7 +118,7 @@ impl Printer<'_> {
         let (space, align, ty, bytes) = (variable.space, variable.align, variable.ty, variable.bytes);
         emit!(self, ".{} .align {align} .{} {name}", space.name(), ty.name());
         let element = u64::from(ty.bytes());
-        if bytes == 0 && (variable.external || variable.dynamic) {
+        if bytes == 0 && variable.linkage == Linkage::Extern {
             self.text.push_str("[]");
         } else if bytes != element {
             emit!(self, "[{}]", bytes / element);
@@ -178,6 +180,9 @@ impl Printer<'_> {
             self.initialiser(variable);
             self.text.push_str(";\n");
         }
+        for prototype in &body.prototypes {
+            self.prototype(prototype);
+        }
         let lists = body.instructions.iter().filter(|i| i.row.opcode == Opcode::BrxIdx);
         for (number, instruction) in lists.enumerate() {
             if let [_, Operand::Vector(labels)] = instruction.operands.as_slice() {
@@ -205,6 +210,22 @@ impl Printer<'_> {
         self.text.push_str("}\n");
     }
 
+    fn prototype(&mut self, prototype: &Prototype) {
+        emit!(self, "\t{}: ", prototype.name);
+        if prototype.targets.is_empty() {
+            let sizes = |list: &[u64]| {
+                let parts: Vec<String> = list.iter().map(|bytes| format!(".param .b8 _[{bytes}]")).collect();
+                parts.join(", ")
+            };
+            emit!(self, ".callprototype ({}) _ ({});\n", sizes(&prototype.returns), sizes(&prototype.params));
+        } else {
+            let names: Vec<&str> =
+                prototype.targets.iter().map(|&index| self.global_name(Symbol::Function(index))).collect();
+            let names = names.join(", ");
+            emit!(self, ".calltargets {names};\n");
+        }
+    }
+
     fn location(&mut self, source: Option<SourceLine>) {
         if let Some(SourceLine { file, line }) = source
             && let Some((number, _)) = self.module.files.get(file as usize)
@@ -229,7 +250,7 @@ impl Printer<'_> {
                 emit!(self, ", $branch_targets_{list}");
                 *list += 1;
             }
-            (Opcode::Call, [Operand::Vector(returns), callee, Operand::Vector(arguments)]) => {
+            (Opcode::Call, [Operand::Vector(returns), callee, Operand::Vector(arguments), rest @ ..]) => {
                 if !returns.is_empty() {
                     self.text.push('(');
                     self.operands(function, body, returns);
@@ -240,6 +261,10 @@ impl Printer<'_> {
                     self.text.push_str(", (");
                     self.operands(function, body, arguments);
                     self.text.push(')');
+                }
+                if !rest.is_empty() {
+                    self.text.push_str(", ");
+                    self.operands(function, body, rest);
                 }
             }
             (_, operands) => self.operands(function, body, operands),
@@ -293,6 +318,10 @@ impl Printer<'_> {
                 self.operand(function, body, second);
             }
             Operand::Sink => self.text.push('_'),
+            Operand::Prototype(index) => {
+                let prototype = body.prototypes.get(*index as usize);
+                self.text.push_str(prototype.map_or("", |prototype| &prototype.name));
+            }
             Operand::Label(id) => {
                 let label = body.labels.get(id.0 as usize);
                 self.text.push_str(label.map_or("", |label| &label.name));

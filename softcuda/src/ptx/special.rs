@@ -20,59 +20,91 @@ const SCALARS: &[(&str, Special)] = &[
     ("%globaltimer", Special::GlobalTimer),
     ("%dynamic_smem_size", Special::DynamicSmemSize),
     ("%total_smem_size", Special::TotalSmemSize),
+    ("%aggr_smem_size", Special::AggrSmemSize),
+    ("%clock_hi", Special::ClockHi),
+    ("%globaltimer_lo", Special::GlobalTimerLo),
+    ("%globaltimer_hi", Special::GlobalTimerHi),
+    ("%cluster_ctarank", Special::ClusterCtarank),
+    ("%cluster_nctarank", Special::ClusterNctarank),
+    ("%is_explicit_cluster", Special::IsExplicitCluster),
+    ("%current_graph_exec", Special::CurrentGraphExec),
 ];
 
+/// A register of a family, by its number or dimension.
+type Make = fn(u8) -> Special;
+
+/// Prefix, suffix and count of the registers with a number.
+const NUMBERED: &[(&str, &str, u8, Make)] =
+    &[("%envreg", "", 32, Special::Envreg), ("%pm", "_64", 8, Special::Pm64), ("%pm", "", 8, Special::Pm)];
+
 /// Special registers with components x, y, z.
-const VECTORS: &[&str] = &["%tid", "%ntid", "%ctaid", "%nctaid"];
+const VECTORS: &[(&str, Make)] = &[
+    ("%tid", Special::Tid),
+    ("%ntid", Special::Ntid),
+    ("%ctaid", Special::Ctaid),
+    ("%nctaid", Special::Nctaid),
+    ("%cluster_ctaid", Special::ClusterCtaid),
+    ("%cluster_nctaid", Special::ClusterNctaid),
+    ("%clusterid", Special::ClusterId),
+    ("%nclusterid", Special::NclusterId),
+];
 
 impl Special {
     /// Special register spelt `name`, with the component (`x`) that follows it in the text.
     pub fn from_name(name: &str, component: Option<&str>) -> Option<Special> {
         let Some(component) = component else {
-            return SCALARS.iter().find(|(text, _)| *text == name).map(|(_, special)| *special);
+            let scalar = SCALARS.iter().find(|(text, _)| *text == name).map(|(_, special)| *special);
+            return scalar.or_else(|| numbered(name));
         };
-        let dimension = match component {
-            "x" => 0,
-            "y" => 1,
-            "z" => 2,
-            _ => return None,
-        };
-        Some(match name {
-            "%tid" => Special::Tid(dimension),
-            "%ntid" => Special::Ntid(dimension),
-            "%ctaid" => Special::Ctaid(dimension),
-            "%nctaid" => Special::Nctaid(dimension),
-            _ => return None,
-        })
+        let dimension = ["x", "y", "z"].iter().position(|known| *known == component)?;
+        let (_, make) = VECTORS.iter().find(|(text, _)| *text == name)?;
+        Some(make(dimension as u8))
     }
 
     /// Whether `name` is a special register with components.
     pub fn has_components(name: &str) -> bool {
-        VECTORS.contains(&name)
+        VECTORS.iter().any(|(text, _)| *text == name)
     }
 
     /// Its spelling, component included.
     pub fn name(self) -> String {
-        let (vector, dimension) = match self {
-            Special::Tid(d) => ("%tid", d),
-            Special::Ntid(d) => ("%ntid", d),
-            Special::Ctaid(d) => ("%ctaid", d),
-            Special::Nctaid(d) => ("%nctaid", d),
-            scalar => {
-                let entry = SCALARS.iter().find(|(_, special)| *special == scalar);
-                return entry.map_or(String::new(), |(text, _)| (*text).to_string());
+        if let Some((text, _)) = SCALARS.iter().find(|(_, special)| *special == self) {
+            return (*text).to_string();
+        }
+        for (text, make) in VECTORS {
+            if let Some(dimension) = (0..3).find(|&dimension| make(dimension) == self) {
+                return format!("{text}.{}", ["x", "y", "z"][usize::from(dimension)]);
             }
-        };
-        format!("{vector}.{}", ["x", "y", "z"][usize::from(dimension.min(2))])
+        }
+        for (prefix, suffix, count, make) in NUMBERED {
+            if let Some(number) = (0..*count).find(|&number| make(number) == self) {
+                return format!("{prefix}{number}{suffix}");
+            }
+        }
+        String::new()
     }
 
     /// Its width in bits.
     pub fn bits(self) -> u32 {
         match self {
-            Special::GridId | Special::Clock64 | Special::GlobalTimer => 64,
+            Special::GridId
+            | Special::Clock64
+            | Special::GlobalTimer
+            | Special::Pm64(_)
+            | Special::CurrentGraphExec => 64,
+            Special::IsExplicitCluster => 1,
             _ => 32,
         }
     }
+}
+
+/// `%envreg3`, `%pm2_64`.
+fn numbered(name: &str) -> Option<Special> {
+    NUMBERED.iter().find_map(|(prefix, suffix, count, make)| {
+        let digits = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
+        let number: u8 = digits.parse().ok()?;
+        (number < *count && digits == number.to_string()).then(|| make(number))
+    })
 }
 
 #[cfg(test)]
@@ -85,11 +117,17 @@ mod tests {
             assert_eq!(special.name(), *name);
             assert_eq!(Special::from_name(name, None), Some(*special));
         }
-        for vector in VECTORS {
+        for (vector, _) in VECTORS {
             for component in ["x", "y", "z"] {
                 let special = Special::from_name(vector, Some(component)).unwrap();
                 assert_eq!(special.name(), format!("{vector}.{component}"));
             }
+        }
+        for name in ["%envreg0", "%envreg31", "%pm7", "%pm0_64"] {
+            assert_eq!(Special::from_name(name, None).map(Special::name).as_deref(), Some(name));
+        }
+        for name in ["%envreg32", "%pm8", "%pm07", "%pm1_32", "%tid"] {
+            assert_eq!(Special::from_name(name, None), None);
         }
     }
 }

@@ -32,6 +32,10 @@ const TYPES: &[(Type, &str, u32)] = &[
     (Type::U4, "u4", 4),
     (Type::S4, "s4", 4),
     (Type::B1, "b1", 1),
+    (Type::U2, "u2", 2),
+    (Type::S2, "s2", 2),
+    (Type::U16x2, "u16x2", 32),
+    (Type::S16x2, "s16x2", 32),
 ];
 
 /// What a type's bits mean, as far as the agreement of registers with instructions goes.
@@ -74,8 +78,8 @@ impl Type {
         match self {
             Type::Pred => Class::Predicate,
             Type::B1 | Type::B8 | Type::B16 | Type::B32 | Type::B64 | Type::B128 => Class::Bits,
-            Type::U4 | Type::U8 | Type::U16 | Type::U32 | Type::U64 => Class::Integer,
-            Type::S4 | Type::S8 | Type::S16 | Type::S32 | Type::S64 => Class::Integer,
+            Type::U2 | Type::U4 | Type::U8 | Type::U16 | Type::U32 | Type::U64 | Type::U16x2 => Class::Integer,
+            Type::S2 | Type::S4 | Type::S8 | Type::S16 | Type::S32 | Type::S64 | Type::S16x2 => Class::Integer,
             _ => Class::Float,
         }
     }
@@ -84,7 +88,18 @@ impl Type {
     pub fn is_storable(self) -> bool {
         !matches!(
             self,
-            Type::Tf32 | Type::E4m3 | Type::E5m2 | Type::E4m3x2 | Type::E5m2x2 | Type::U4 | Type::S4 | Type::B1
+            Type::Tf32
+                | Type::E4m3
+                | Type::E5m2
+                | Type::E4m3x2
+                | Type::E5m2x2
+                | Type::U4
+                | Type::S4
+                | Type::B1
+                | Type::U2
+                | Type::S2
+                | Type::U16x2
+                | Type::S16x2
         )
     }
 }

@@ -1,7 +1,10 @@
 //! Launching: that kernels run with what they are given, and that launches beyond the limits are refused.
 
 use super::{context, kernels};
-use cudarc::driver::{CudaContext, CudaFunction, CudaStream, DevicePtr, DriverError, LaunchConfig, PushKernelArg, sys};
+use cudarc::{
+    driver::{CudaContext, CudaFunction, CudaStream, DevicePtr, DriverError, LaunchConfig, PushKernelArg, sys},
+    nvrtc::Ptx,
+};
 use std::{ffi::c_void, ptr, sync::Arc};
 use sys::{CUfunction_attribute_enum as Attribute, CUresult};
 
@@ -242,6 +245,8 @@ fn every_launch_is_reported() {
     let stream = context.default_stream();
     let required = kernels(&context).load_function("required").unwrap();
     launch(&stream, &required, shape((3, 5, 1), (64, 2, 1), 16)).unwrap();
+    // The default stream waits for what other tests have asked of theirs.
+    stream.synchronize().unwrap();
     let reports = softcuda::launches();
     let ours = reports.iter().rfind(|report| report.device == 2 && report.grid == [3, 5, 1]).unwrap();
     assert_eq!(ours.kernel, "required");
@@ -267,11 +272,30 @@ fn occupancy_follows_the_rules_of_the_chip() {
         let multiprocessors = [108, 128, 132][ordinal];
         assert_eq!((grid, block), (blocks * multiprocessors, 128));
         // A share of shared memory, less 1 KB reserved and 1 KB static.
-        let available = bounded.occupancy_available_dynamic_smem_per_block(2, 128).unwrap();
-        assert_eq!(available, [80, 48, 112][ordinal] * 1024);
+        let available = || bounded.occupancy_available_dynamic_smem_per_block(2, 128).unwrap();
+        assert_eq!(available(), 47 * 1024, "as long as the function may not use more");
+        let most = Attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        bounded.set_attribute(most, [162, 98, 226][ordinal] * 1024).unwrap();
+        assert_eq!(available(), [80, 48, 112][ordinal] * 1024);
         let config = shape((1, 1, 1), (128, 1, 1), 0);
         let stream = context.default_stream();
         assert_eq!(bounded.occupancy_max_active_clusters(config, &stream).unwrap(), blocks * multiprocessors);
         assert_eq!(bounded.occupancy_max_potential_cluster_size(config, &stream).unwrap(), 1);
     }
+}
+
+#[test]
+fn blocks_of_a_cooperative_launch_meet_at_the_barrier_of_the_grid() {
+    const THREADS: u32 = 40 * 64;
+    let context = context(0);
+    let stream = context.default_stream();
+    let module = context.load_module(Ptx::from_src(include_str!("cooperative.ptx"))).unwrap();
+    let phases = module.load_function("phases").unwrap();
+    let mut data = stream.alloc_zeros::<u32>(THREADS as usize).unwrap();
+    let mut out = stream.alloc_zeros::<u32>(THREADS as usize).unwrap();
+    let mut builder = stream.launch_builder(&phases);
+    // SAFETY: both arrays have a number for each thread.
+    unsafe { builder.arg(&mut data).arg(&mut out).launch_cooperative(shape((40, 1, 1), (64, 1, 1), 0)) }.unwrap();
+    let expected: Vec<u32> = (0..THREADS).map(|thread| THREADS - (thread + 7) % THREADS).collect();
+    assert_eq!(stream.clone_dtoh(&out).unwrap(), expected);
 }

@@ -1,12 +1,27 @@
 //! The software device as cudarc sees it: tests by subject, and what they share.
 
+#[macro_use]
+#[path = "../driver_calls/mod.rs"]
+mod calls;
+mod batches;
 mod context;
+mod devices;
+mod graph;
+mod graph_resources;
 mod launch;
+mod libraries;
+mod linking;
+mod managed;
 mod memory;
 mod module;
 mod names;
+mod options;
 mod pointers;
+mod pools;
+mod streams;
+mod virtual_memory;
 
+use calls::KERNELS;
 use cudarc::{
     driver::{CudaContext, CudaModule},
     nvrtc::Ptx,
@@ -19,9 +34,6 @@ fn context(ordinal: usize) -> Arc<CudaContext> {
     softcuda::install(&Architecture::ALL).expect("the software device installs");
     CudaContext::new(ordinal).expect("a context")
 }
-
-/// Small kernels for the tests.
-const KERNELS: &str = include_str!("kernels.ptx");
 
 /// The module of [`KERNELS`].
 fn kernels(context: &Arc<CudaContext>) -> Arc<CudaModule> {

@@ -70,8 +70,8 @@ fn get_proc_address_returns_the_form_that_the_version_expects() {
 fn functions_that_are_not_implemented_say_so() {
     use cudarc::driver::sys;
     context(0);
-    let mut graph = ptr::null_mut();
+    let mut green = ptr::null_mut();
     // SAFETY: a valid pointer.
-    let result = unsafe { sys::cuGraphCreate(&mut graph, 0) };
+    let result = unsafe { sys::cuGreenCtxCreate(&mut green, ptr::null_mut(), 0, 0) };
     assert_eq!(result, sys::CUresult::CUDA_ERROR_NOT_SUPPORTED);
 }

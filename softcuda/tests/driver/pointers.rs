@@ -57,6 +57,7 @@ fn managed_memory_is_seen_by_host_and_device() {
     // SAFETY: zeroed by the device below before it is read.
     let mut unified = unsafe { context.alloc_unified::<u32>(100, true) }.unwrap();
     stream.memset_zeros(&mut unified).unwrap();
+    stream.synchronize().unwrap();
     unified.as_mut_slice().unwrap()[7] = 9;
     let host = stream.clone_dtoh(&unified).unwrap();
     assert_eq!((host[6], host[7]), (0, 9));

@@ -134,6 +134,82 @@ fn freed_misaligned_and_constant_addresses_are_faults() {
     });
 }
 
+/// The text of the fault of a kernel on device 0 that stores to `address` after `prepare`, and the code.
+fn fault_at(prepare: impl FnOnce(&Arc<CudaContext>) -> u64) -> (CUresult, String) {
+    let (context, _) = device(0);
+    let address = prepare(&context);
+    context.bind_to_thread().unwrap();
+    store(&context, address).unwrap();
+    let error = context.synchronize().unwrap_err();
+    (error.0, softcuda::last_fault().unwrap().text)
+}
+
+#[test]
+fn memory_of_another_device_without_peer_access_is_a_fault_that_says_so() {
+    alone("faults::memory_of_another_device_without_peer_access_is_a_fault_that_says_so", &[], || {
+        let (code, text) = fault_at(|_| {
+            let (other, _) = device(1);
+            let mut address = 0;
+            // SAFETY: a valid pointer.
+            unsafe { sys::cuMemAlloc_v2(&mut address, 4) }.result().unwrap();
+            // The end of the context would be the end of the memory.
+            std::mem::forget(other);
+            address
+        });
+        assert_eq!(code, CUresult::CUDA_ERROR_ILLEGAL_ADDRESS);
+        let words = "memory of device 1; this kernel runs on device 0, and peer access is not enabled";
+        assert!(text.contains(words), "{text}");
+    });
+}
+
+#[test]
+fn virtual_memory_without_access_is_a_fault_that_says_so() {
+    const PAGE: usize = 2 << 20;
+    alone("faults::virtual_memory_without_access_is_a_fault_that_says_so", &[], || {
+        let (code, text) = fault_at(|_| {
+            let (mut handle, mut address) = (0, 0);
+            let mut properties: sys::CUmemAllocationProp = {
+                // SAFETY: zeros are valid for every field but two, which are set next.
+                unsafe { std::mem::zeroed() }
+            };
+            properties.type_ = sys::CUmemAllocationType::CU_MEM_ALLOCATION_TYPE_PINNED;
+            properties.location.type_ = sys::CUmemLocationType::CU_MEM_LOCATION_TYPE_DEVICE;
+            // SAFETY: valid pointers and handles.
+            unsafe {
+                sys::cuMemCreate(&mut handle, PAGE, &properties, 0).result().unwrap();
+                sys::cuMemAddressReserve(&mut address, PAGE, 0, 0, 0).result().unwrap();
+                sys::cuMemMap(address, PAGE, 0, handle, 0).result().unwrap();
+            }
+            address
+        });
+        assert_eq!(code, CUresult::CUDA_ERROR_ILLEGAL_ADDRESS);
+        assert!(text.contains("device 0 has not been given access"), "{text}");
+    });
+}
+
+#[test]
+fn a_fault_in_a_graph_stops_it() {
+    alone("faults::a_fault_in_a_graph_stops_it", &[], || {
+        let (context, _) = device(0);
+        let stream = context.new_stream().unwrap();
+        let kept = stream.alloc_zeros::<u32>(1).unwrap();
+        let base = kept.device_ptr(&stream).0;
+        let module = context.load_module(Ptx::from_src(KERNELS)).unwrap();
+        let function = module.load_function("store").unwrap();
+        stream.begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED).unwrap();
+        for address in [base + 400, base] {
+            // SAFETY: an address outside of every allocation is what this test is about.
+            unsafe { stream.launch_builder(&function).arg(&address).launch(ONE) }.unwrap();
+        }
+        let graph = stream.end_capture(sys::CUgraphInstantiate_flags(0)).unwrap().unwrap();
+        let before = softcuda::launches().len();
+        graph.launch().unwrap();
+        assert_eq!(context.synchronize().unwrap_err().0, CUresult::CUDA_ERROR_ILLEGAL_ADDRESS);
+        assert_eq!(softcuda::launches().len(), before, "neither launch ended without a fault");
+        std::mem::forget(graph);
+    });
+}
+
 #[test]
 fn an_endless_loop_ends_at_the_instruction_limit() {
     alone("faults::an_endless_loop_ends_at_the_instruction_limit", &[("SOFTCUDA_INSTRUCTION_LIMIT", "100000")], || {

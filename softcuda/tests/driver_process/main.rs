@@ -1,8 +1,13 @@
 //! What changes a process for good: faults, and libraries that are there before or beside the software device. Each
 //! test runs in a process of its own.
 
+#[macro_use]
+#[path = "../driver_calls/mod.rs"]
+mod calls;
+mod capture;
 mod faults;
 mod install;
+mod library;
 mod report;
 
 use std::{

@@ -1,7 +1,7 @@
 //! cp.async completes as late as legal: what a kernel may and may not do in between.
 
-use crate::text::{fault, run};
-use softcuda::fault::FaultKind;
+use crate::text::{fault, run, run_with};
+use softcuda::{config::Checks, fault::FaultKind};
 
 /// Thread t copies the word t + `words` of the output to word t of `tile`; %r1 = &tile, %r2 = &tile[t], %d2 = the source.
 const COPY: &str = "mov.u32 %r1, tile; mad.lo.u32 %r2, %r0, 4, %r1; add.u64 %d2, %d1, 256;
@@ -39,6 +39,15 @@ fn reading_before_the_wait_is_a_fault() {
             "after {wait:?}"
         );
     }
+}
+
+#[test]
+fn without_the_check_an_early_read_finds_what_was_there() {
+    let body = format!("{COPY} {READ} cp.async.wait_all; ld.shared.u32 %r4, [%r2]; st.global.u32 [%d1+128], %r4;");
+    let body = format!("add.u64 %d5, %d1, 256; st.global.u32 [%d5], %r0;\n{body}");
+    let (words, _) = run_with(&body, 1024, 1, [32, 1, 1], |bench| bench.config.checks = Checks::NONE).unwrap();
+    assert_eq!(words[..32], [u32::MAX; 32], "shared memory starts with all bits set");
+    assert_eq!(words[32..64], numbers(), "the copy arrives at the wait");
 }
 
 #[test]

@@ -1,17 +1,23 @@
 //! The executor runs kernels as CUDA defines them.
 mod async_copy;
 mod barriers;
+mod calls;
 mod control;
 mod counters;
 mod coverage;
 mod definitions;
 mod determinism;
+mod forms;
+mod library;
+mod lock_step;
 mod memcheck;
 mod numeric;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod text;
+#[path = "../support/workloads.rs"]
+mod workloads;
 
 use support::Bench;
 

@@ -7,8 +7,13 @@ use softcuda::profile::Counters;
 /// A kernel `k(out)` around `body`. `%r0` is %tid.x, `%d0` the output, `%d1` the thread's own word of it; `tile` is shared
 /// memory of 8,192 bytes; `%r`, `%d`, `%h`, `%f` and `%p` are registers of 32, 64 and 16 bits, f32 and predicates.
 pub(crate) fn text(body: &str) -> String {
+    text_with("", body)
+}
+
+/// The same with `functions` in front of the kernel.
+pub(crate) fn text_with(functions: &str, body: &str) -> String {
     format!(
-        ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry k(.param .u64 out)\n{{\n\
+        ".version 8.0\n.target sm_80\n.address_size 64\n{functions}.visible .entry k(.param .u64 out)\n{{\n\
          .reg .b32 %r<64>; .reg .b64 %d<32>; .reg .pred %p<16>; .reg .f32 %f<32>; .reg .b16 %h<32>;\n\
          .shared .align 128 .b8 tile[8192];\n\
          ld.param.u64 %d0, [out];\nmov.u32 %r0, %tid.x;\nmad.wide.u32 %d1, %r0, 4, %d0;\n{body}\nret;\n}}\n"

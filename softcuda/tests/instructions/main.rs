@@ -2,6 +2,9 @@
 
 mod coverage;
 mod run_line;
+#[path = "../support/mod.rs"]
+mod support;
+mod targets;
 mod value;
 
 use run_line::{Argument, Run};
@@ -44,35 +47,10 @@ fn bytes_of(element: Element, values: impl IntoIterator<Item = u128>) -> Vec<u8>
     values.into_iter().flat_map(|value| value.to_le_bytes().into_iter().take(size)).collect()
 }
 
-/// Device memory for a module's variables, initialised.
-fn place_variables(module: &ast::Module, memory: &GlobalMemory) -> Vec<u64> {
-    let addresses: Vec<u64> = module
-        .variables
-        .iter()
-        .map(|variable| match variable.space {
-            ast::Space::Global | ast::Space::Const => {
-                memory.allocate_variable(variable.bytes.max(1), false).expect("device memory")
-            }
-            _ => 0,
-        })
-        .collect();
-    for (variable, &address) in module.variables.iter().zip(&addresses).filter(|(_, address)| **address != 0) {
-        let mut bytes = variable.init.clone();
-        bytes.resize(variable.bytes as usize, 0);
-        for &(offset, symbol, addend) in &variable.relocations {
-            let ast::Symbol::Module(target) = symbol else { panic!("{}: initialised with a function", variable.name) };
-            let value = addresses[target as usize].wrapping_add_signed(addend);
-            bytes[offset as usize..][..8].copy_from_slice(&value.to_le_bytes());
-        }
-        memory.write(address, &bytes).expect("inside the allocation");
-    }
-    addresses
-}
-
 /// Runs one run-line; what was wrong.
 fn check(module: &ast::Module, run: &Run) -> Result<(), String> {
     let memory = GlobalMemory::new(0x7000_0000_0000, 1 << 30).expect("address space for device memory");
-    let addresses = place_variables(module, &memory);
+    let addresses = support::place_variables(module, &memory);
     let program = Program::load(module, &addresses).map_err(|error| error.to_string())?;
     let kernel = program.kernels.iter().find(|kernel| kernel.name == run.kernel).ok_or("no such kernel")?;
     if kernel.params.len() != run.arguments.len() {
@@ -105,11 +83,13 @@ fn check(module: &ast::Module, run: &Run) -> Result<(), String> {
     let config = Config { threads: 1, ..Config::default() };
     let machine = Machine { architecture: run.architecture, memory: &memory, config: &config };
     let launch = Launch {
+        stack_bytes: 1024,
         grid: [run.grid, 1, 1],
         block: [run.block, 1, 1],
         dynamic_shared_bytes: 0,
         params: &params,
         resident_blocks: 108,
+        ..Launch::default()
     };
     match (exec::launch(&machine, kernel, &launch), &run.fault) {
         (Err(fault), Some(expected)) if fault.text.starts_with(expected.as_str()) => return Ok(()),

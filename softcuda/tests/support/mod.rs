@@ -7,6 +7,8 @@ use softcuda::fault::Fault;
 use softcuda::memory::GlobalMemory;
 use softcuda::profile::Counters;
 use softcuda::program::Program;
+use softcuda::program::calls::function_address;
+use softcuda::ptx::ast::{self, Space, Symbol};
 
 /// A device with one module.
 pub(crate) struct Bench {
@@ -14,6 +16,8 @@ pub(crate) struct Bench {
     pub(crate) memory: GlobalMemory,
     /// Its settings.
     pub(crate) config: Config,
+    /// Stack of a thread.
+    pub(crate) stack_bytes: u32,
     /// Its chip.
     pub(crate) architecture: Architecture,
     program: Program,
@@ -21,13 +25,13 @@ pub(crate) struct Bench {
 
 #[allow(dead_code, reason = "each test binary uses its part")]
 impl Bench {
-    /// Loads a module; a module's variables are not supported here.
+    /// Loads a module.
     pub(crate) fn new(ptx: &str) -> Bench {
         let module = softcuda::ptx::parse(ptx).unwrap_or_else(|error| panic!("{error}"));
-        let addresses = vec![0; module.variables.len()];
-        let program = Program::load(&module, &addresses).unwrap_or_else(|error| panic!("{error}"));
         let memory = GlobalMemory::new(0x7000_0000_0000, 1 << 30).expect("address space for device memory");
-        Bench { memory, config: Config::default(), architecture: Architecture::Sm80, program }
+        let addresses = place_variables(&module, &memory);
+        let program = Program::load(&module, &addresses).unwrap_or_else(|error| panic!("{error}"));
+        Bench { memory, config: Config::default(), stack_bytes: 1024, architecture: Architecture::Sm80, program }
     }
 
     /// Device memory with these contents.
@@ -54,6 +58,23 @@ impl Bench {
         shared: u32,
         params: &[&[u8]],
     ) -> Result<Counters, Box<Fault>> {
+        let shape = Launch { grid, block, dynamic_shared_bytes: shared, ..Launch::default() };
+        self.run(kernel, shape, params)
+    }
+
+    /// The same; `output` takes what it prints.
+    pub(crate) fn launch_printing(
+        &self,
+        kernel: &str,
+        grid: [u32; 3],
+        block: [u32; 3],
+        params: &[&[u8]],
+        output: &(dyn Fn(&[u8]) + Sync),
+    ) -> Result<Counters, Box<Fault>> {
+        self.run(kernel, Launch { grid, block, output, ..Launch::default() }, params)
+    }
+
+    fn run(&self, kernel: &str, shape: Launch<'_>, params: &[&[u8]]) -> Result<Counters, Box<Fault>> {
         let kernel =
             self.program.kernels.iter().find(|known| known.name == kernel).expect("the kernel is in the module");
         let mut bytes = vec![0; kernel.param_bytes as usize];
@@ -63,7 +84,35 @@ impl Bench {
             bytes[offset as usize..][..value.len()].copy_from_slice(value);
         }
         let machine = Machine { architecture: self.architecture, memory: &self.memory, config: &self.config };
-        let launch = Launch { grid, block, dynamic_shared_bytes: shared, params: &bytes, resident_blocks: 108 };
+        let launch = Launch { params: &bytes, resident_blocks: 108, stack_bytes: self.stack_bytes, ..shape };
         exec::launch(&machine, kernel, &launch)
     }
+}
+
+/// Device memory for a module's variables, initialised.
+#[allow(dead_code, reason = "each test binary uses its part")]
+pub(crate) fn place_variables(module: &ast::Module, memory: &GlobalMemory) -> Vec<u64> {
+    let addresses: Vec<u64> = module
+        .variables
+        .iter()
+        .map(|variable| match variable.space {
+            Space::Global => memory.allocate_variable(variable.bytes.max(1), false).expect("device memory"),
+            Space::Const => memory.allocate_variable(variable.bytes.max(1), true).expect("device memory"),
+            _ => 0,
+        })
+        .collect();
+    for (variable, &address) in module.variables.iter().zip(&addresses).filter(|(_, address)| **address != 0) {
+        let mut bytes = variable.init.clone();
+        bytes.resize(variable.bytes as usize, 0);
+        for &(offset, symbol, addend) in &variable.relocations {
+            let target = match symbol {
+                Symbol::Module(target) => addresses[target as usize],
+                Symbol::Function(target) => function_address(target),
+                _ => panic!("{}: initialised with a name that has no address", variable.name),
+            };
+            bytes[offset as usize..][..8].copy_from_slice(&target.wrapping_add_signed(addend).to_le_bytes());
+        }
+        memory.write(address, &bytes).expect("inside the allocation");
+    }
+    addresses
 }

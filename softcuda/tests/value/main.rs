@@ -3,8 +3,16 @@
 mod approximate;
 mod arithmetic;
 mod conversions;
+mod double;
+mod floats;
 mod half_types;
+mod integers;
+mod kinds;
+mod launch;
+mod ptx;
 mod reference;
+#[path = "../support/mod.rs"]
+mod support;
 
 /// A small generator of random bits (splitmix64).
 pub(crate) struct Random(pub(crate) u64);

@@ -12,6 +12,9 @@ pub(crate) struct Format {
 pub(crate) const F16: Format = Format { fraction: 10, exponent_bits: 5 };
 pub(crate) const BF16: Format = Format { fraction: 7, exponent_bits: 8 };
 pub(crate) const F32: Format = Format { fraction: 23, exponent_bits: 8 };
+/// e5m2 has infinities and NaNs as the others have them; e4m3, in [`crate::kinds`], has not.
+pub(crate) const E5M2: Format = Format { fraction: 2, exponent_bits: 5 };
+pub(crate) const TF32: Format = Format { fraction: 10, exponent_bits: 8 };
 pub(crate) const F64: Format = Format { fraction: 52, exponent_bits: 11 };
 
 pub(crate) const ROUNDINGS: [Rounding; 4] = [Rounding::Nearest, Rounding::Zero, Rounding::Down, Rounding::Up];
@@ -157,13 +160,15 @@ pub(crate) fn sum(a: Exact, b: Exact, rounding: Rounding) -> Exact {
     Exact { negative: total < 0, magnitude: total.unsigned_abs(), unit: unit - 1, sticky: false }
 }
 
-/// The quotient by a nonzero value of at most 60 bits.
+/// The quotient of nonzero values of at most 53 bits.
 pub(crate) fn quotient(a: Exact, b: Exact) -> Exact {
-    let shifted = a.magnitude << 70;
+    // At least 74 bits of it.
+    let shift = a.magnitude.leading_zeros().min(127) as i32 - 1;
+    let shifted = a.magnitude << shift;
     Exact {
         negative: a.negative != b.negative,
         magnitude: shifted / b.magnitude,
-        unit: a.unit - b.unit - 70,
+        unit: a.unit - b.unit - shift,
         sticky: !shifted.is_multiple_of(b.magnitude),
     }
 }
@@ -171,7 +176,8 @@ pub(crate) fn quotient(a: Exact, b: Exact) -> Exact {
 /// The square root of a value of at most 53 bits.
 pub(crate) fn square_root(a: Exact) -> Exact {
     // An even exponent, and as many bits as fit.
-    let shift = 70 + (a.unit & 1);
+    let room = a.magnitude.leading_zeros().min(127) as i32 - 2;
+    let shift = room + ((a.unit - room) & 1);
     let radicand = a.magnitude << shift;
     let root = radicand.isqrt();
     Exact { negative: a.negative, magnitude: root, unit: (a.unit - shift) / 2, sticky: root * root != radicand }

@@ -4,7 +4,8 @@ use std::mem::offset_of;
 
 use super::{Operands, Plan, Problem};
 use crate::attention::SequenceOperand;
-use crate::attention::score::{RowTensor, ScoreOperands, ScoreParams, SequenceTensor, Sequences};
+use crate::attention::score::{RowTensor, ScoreOperands, ScoreParams, Sequences};
+use crate::attention::sequence_tensor::SequenceTensor;
 
 /// `FlashForwardParams` of `kernels/attention/flash_forward.cu`.
 #[repr(C)]

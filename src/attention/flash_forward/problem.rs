@@ -227,7 +227,7 @@ impl Problem {
         CHECKS.sizes("v", v, [total_k, ("h_kv", h_kv, "k"), ("d_v", d_v, "v")])?;
         CHECKS.sizes("out", out, [total_q, ("h_q", h_q, "q"), ("head_dim", d_v, "v")])?;
         for (what, got) in [("total_q", queries.total), ("total_k", keys.total)] {
-            too_large(what, got)?;
+            too_large(OP, what, got)?;
         }
         self.totals = Some([queries.total, keys.total]);
         Ok(())
@@ -287,35 +287,41 @@ impl Problem {
     /// # Errors
     /// Those of [`Problem::check`] that don't concern memory.
     pub fn new(dtype: DType, shape: Shape, options: &Options) -> Result<Self> {
-        let Shape { b, s_q, s_k, h_q, h_kv, d, d_v } = shape;
-        let unsupported =
-            |argument, what, got, supported| Err(Error::Unsupported { op: OP, argument, what, got, supported });
-        if !matches!(dtype, DType::F16 | DType::BF16) {
-            return unsupported("q", "dtype", dtype.to_string(), "f16, bf16");
-        }
-        for (argument, d) in [("q", d), ("v", d_v)] {
+        for (argument, d) in [("q", shape.d), ("v", shape.d_v)] {
             if d == 0 || d % 8 != 0 || d > MAX_HEAD_DIM {
-                return unsupported(argument, "head_dim", d.to_string(), "multiples of 8 up to 256");
+                let (what, got, supported) = ("head_dim", d.to_string(), "multiples of 8 up to 256");
+                return Err(Error::Unsupported { op: OP, argument, what, got, supported });
             }
         }
+        Self::of_op(OP, dtype, shape, options)
+    }
+
+    /// Likewise for an operator with these sizes and options, which its errors name. Which head dimensions it takes, all
+    /// above 0, is its own to check.
+    pub(crate) fn of_op(op: &'static str, dtype: DType, shape: Shape, options: &Options) -> Result<Self> {
+        let Shape { b, s_q, s_k, h_q, h_kv, d, .. } = shape;
+        if !matches!(dtype, DType::F16 | DType::BF16) {
+            let (argument, what, supported) = ("q", "dtype", "f16, bf16");
+            return Err(Error::Unsupported { op, argument, what, got: dtype.to_string(), supported });
+        }
         if h_q.checked_rem(h_kv).unwrap_or(h_q) != 0 {
-            return Err(Error::NotDivisible { op: OP, argument: "q", got: h_q, divisor: h_kv, of: "k" });
+            return Err(Error::NotDivisible { op, argument: "q", got: h_q, divisor: h_kv, of: "k" });
         }
         let scale = options.scale.unwrap_or_else(|| 1.0 / (d as f32).sqrt());
         if !scale.is_finite() {
-            return Err(Error::NotFinite { op: OP, option: "scale", got: scale.to_string() });
+            return Err(Error::NotFinite { op, option: "scale", got: scale.to_string() });
         }
         if let Some(softcap) = options.softcap.filter(|softcap| !(softcap.is_finite() && *softcap > 0.0)) {
             let expected = "a finite number above 0";
-            return Err(Error::OutOfRange { op: OP, option: "softcap", got: softcap.to_string(), expected });
+            return Err(Error::OutOfRange { op, option: "softcap", got: softcap.to_string(), expected });
         }
         if !(0.0..1.0).contains(&options.dropout_p) {
             let (got, expected) = (options.dropout_p.to_string(), "a number from 0 to below 1");
-            return Err(Error::OutOfRange { op: OP, option: "dropout_p", got, expected });
+            return Err(Error::OutOfRange { op, option: "dropout_p", got, expected });
         }
         // Positions, their sums and differences are 32-bit integers in the kernel.
         for (what, got) in [("s_q", s_q), ("s_k", s_k), ("b", b), ("h_q", h_q)] {
-            too_large(what, got)?;
+            too_large(op, what, got)?;
         }
         let window_right = if options.causal { Some(0) } else { options.window_right };
         Ok(Self {
@@ -356,6 +362,16 @@ impl Problem {
         (!unknown).then(|| (0..self.shape.s_q).map(|i| self.visible_keys(i).len() as u64).sum())
     }
 
+    /// The queries that see any of the keys `keys`, which is not empty.
+    pub fn visible_queries(&self, keys: std::ops::Range<usize>) -> std::ops::Range<usize> {
+        let (s_q, offset) = (self.shape.s_q as i64, self.shape.s_q as i64 - self.shape.s_k as i64);
+        // Query i stands at i - offset.
+        let first = self.window_right.map_or(0, |right| (keys.start as i64 + offset).saturating_sub(right as i64));
+        let end = self.window_left.map_or(s_q, |left| (keys.end as i64 + offset).saturating_add(left as i64));
+        let first = first.clamp(0, s_q);
+        first as usize..end.clamp(first, s_q) as usize
+    }
+
     /// The keys that windows show to query `i`, where all sequences are of the same length.
     pub fn visible_keys(&self, i: usize) -> std::ops::Range<usize> {
         let s_k = self.shape.s_k as i64;
@@ -366,9 +382,9 @@ impl Problem {
     }
 }
 
-fn too_large(what: &'static str, got: usize) -> Result<()> {
+fn too_large(op: &'static str, what: &'static str, got: usize) -> Result<()> {
     if got > MAX_SIZE {
-        return Err(Error::TooLarge { op: OP, what, got: got as u64, limit: MAX_SIZE as u64 });
+        return Err(Error::TooLarge { op, what, got: got as u64, limit: MAX_SIZE as u64 });
     }
     Ok(())
 }

@@ -295,7 +295,8 @@ impl Rows {
     }
 }
 
-fn options(bindings: &Bindings) -> Options {
+/// Scale and mask by name.
+pub(crate) fn options(bindings: &Bindings) -> Options {
     let window = |name| bindings.count(name).map(|window| usize::try_from(window).unwrap_or(usize::MAX));
     Options {
         causal: bindings.bool("causal"),

@@ -2,27 +2,20 @@
 
 use super::*;
 use llm_kernels::attention::flash_forward::plan;
-use llm_kernels::verify::{Counters, counted};
+use llm_kernels::verify::Counters;
+
+use crate::get;
 
 /// Counters of one launch; `None` on a GPU, which has no such figures.
 fn count(attention: &Attention) -> Option<Counters> {
     let _alone = LAUNCHES.write().unwrap_or_else(PoisonError::into_inner);
-    let queue = queue();
     let mut counters = None;
     let counting = |work: &mut dyn FnMut() -> Result<()>| {
-        counters = counted(queue, work)?.1;
+        counters = crate::count(work);
         Ok(())
     };
     attention.launch_in(attention.layouts(), counting).unwrap();
-    if counters.is_none() {
-        assert!(!queue.device().is_software(), "the software device counted nothing");
-        eprintln!("not run: {} is a GPU, it has no counters", queue.device().name());
-    }
     counters
-}
-
-fn get(counters: &Counters, name: &str) -> f64 {
-    counters.get(name).unwrap_or_else(|| panic!("no counter {name}"))
 }
 
 /// Problems of whole tiles, of every head dimension.

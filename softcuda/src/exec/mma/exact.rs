@@ -1,190 +1,161 @@
-//! Bit-accurate mma (HARDWARE 1.1), sixteen outputs at a time.
+//! Sums as tensor cores form them (HARDWARE 1.1), sixteen rows of a column at a time.
 //!
 //! A term is scaled so that the last bit kept in the alignment is 1 and converted to an integer toward zero: that is the
-//! hardware's truncation. Lanes for which f32 cannot do that (NaN, infinities, alignment exponents outside
+//! hardware's truncation. Rows for which f32 cannot do that (NaN, infinities, alignment exponents outside
 //! `LOWEST`..=`HIGHEST`, sums of 32 bits) are found by their exponents and computed one by one.
 
 use super::{
-    element::{Step, block_step},
-    fragment::{ATable, BTable, NO_PRODUCT, decode_a, decode_b, put, take},
+    element::{Result, Step, block_step},
     isa::Isa,
-    model::{Model, Operand},
+    operand::NO_PRODUCT,
+    second::Second,
+    table::ATable,
 };
-use crate::exec::value::Lanes;
 
 /// Least alignment exponent, with f32's bias, for which scales and results are normal f32.
 const LOWEST: u32 = 127 - 100;
 /// Greatest, so that products are finite.
 const HIGHEST: u32 = 127 + 125;
 
-/// `d = a b + c` with f32 accumulators: m16n8k16 for 4 registers of A and 2 of B, m16n8k8 for 2 and 1.
-#[inline(always)]
-pub fn f32_accumulators<S: Isa, T: Operand, M: Model, const A: usize, const B: usize>(
-    isa: S,
-    a: [&Lanes; A],
-    b: [&Lanes; B],
-    c: [&Lanes; 4],
-) -> [Lanes; 4] {
-    let a = decode_a::<S, T, true, A>(isa, a);
-    let b = decode_b::<S, T, true, B>(isa, b);
-    let mut d = [Lanes::ZERO; 4];
-    for group in 0..4 {
-        let (rows, half) = (group / 2 * 2, group % 2);
-        let sum = [take(isa, c[rows], half), take(isa, c[rows + 1], half)];
-        let sum = all_blocks::<S, T, M, false>(isa, &a, &b, B, group, sum);
-        put(isa, sum[0], &mut d[rows], half);
-        put(isa, sum[1], &mut d[rows + 1], half);
-    }
-    d
+/// How a generation of tensor cores sums: the constants of a step, and how many groups of four places it covers.
+pub(super) trait Sums {
+    /// Groups in the whole product.
+    const GROUPS: usize;
+    /// Groups in one exact step.
+    const BLOCK: usize;
+    /// Fraction bits kept below the largest exponent.
+    const FRACTION_BITS: u32;
+    /// The format of a step's result.
+    const RESULT: Result;
+    /// Exponents of two groups stand side by side.
+    const PAIRED: bool;
+    /// The sum starts at zero; the accumulator is added to its end, in plain floating point.
+    const ADD_LAST: bool;
+
+    /// Least alignment exponent (HARDWARE 1.4; of no effect on results that are normal).
+    const FLOOR: i32 = match Self::RESULT {
+        Result::F16 => 4 - if Self::FRACTION_BITS < 24 { 24 } else { Self::FRACTION_BITS as i32 },
+        _ => -108 - if Self::FRACTION_BITS < 24 { 25 } else { Self::FRACTION_BITS as i32 },
+    };
 }
 
-/// `d = a b + c` with f16 accumulators; shapes as in [`f32_accumulators`].
+/// Four columns: all steps in order of k.
 #[inline(always)]
-pub fn f16_accumulators<S: Isa, T: Operand, M: Model, const A: usize, const B: usize>(
+pub(super) fn columns<S: Isa, R: Sums, B: Second>(
     isa: S,
-    a: [&Lanes; A],
-    b: [&Lanes; B],
-    c: [&Lanes; 2],
-) -> [Lanes; 2] {
-    let a = decode_a::<S, T, true, A>(isa, a);
-    let b = decode_b::<S, T, true, B>(isa, b);
-    let mut d = [Lanes::ZERO; 2];
-    for group in 0..4 {
-        let (rows, half) = (group / 2, group % 2);
-        let sum = isa.widen_f16(take(isa, c[rows], half));
-        let sum = all_blocks::<S, T, M, true>(isa, &a, &b, B, group, sum);
-        put(isa, isa.narrow_f16(sum), &mut d[rows], half);
+    least_exponents: [i32; 2],
+    a: &ATable,
+    b: &B,
+    columns: [usize; 4],
+    c: [S::Vector; 4],
+) -> [S::Vector; 4] {
+    let mut sum = if R::ADD_LAST { [isa.splat(0); 4] } else { c };
+    for first in (0..R::GROUPS).step_by(R::BLOCK) {
+        sum = step::<S, R, B>(isa, least_exponents, a, b, columns, first, sum);
     }
-    d
-}
-
-/// Runs the blocks of one row group in order of k; both column parities.
-#[inline(always)]
-fn all_blocks<S: Isa, T: Operand, M: Model, const HALF: bool>(
-    isa: S,
-    a: &ATable<S::Vector>,
-    b: &BTable,
-    steps: usize,
-    group: usize,
-    mut sum: [S::Vector; 2],
-) -> [S::Vector; 2] {
-    if M::BLOCK == 8 {
-        for first in 0..steps {
-            sum = block::<S, T, M, HALF>(isa, a, b, (first, first + 1), group, sum);
+    if R::ADD_LAST {
+        for (sum, c) in sum.iter_mut().zip(c) {
+            *sum = isa.canonical_nan(isa.multiply_add_exact(*sum, isa.splat(1f32.to_bits()), c));
         }
-        sum
-    } else {
-        block::<S, T, M, HALF>(isa, a, b, (0, steps), group, sum)
     }
+    sum
 }
 
-/// One block: k-steps `first..end`.
 #[inline(always)]
-fn block<S: Isa, T: Operand, M: Model, const HALF: bool>(
+fn step<S: Isa, R: Sums, B: Second>(
     isa: S,
-    a: &ATable<S::Vector>,
-    b: &BTable,
-    (first, end): (usize, usize),
-    group: usize,
-    c: [S::Vector; 2],
-) -> [S::Vector; 2] {
+    least_exponents: [i32; 2],
+    a: &ATable,
+    b: &B,
+    columns: [usize; 4],
+    first: usize,
+    c: [S::Vector; 4],
+) -> [S::Vector; 4] {
+    let half = matches!(R::RESULT, Result::F16);
     // Largest exponent of a product, as max of sums, in pairs of 16 bits.
-    let mut largest = [isa.splat(0x8000_8000); 2];
-    for step in first..end {
-        for place in 0..4 {
-            let quad = isa.spread_quads(a.exponents[step][group], place);
-            for parity in 0..2 {
-                let of_b = isa.repeat_quad(&b.exponents[step][place][parity]);
-                largest[parity] = isa.max16(largest[parity], isa.add16(quad, of_b));
+    let mut largest = [isa.splat(0x8000_8000); 4];
+    let shared = if R::PAIRED { 2 } else { 1 };
+    for index in first / shared..(first + R::BLOCK) / shared {
+        for t in 0..4 {
+            let of_a = isa.load(&a.exponents[index][t]);
+            for i in 0..4 {
+                let of_b = b.exponents(isa, index, t, columns[i]);
+                largest[i] = isa.max16(largest[i], isa.add16(of_a, of_b));
             }
         }
     }
-    let fraction = isa.splat(M::FRACTION_BITS << 23);
-    let mut aligned = [c[0]; 2];
-    let mut scale = [c[0]; 2];
-    let mut awkward = [0; 2];
-    for parity in 0..2 {
-        largest[parity] = isa.max_of_halves(largest[parity]);
-        let of_c = accumulator_exponent::<S, HALF>(isa, c[parity]);
-        let exponent = isa.max(largest[parity], of_c);
-        let floor = if HALF { (127 + M::FLOOR_F16) as u32 } else { LOWEST };
-        let exponent_in_range = isa.max(exponent, isa.splat(floor));
+    let fraction = isa.splat(R::FRACTION_BITS << 23);
+    let floor = isa.splat(if half { (127 + R::FLOOR) as u32 } else { LOWEST });
+    let (mut aligned, mut scale) = (c, c);
+    let mut awkward = [0; 4];
+    for i in 0..4 {
+        largest[i] = isa.max_of_halves(largest[i]);
+        let of_c = if half { f16_exponent(isa, c[i]) } else { isa.shift_right::<24>(isa.shift_left::<1>(c[i])) };
+        let exponent = isa.max(largest[i], of_c);
+        let in_range = isa.max(exponent, floor);
         // Unsigned: exponents below the lowest are far above the highest. With f16 results the floor is the format's own.
-        let checked = if HALF { exponent_in_range } else { exponent };
-        awkward[parity] = isa.mask_above(isa.sub(checked, isa.splat(LOWEST)), isa.splat(HIGHEST - LOWEST));
-        let bits = isa.shift_left::<23>(exponent_in_range);
+        let checked = if half { in_range } else { exponent };
+        awkward[i] = isa.mask_above(isa.sub(checked, isa.splat(LOWEST)), isa.splat(HIGHEST - LOWEST));
+        let bits = isa.shift_left::<23>(in_range);
         // 2^(F - E) and, to come back, 2^(E - F).
-        scale[parity] = isa.sub(isa.add(isa.splat(254 << 23), fraction), bits);
-        aligned[parity] = isa.sub(bits, fraction);
+        scale[i] = isa.sub(isa.splat((254 << 23) + (R::FRACTION_BITS << 23)), bits);
+        aligned[i] = isa.sub(bits, fraction);
     }
-    let mut total = [isa.splat(0); 2];
-    for step in first..end {
-        for half in 0..2 {
-            for place in 0..4 {
-                let quad = isa.spread_quads(a.values[step][group][half], place);
-                for parity in 0..2 {
-                    let of_b = isa.repeat_quad(&b.values[half][step][place][parity]);
-                    let product = isa.multiply(isa.multiply(quad, of_b), scale[parity]);
-                    total[parity] = isa.add(total[parity], isa.truncate(product));
-                }
+    let mut total = [isa.splat(0); 4];
+    for group in first..first + R::BLOCK {
+        for t in 0..4 {
+            let of_a = isa.load(&a.values[group][t]);
+            for i in 0..4 {
+                let of_b = b.values(isa, group, t, columns[i]);
+                let product = isa.multiply(isa.multiply(of_a, of_b), scale[i]);
+                total[i] = isa.add(total[i], isa.truncate(product));
             }
         }
     }
     let mut d = c;
-    for parity in 0..2 {
-        let of_c = isa.truncate(isa.multiply(c[parity], scale[parity]));
-        let sum = isa.add(total[parity], of_c);
-        if M::BLOCK == 16 {
+    for i in 0..4 {
+        let of_c = isa.truncate(isa.multiply(c[i], scale[i]));
+        let sum = isa.add(total[i], of_c);
+        if R::BLOCK == 4 && R::FRACTION_BITS == 25 {
             // Sixteen products stay below 2^31, but not with c.
-            awkward[parity] |= isa.mask_overflow(total[parity], of_c, sum);
+            awkward[i] |= isa.mask_overflow(total[i], of_c, sum);
         }
-        d[parity] = if HALF {
-            isa.multiply(to_odd(isa, sum), aligned[parity])
-        } else {
-            isa.multiply(isa.to_float_toward_zero(sum), aligned[parity])
-        };
-        if HALF {
-            d[parity] = round_to_f16(isa, d[parity]);
-        }
-        if awkward[parity] != 0 {
-            // Lanes in which every term is zero are right already.
-            let no_product =
-                isa.mask_above(isa.sub(largest[parity], isa.splat(NO_PRODUCT as u32)), isa.splat(i32::MAX as u32));
-            let zero_c = !isa.mask_above(isa.shift_left::<1>(c[parity]), isa.splat(0));
-            let lanes = awkward[parity] & !(no_product & zero_c);
-            let mut in_c = [0; 16];
-            let mut in_d = [0; 16];
-            isa.store(c[parity], &mut in_c);
-            isa.store(d[parity], &mut in_d);
-            let mut rows = [[[0; 16]; 2]; 2];
-            for step in first..end {
-                for half in 0..2 {
-                    isa.store(a.values[step][group][half], &mut rows[step][half]);
-                }
+        d[i] = match R::RESULT {
+            Result::F32 => isa.multiply(isa.to_float_toward_zero(sum), aligned[i]),
+            // The sum has few enough bits to be exact in f32.
+            Result::Short => isa.multiply(isa.and(isa.to_float_toward_zero(sum), isa.splat(0xffff_fc00)), aligned[i]),
+            Result::F16 => {
+                let value = isa.multiply(to_odd(isa, sum), aligned[i]);
+                isa.widen_f16(isa.narrow_f16([value, value]))[0]
             }
-            let step = Step {
-                fraction_bits: M::FRACTION_BITS,
-                floor: if HALF { M::FLOOR_F16 } else { M::FLOOR_F32 },
-                operand_least_exponent: T::LEAST_EXPONENT,
-                half_result: HALF,
-            };
-            one_by_one(step, lanes, &rows, b, (first, end), parity, &in_c, &mut in_d);
-            d[parity] = isa.load(&in_d);
+        };
+    }
+    if awkward != [0; 4] {
+        let step = Step { fraction_bits: R::FRACTION_BITS, floor: R::FLOOR, least_exponents, result: R::RESULT };
+        for i in 0..4 {
+            // Rows in which every term is zero are right already.
+            let no_product =
+                isa.mask_above(isa.sub(largest[i], isa.splat(NO_PRODUCT as u32)), isa.splat(i32::MAX as u32));
+            let zero_c = !isa.mask_above(isa.shift_left::<1>(c[i]), isa.splat(0));
+            let rows = awkward[i] & !(no_product & zero_c);
+            if rows != 0 {
+                let (mut in_c, mut in_d) = ([0; 16], [0; 16]);
+                isa.store(c[i], &mut in_c);
+                isa.store(d[i], &mut in_d);
+                one_by_one(step, rows, a, b, columns[i], first, first + R::BLOCK, &in_c, &mut in_d);
+                d[i] = isa.load(&in_d);
+            }
         }
     }
     d
 }
 
-/// Exponent of c with f32's bias; of zero: below any nonzero value's.
+/// Exponent of an f16 value that is held as f32, with f32's bias; of zero: below any nonzero value's.
 #[inline(always)]
-fn accumulator_exponent<S: Isa, const HALF: bool>(isa: S, c: S::Vector) -> S::Vector {
+fn f16_exponent<S: Isa>(isa: S, c: S::Vector) -> S::Vector {
     let shifted = isa.shift_left::<1>(c);
-    let field = isa.shift_right::<24>(shifted);
-    if !HALF {
-        return field;
-    }
     // f16's subnormals have its least exponent.
-    let at_least = isa.max(field, isa.splat(127 - 14));
+    let at_least = isa.max(isa.shift_right::<24>(shifted), isa.splat(127 - 14));
     isa.where_unequal(shifted, isa.splat(0), at_least)
 }
 
@@ -196,42 +167,34 @@ fn to_odd<S: Isa>(isa: S, sum: S::Vector) -> S::Vector {
     isa.or(float, sticky)
 }
 
-/// To the nearest f16, as f32.
-#[inline(always)]
-fn round_to_f16<S: Isa>(isa: S, value: S::Vector) -> S::Vector {
-    isa.widen_f16(isa.narrow_f16([value, value]))[0]
-}
-
-/// Computes the lanes of the mask. `rows` is A by (k-step, half).
+/// Computes the rows of the mask of one column.
 #[cold]
 #[inline(never)]
-#[allow(clippy::too_many_arguments, reason = "the block's whole context, once, off the hot path")]
-fn one_by_one(
+#[expect(clippy::too_many_arguments, reason = "the step's whole context, once, off the hot path")]
+fn one_by_one<B: Second>(
     step: Step,
-    mut lanes: u32,
-    rows: &[[[u32; 16]; 2]; 2],
-    table: &BTable,
-    (first, end): (usize, usize),
-    parity: usize,
+    mut rows: u32,
+    a: &ATable,
+    b: &B,
+    column: usize,
+    first: usize,
+    end: usize,
     c: &[u32; 16],
     d: &mut [u32; 16],
 ) {
-    while lanes != 0 {
-        let lane = lanes.trailing_zeros() as usize;
-        lanes &= lanes - 1;
-        let mut a = [0.0; 16];
-        let mut b = [0.0; 16];
+    while rows != 0 {
+        let lane = rows.trailing_zeros() as usize;
+        rows &= rows - 1;
+        let (mut of_a, mut of_b) = ([0.0; 32], [0.0; 32]);
         let mut count = 0;
-        for k_step in first..end {
-            for place in 0..4 {
-                for half in 0..2 {
-                    a[count] = f32::from_bits(rows[k_step][half][lane / 4 * 4 + place]);
-                    b[count] = f32::from_bits(table.values[half][k_step][place][parity][lane % 4]);
-                    count += 1;
-                }
+        for group in first..end {
+            for t in 0..4 {
+                of_a[count] = f32::from_bits(a.values[group][t][lane]);
+                of_b[count] = f32::from_bits(b.value(group, t, column, lane));
+                count += 1;
             }
         }
         let c = f32::from_bits(c[lane]);
-        d[lane] = block_step(step, &a[..count], &b[..count], c).to_bits();
+        d[lane] = block_step(step, &of_a[..count], &of_b[..count], c).to_bits();
     }
 }

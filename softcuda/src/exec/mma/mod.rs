@@ -1,16 +1,30 @@
 //! Matrix multiply-accumulate of a warp: pure functions from fragments to fragments.
 //!
-//! The bodies ([`exact`], [`fast`]) are generic over the host's instruction set and always inlined; [`select`] gives one
-//! compiled function for a form, to be looked up once.
+//! Fragments of A and B are taken apart into one common form (`table`, by `operand`), from which products are summed as the
+//! emulated tensor cores do (`exact`), in plain f32 (`fast`), or in integers (`tile`). The bodies are generic over the
+//! host's instruction set and always inlined; [`Multiplier`] is the compiled function of one [`Form`], to be looked up once.
 
-#![allow(clippy::needless_range_loop, reason = "places, halves and parities index several tables at once")]
+#![allow(clippy::needless_range_loop, reason = "groups, rows and columns index several tables at once")]
 
+pub mod double;
 pub mod element;
-pub mod exact;
-pub mod fast;
-mod fragment;
+mod exact;
+mod fast;
+pub mod form;
 pub mod isa;
-pub mod model;
+mod level;
+mod memo;
+mod operand;
+mod quads;
+mod second;
 pub mod select;
+pub(crate) mod sparse;
+mod table;
+mod tile;
 
-pub use select::{Arithmetic, HostLevel, MmaF16, MmaF32, OperandType, Shape, TensorModel, select_f16, select_f32};
+pub use double::DoubleOperands;
+pub use form::{Accumulator, Element, Form, Sparse, Variant};
+pub use level::HostLevel;
+pub use memo::Memo;
+pub use select::{Arithmetic, Multiplier, TensorModel};
+pub use tile::Operands;

@@ -5,7 +5,7 @@
 use super::{
     float::flush,
     half_precision::{F16_INFINITY, bf16_to_f32, cvt_f32_f16, f32_to_bf16_rn, f32_to_f16_rn},
-    rounding::{NAN_32, canonical, canonical_f64},
+    rounding::{NAN_32, canonical, canonical_f64, canonical_root},
 };
 
 /// 2^f is `1 + f q(f)` for |f| <= 1/2: q's coefficients, from interpolation at Chebyshev nodes; relative error 2^-26.7.
@@ -106,14 +106,14 @@ pub fn rcp<const FTZ: bool>(x: f32) -> f32 {
 #[inline(always)]
 pub fn rsqrt<const FTZ: bool>(x: f32) -> f32 {
     let x = if FTZ { flush(x) } else { x };
-    canonical((1.0 / f64::from(x).sqrt()) as f32)
+    canonical_root((1.0 / f64::from(x).sqrt()) as f32)
 }
 
 /// `sqrt.approx.f32`.
 #[inline(always)]
 pub fn sqrt<const FTZ: bool>(x: f32) -> f32 {
     let x = if FTZ { flush(x) } else { x };
-    canonical(x.sqrt())
+    canonical_root(x.sqrt())
 }
 
 /// `div.approx.f32`: 2 ulp for |b| in [2^-126, 2^126]; above, the result is a zero, or NaN if `a` is infinite.

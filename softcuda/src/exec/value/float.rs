@@ -2,7 +2,9 @@
 //!
 //! `.ftz` is [`flush`] of operands and result; `.sat` is [`saturate`] of the result.
 
-use super::rounding::{Rounding, add_to_odd, canonical, canonical_f64, f64_to_f32, multiply_add_to_odd};
+use super::rounding::{
+    Rounding, add_to_odd, canonical, canonical_f64, canonical_root, f64_to_f32, multiply_add_to_odd,
+};
 
 /// `.ftz`: a subnormal becomes zero of its sign.
 #[inline(always)]
@@ -87,7 +89,7 @@ pub fn div_rounded(a: f32, b: f32, rounding: Rounding) -> f32 {
 /// `sqrt.rX.f32`; as with [`div_rounded`], f64's rounding cannot reach a wrong side.
 #[inline(always)]
 pub fn sqrt_rounded(a: f32, rounding: Rounding) -> f32 {
-    f64_to_f32(f64::from(a).sqrt(), rounding)
+    canonical_root(f64_to_f32(f64::from(a).sqrt(), rounding))
 }
 
 /// `div.rn.f32`, `div.full.f32`.
@@ -99,7 +101,21 @@ pub fn div(a: f32, b: f32) -> f32 {
 /// `sqrt.rn.f32`, `sqrt.approx.f32`.
 #[inline(always)]
 pub fn sqrt(a: f32) -> f32 {
-    canonical(a.sqrt())
+    canonical_root(a.sqrt())
+}
+
+/// The sign of a product for the result of `min` or `max` of magnitudes (`.xorsign.abs`); NaN stays.
+#[inline(always)]
+pub fn xorsign(result: f32, a: f32, b: f32) -> f32 {
+    let sign = (a.to_bits() ^ b.to_bits()) & 0x8000_0000;
+    if result.is_nan() { result } else { f32::from_bits(result.to_bits() | sign) }
+}
+
+/// `.sat` of f64: clamped to [0, 1]; NaN becomes +0.
+#[inline(always)]
+pub fn saturate_f64(value: f64) -> f64 {
+    let positive = if value > 0.0 { value } else { 0.0 };
+    if positive > 1.0 { 1.0 } else { positive }
 }
 
 /// `min.f32`, and `min.NaN.f32` with `NAN`: without, NaN gives way to a number. -0 is below +0.

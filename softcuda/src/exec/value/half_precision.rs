@@ -100,6 +100,12 @@ pub fn saturate_finite(value: u16, infinity: u16) -> u16 {
     value - u16::from(value & 0x7fff == infinity)
 }
 
+/// The sign of a product for the result of `min` or `max` of magnitudes (`.xorsign.abs`); NaN, given by infinity's bits, stays.
+#[inline(always)]
+pub fn xorsign(result: u16, a: u16, b: u16, infinity: u16) -> u16 {
+    if result > infinity { result } else { result | (a ^ b) & 0x8000 }
+}
+
 /// `.sat` on f16 bits: clamped to [0, 1]; NaN becomes +0.
 #[inline(always)]
 pub fn saturate_f16(value: u16) -> u16 {

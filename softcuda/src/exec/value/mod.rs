@@ -7,11 +7,14 @@
 //! f32 and f64 are Rust's; f16 and bf16 are bits (`u16`); pairs are `u32`, the first value in the low half.
 
 pub mod approximate;
+pub mod bits;
+pub mod exact;
 pub mod float;
 pub mod half_arithmetic;
 pub mod half_precision;
 pub mod integer;
 pub mod rounding;
+pub mod small;
 
 /// One 32-bit register of a warp, a value per lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

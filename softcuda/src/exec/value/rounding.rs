@@ -39,10 +39,28 @@ pub const NAN_64: f64 = f64::from_bits(0x7fff_ffff_ffff_ffff);
 /// The canonical NaN in place of any other.
 #[inline(always)]
 pub fn canonical(value: f32) -> f32 {
-    // On bits: as floating point, one NaN is as good as another to the compiler.
+    // A choice of bits: as floating point, one NaN is as good as another to the compiler.
+    f32::from_bits(if value.is_nan() { 0x7fff_ffff } else { value.to_bits() })
+}
+
+/// The same for a square root. Whether a root is NaN is a question that the optimiser answers by the root's operand, and has
+/// been seen to answer wrongly; bits are asked here.
+#[inline(always)]
+pub fn canonical_root(value: f32) -> f32 {
     let bits = value.to_bits();
-    let is_nan = bits & 0x7fff_ffff > 0x7f80_0000;
-    f32::from_bits(if is_nan { 0x7fff_ffff } else { bits })
+    f32::from_bits(if bits & 0x7fff_ffff > 0x7f80_0000 { 0x7fff_ffff } else { bits })
+}
+
+/// f64 has payloads: a NaN result is the first NaN among the operands, quiet; without one it is the chip's own.
+#[inline(always)]
+pub fn propagate_f64(result: f64, operands: &[f64]) -> f64 {
+    const QUIET: u64 = 1 << 51;
+    const DEFAULT: u64 = 0xfff8_0000_0000_0000;
+    if !result.is_nan() {
+        return result;
+    }
+    let first = operands.iter().find(|operand| operand.is_nan());
+    f64::from_bits(first.map_or(DEFAULT, |operand| operand.to_bits() | QUIET))
 }
 
 /// The canonical NaN in place of any other.

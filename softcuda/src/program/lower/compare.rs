@@ -96,7 +96,7 @@ impl Builder<'_> {
     }
 
     /// Combines `d` with predicate `c` as the modifiers say; `d` stays where there is no combination.
-    fn combine(&mut self, instruction: &Instruction, d: u16, value: u16, c: Option<&Operand>) -> Lowered {
+    pub(super) fn combine(&mut self, instruction: &Instruction, d: u16, value: u16, c: Option<&Operand>) -> Lowered {
         let code = [(Modifier::And, Code::PredAnd), (Modifier::Or, Code::PredOr), (Modifier::Xor, Code::PredXor)]
             .into_iter()
             .find(|(modifier, _)| has(instruction, *modifier));
@@ -158,14 +158,19 @@ impl Builder<'_> {
 
     /// `setp.lt.f16x2 p|q, a, b`: p from the low halves, q from the high ones.
     fn setp_packed(&mut self, instruction: &Instruction, ty: Type) -> Lowered {
-        let Operand::Pair(p, q) = operand(instruction, 0)? else {
-            return Err("expected `p|q`".to_owned());
+        let (p, q) = match operand(instruction, 0)? {
+            Operand::Pair(p, q) => (&**p, &**q),
+            single => (single, &Operand::Sink),
         };
         let half = if ty == Type::F16x2 { Type::F16 } else { Type::Bf16 };
         let (a, b) = (self.source32(operand(instruction, 1)?, ty)?, self.source32(operand(instruction, 2)?, ty)?);
         let shift = self.word(16);
+        // p may be the predicate that is combined, too: it is written last.
+        let mut results = [None; 2];
         for (part, destination) in [p, q].into_iter().enumerate() {
-            let d = self.predicate(destination)?.0;
+            if *destination == Operand::Sink {
+                continue;
+            }
             let mut sides = [a, b];
             if part == 1 {
                 for side in &mut sides {
@@ -176,7 +181,12 @@ impl Builder<'_> {
             }
             let value = self.scratch_predicate();
             self.compare_slots(instruction, half, value, sides)?;
-            self.combine(instruction, d, value, instruction.operands.get(3))?;
+            let combined = self.scratch_predicate();
+            self.combine(instruction, combined, value, instruction.operands.get(3))?;
+            results[part] = Some((self.predicate(destination)?.0, combined));
+        }
+        for (d, value) in results.into_iter().flatten() {
+            self.emit(Code::PredMov, d, value, 0, 0);
         }
         Ok(())
     }
@@ -233,9 +243,11 @@ impl Builder<'_> {
             }
             let value = self.scratch_predicate();
             self.compare_slots(instruction, half, value, sides)?;
+            let combined = self.scratch_predicate();
+            self.combine(instruction, combined, value, instruction.operands.get(3))?;
             *result = self.scratch32();
             let yes = self.word(yes & mask);
-            self.emit(Code::Selp32, *result, yes, zero, value);
+            self.emit(Code::Selp32, *result, yes, zero, combined);
         }
         let d = self.destination(operand(instruction, 0)?, to)?;
         self.emit(Code::Or32, d, parts[0], parts[1], 0);

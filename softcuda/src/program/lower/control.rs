@@ -7,15 +7,17 @@ use crate::ptx::isa::{Modifier, Opcode};
 
 /// Whether an instruction may change where a thread goes on, or when.
 pub(crate) fn is_control(instruction: &Instruction) -> bool {
-    matches!(instruction.row.opcode, Opcode::Bra | Opcode::BrxIdx | Opcode::Exit | Opcode::Ret | Opcode::Trap)
-        || waits(instruction)
+    matches!(
+        instruction.row.opcode,
+        Opcode::Bra | Opcode::BrxIdx | Opcode::Exit | Opcode::Ret | Opcode::Trap | Opcode::Brkpt
+    ) || waits(instruction)
 }
 
 /// Whether a guard on this instruction must become a branch around it: it may suspend the warp, so the threads that take
 /// part must be the path's own.
 pub(crate) fn waits(instruction: &Instruction) -> bool {
     match instruction.row.opcode {
-        Opcode::Bar | Opcode::Barrier | Opcode::BarWarpSync => true,
+        Opcode::Bar | Opcode::Barrier | Opcode::BarWarpSync | Opcode::Call => true,
         Opcode::Shfl | Opcode::Vote | Opcode::Match | Opcode::Redux => has(instruction, Modifier::Sync),
         _ => false,
     }
@@ -33,30 +35,36 @@ impl Builder<'_> {
                     return Err("the target must be a label".to_owned());
                 };
                 let target = self.flow.block_at[self.body.labels[label.0 as usize].target].unwrap_or(self.flow.exit());
-                self.branch(guard, target);
+                self.branch(guard, block, target);
                 Ok(())
             }
             Opcode::BrxIdx => self.switch(guard, block, instruction),
             Opcode::Exit | Opcode::Ret => {
+                let (always, sometimes) = match instruction.row.opcode {
+                    Opcode::Ret if self.number != 0 => (Code::Ret, Code::RetIf),
+                    _ => (Code::Exit, Code::ExitIf),
+                };
                 match guard {
-                    None => self.push(Op::new(Code::Exit)),
-                    Some((a, negated)) => self.push(Op { a, aux: u16::from(negated), ..Op::new(Code::ExitIf) }),
+                    None => self.push(Op::new(always)),
+                    Some((a, negated)) => self.push(Op { a, aux: u16::from(negated), ..Op::new(sometimes) }),
                 }
                 Ok(())
             }
-            Opcode::Trap => {
+            Opcode::Trap | Opcode::Brkpt => {
                 if let Some((predicate, negated)) = guard {
-                    self.branch(Some((predicate, !negated)), block + 1);
+                    self.branch(Some((predicate, !negated)), block, block + 1);
                 }
-                self.push(Op::new(Code::Trap));
+                let aux = if instruction.row.opcode == Opcode::Trap { 0 } else { 3 };
+                self.push(Op { aux, ..Op::new(Code::Trap) });
                 Ok(())
             }
             _ => {
                 // The flow graph gives a guarded waiting instruction a block of its own: the others go around it.
                 if let Some((predicate, negated)) = guard {
-                    self.branch(Some((predicate, !negated)), block + 1);
+                    self.branch(Some((predicate, !negated)), block, block + 1);
                 }
                 match instruction.row.opcode {
+                    Opcode::Call => self.call(block, instruction),
                     Opcode::Bar | Opcode::Barrier => self.barrier(instruction),
                     _ => self.warp(instruction),
                 }
@@ -64,9 +72,9 @@ impl Builder<'_> {
         }
     }
 
-    /// A jump to a basic block, under a predicate if there is one.
-    fn branch(&mut self, guard: Option<(u16, bool)>, target: usize) {
-        self.branches.push(self.ops.len());
+    /// A jump from one basic block to another, under a predicate if there is one.
+    pub(super) fn branch(&mut self, guard: Option<(u16, bool)>, block: usize, target: usize) {
+        self.branches.push((self.ops.len(), block));
         let imm = target as i32;
         match guard {
             None => self.push(Op { imm, ..Op::new(Code::Branch) }),
@@ -81,8 +89,8 @@ impl Builder<'_> {
             return Err("the targets must be a list of labels".to_owned());
         };
         if let Some((predicate, negated)) = guard {
-            self.branch(Some((predicate, !negated)), block + 1);
-            self.part(block);
+            self.branch(Some((predicate, !negated)), block, block + 1);
+            self.middle(block);
         }
         let matches = self.scratch_predicate();
         for (number, label) in labels.iter().enumerate() {
@@ -92,16 +100,16 @@ impl Builder<'_> {
             let target = self.flow.block_at[self.body.labels[label.0 as usize].target].unwrap_or(self.flow.exit());
             let number = self.word(number as u32);
             self.emit(Code::SetpEq32, matches, index, number, 0);
-            self.branch(Some((matches, false)), target);
-            self.part(block);
+            self.branch(Some((matches, false)), block, target);
+            self.middle(block);
         }
         self.push(Op { aux: 1, ..Op::new(Code::Trap) });
         Ok(())
     }
 
     /// Code that follows a branch within a basic block.
-    fn part(&mut self, block: usize) {
-        self.parts.push((self.ops.len(), block));
+    pub(super) fn middle(&mut self, block: usize) {
+        self.middles.push((self.ops.len(), block));
         self.push(Op::new(Code::Enter));
     }
 

@@ -13,11 +13,17 @@ fn is_float(ty: Type) -> bool {
 impl Builder<'_> {
     pub(super) fn convert(&mut self, instruction: &Instruction) -> Lowered {
         let (to, from) = match instruction.types[..] {
-            [to, from] => (to, from),
+            [to, from] | [to, from, _] => (to, from),
             _ => return Err(unsupported(instruction)),
         };
-        if matches!(to, Type::F16x2 | Type::Bf16x2) {
-            return self.convert_pair(instruction, to, from);
+        match (to, from) {
+            _ if has(instruction, Modifier::Pack) => return self.convert_and_pack(instruction, to),
+            (Type::F16x2 | Type::Bf16x2, Type::F32) => return self.convert_pair(instruction, to),
+            (Type::E4m3x2 | Type::E5m2x2, _) | (_, Type::E4m3x2 | Type::E5m2x2) => {
+                return self.convert_fp8(instruction, to, from);
+            }
+            (Type::Tf32, _) => return self.convert_to_tf32(instruction),
+            _ => {}
         }
         match (is_float(to), is_float(from)) {
             (false, false) => self.integer_to_integer(instruction, to, from),
@@ -28,29 +34,66 @@ impl Builder<'_> {
     }
 
     /// `cvt.rn.f16x2.f32 d, a, b`: a becomes the upper half, b the lower.
-    fn convert_pair(&mut self, instruction: &Instruction, to: Type, from: Type) -> Lowered {
-        if from != Type::F32 || has(instruction, Modifier::Satfinite) {
-            return Err(unsupported(instruction));
-        }
+    fn convert_pair(&mut self, instruction: &Instruction, to: Type) -> Lowered {
         let a = self.source32(operand(instruction, 1)?, Type::F32)?;
         let b = self.source32(operand(instruction, 2)?, Type::F32)?;
         let d = self.destination(operand(instruction, 0)?, to)?;
         let code = if to == Type::F16x2 { Code::F32ToF16x2 } else { Code::F32ToBf16x2 };
         self.emit_aux(code, d, a, b, rounding(instruction));
-        if has(instruction, Modifier::Relu) {
-            self.clamp_negative(d, to);
-        }
+        self.clamp(instruction, d, to);
         Ok(())
     }
 
-    /// `.relu`: negative halves become 0, NaN stays.
-    fn clamp_negative(&mut self, d: u16, ty: Type) {
-        let zero = self.word(0);
-        let code = match ty {
-            Type::F16 | Type::F16x2 => Code::MaxNanF16x2,
-            _ => Code::MaxNanBf16x2,
+    /// `.satfinite` and `.relu` of results in f16 and bf16.
+    fn clamp(&mut self, instruction: &Instruction, d: u16, ty: Type) {
+        let f16 = matches!(ty, Type::F16 | Type::F16x2);
+        if has(instruction, Modifier::Satfinite) {
+            self.emit(if f16 { Code::SatfiniteF16x2 } else { Code::SatfiniteBf16x2 }, d, d, 0, 0);
+        }
+        if has(instruction, Modifier::Relu) {
+            // Negative halves become 0, NaN stays.
+            let zero = self.word(0);
+            self.emit(if f16 { Code::MaxNanF16x2 } else { Code::MaxNanBf16x2 }, d, d, zero, 0);
+        }
+    }
+
+    /// `cvt.pack.sat.u8.s32.b32 d, a, b, c`: b lowest, then a, then the low bits of c.
+    fn convert_and_pack(&mut self, instruction: &Instruction, to: Type) -> Lowered {
+        let a = self.source32(operand(instruction, 1)?, Type::S32)?;
+        let b = self.source32(operand(instruction, 2)?, Type::S32)?;
+        let c = match instruction.operands.get(3) {
+            Some(c) => self.source32(c, Type::B32)?,
+            None => self.word(0),
         };
-        self.emit(code, d, d, zero, 0);
+        let d = self.destination(operand(instruction, 0)?, Type::B32)?;
+        self.push(Op { code: Code::CvtPack, d, a, b, c, aux: u16::from(signed(to)), imm: bits(to) as i32 });
+        Ok(())
+    }
+
+    /// Pairs of e4m3 or e5m2: `aux` bit 0 says e5m2, bit 1 `.relu`.
+    fn convert_fp8(&mut self, instruction: &Instruction, to: Type, from: Type) -> Lowered {
+        let a = self.source32(operand(instruction, 1)?, from)?;
+        let (code, b) = match from {
+            Type::F32 => (Code::F32ToFp8x2, self.source32(operand(instruction, 2)?, from)?),
+            Type::F16x2 => (Code::F16x2ToFp8x2, a),
+            _ => (Code::Fp8x2ToF16x2, a),
+        };
+        let e5m2 = matches!(to, Type::E5m2x2) || matches!(from, Type::E5m2x2);
+        let destination = operand(instruction, 0)?;
+        let d = self.destination(destination, to)?;
+        self.emit_aux(code, d, a, b, u16::from(e5m2) | u16::from(has(instruction, Modifier::Relu)) << 1);
+        self.store(destination, to, d);
+        Ok(())
+    }
+
+    /// `cvt.rna.tf32.f32`: `aux` bits 0 and 1 are the rounding, bit 2 ties away from zero, 3 `.relu`, 4 `.satfinite`.
+    fn convert_to_tf32(&mut self, instruction: &Instruction) -> Lowered {
+        let a = self.source32(operand(instruction, 1)?, Type::F32)?;
+        let d = self.destination(operand(instruction, 0)?, Type::Tf32)?;
+        let flag = |modifier, bit| u16::from(has(instruction, modifier)) << bit;
+        let flags = flag(Modifier::Rna, 2) | flag(Modifier::Relu, 3) | flag(Modifier::Satfinite, 4);
+        self.emit_aux(Code::F32ToTf32, d, a, a, rounding(instruction) | flags);
+        Ok(())
     }
 
     fn integer_to_integer(&mut self, instruction: &Instruction, to: Type, from: Type) -> Lowered {
@@ -146,8 +189,9 @@ impl Builder<'_> {
             return Ok(());
         }
         let result = self.scratch32();
-        self.emit_aux(code, result, value, 0, aux);
-        if bits(to) < 32 {
+        self.push(Op { code, d: result, a: value, aux, imm: bits(to) as i32, ..Op::new(code) });
+        // Of f64 the conversion itself goes by the width, for NaN's sake.
+        if bits(to) < 32 && !double {
             let code = if signed(to) { Code::ClampS } else { Code::ClampU };
             self.push(Op { d: result, a: result, imm: bits(to) as i32, ..Op::new(code) });
         }
@@ -182,15 +226,28 @@ impl Builder<'_> {
                     self.emit(Code::SatF32, d, d, 0, 0);
                 }
             }
-            Type::F64 => self.emit_aux(to64, d, value, 0, aux),
-            // Integers of at most 32 bits are exact in f64, so that one rounding remains.
-            Type::F16 if !wide => {
-                let exact = self.scratch64();
-                self.emit_aux(to64, exact, value, 0, 0);
-                self.emit_aux(Code::F64ToF16, d, exact, 0, aux);
+            Type::F64 => {
+                self.emit_aux(to64, d, value, 0, aux);
+                if has(instruction, Modifier::Sat) {
+                    self.emit(Code::SatF64, d, d, 0, 0);
+                }
+            }
+            _ => {
+                if !wide {
+                    let extended = self.scratch64();
+                    let code = if signed(from) { Code::Sext32To64 } else { Code::Zext32To64 };
+                    self.emit(code, extended, value, 0, 0);
+                    value = extended;
+                }
+                let odd = self.scratch32();
+                self.emit(if signed(from) { Code::S64ToOddF32 } else { Code::U64ToOddF32 }, odd, value, 0, 0);
+                let code = if to == Type::F16 { Code::F32ToF16 } else { Code::F32ToBf16 };
+                self.emit_aux(code, d, odd, 0, aux);
+                if has(instruction, Modifier::Sat) {
+                    self.emit(Code::SatF16x2, d, d, 0, 0);
+                }
                 self.store(destination, to, d);
             }
-            _ => return Err(unsupported(instruction)),
         }
         Ok(())
     }
@@ -203,9 +260,6 @@ impl Builder<'_> {
         let integral = [Modifier::Rni, Modifier::Rzi, Modifier::Rmi, Modifier::Rpi]
             .iter()
             .any(|&modifier| has(instruction, modifier));
-        if has(instruction, Modifier::Satfinite) || to == Type::Tf32 {
-            return Err(unsupported(instruction));
-        }
         match (double, to) {
             (false, Type::F32) if integral => self.emit_aux(Code::RoundF32, d, value, 0, aux),
             (false, Type::F32) => self.emit(Code::Mov32, d, value, 0, 0),
@@ -213,27 +267,27 @@ impl Builder<'_> {
             (true, Type::F64) => self.emit(Code::Mov64, d, value, 0, 0),
             (false, Type::F64) => self.emit(Code::F32ToF64, d, value, 0, 0),
             (true, Type::F32) => self.emit_aux(Code::F64ToF32, d, value, 0, aux),
-            (false, Type::F16) => {
+            (false, Type::F16 | Type::Bf16) => {
                 let mut rounded = value;
                 if integral {
                     rounded = self.scratch32();
                     self.emit_aux(Code::RoundF32, rounded, value, 0, aux);
                 }
-                self.emit_aux(Code::F32ToF16, d, rounded, 0, if integral { 0 } else { aux });
+                let code = if to == Type::F16 { Code::F32ToF16 } else { Code::F32ToBf16 };
+                self.emit_aux(code, d, rounded, 0, if integral { 0 } else { aux });
             }
             (true, Type::F16) => self.emit_aux(Code::F64ToF16, d, value, 0, aux),
-            (false, Type::Bf16) => self.emit_aux(Code::F32ToBf16, d, value, 0, aux),
+            (true, Type::Bf16) => self.emit_aux(Code::F64ToBf16, d, value, 0, aux),
             _ => return Err(unsupported(instruction)),
         }
-        if has(instruction, Modifier::Relu) {
-            self.clamp_negative(d, to);
-        }
+        self.clamp(instruction, d, to);
         if has(instruction, Modifier::Ftz) && to == Type::F32 {
             self.emit(Code::FtzF32, d, d, 0, 0);
         }
         if has(instruction, Modifier::Sat) {
             match to {
                 Type::F32 => self.emit(Code::SatF32, d, d, 0, 0),
+                Type::F64 => self.emit(Code::SatF64, d, d, 0, 0),
                 Type::F16 => self.emit(Code::SatF16x2, d, d, 0, 0),
                 _ => return Err(unsupported(instruction)),
             }

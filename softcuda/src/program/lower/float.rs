@@ -31,59 +31,28 @@ impl Builder<'_> {
 
     fn float32(&mut self, instruction: &Instruction) -> Lowered {
         use Opcode::*;
+        if instruction.row.opcode == Testp {
+            return self.test_property(instruction, Type::F32);
+        }
         let opcode = instruction.row.opcode;
         let (ftz, sat) = (has(instruction, Modifier::Ftz), has(instruction, Modifier::Sat));
         let round = rounding(instruction);
         let approximate = has(instruction, Modifier::Approx);
         let nan = has(instruction, Modifier::Nan);
         let nearest = round == 0;
+        let basic = |[plain, flushing, any]: [Code; 3]| match (nearest, ftz) {
+            (true, false) => plain,
+            (true, true) => flushing,
+            (false, _) => any,
+        };
         // Codes that flush by themselves; the others get their operands and result flushed around them.
         let (code, count, flushes) = match opcode {
-            Add => (
-                if !nearest {
-                    Code::AddF32Any
-                } else if ftz {
-                    Code::AddF32Ftz
-                } else {
-                    Code::AddF32
-                },
-                2,
-                nearest,
-            ),
-            Sub => (
-                if !nearest {
-                    Code::SubF32Any
-                } else if ftz {
-                    Code::SubF32Ftz
-                } else {
-                    Code::SubF32
-                },
-                2,
-                nearest,
-            ),
-            Mul => (
-                if !nearest {
-                    Code::MulF32Any
-                } else if ftz {
-                    Code::MulF32Ftz
-                } else {
-                    Code::MulF32
-                },
-                2,
-                nearest,
-            ),
-            Fma | Mad => (
-                if !nearest {
-                    Code::FmaF32Any
-                } else if ftz {
-                    Code::FmaF32Ftz
-                } else {
-                    Code::FmaF32
-                },
-                3,
-                nearest,
-            ),
-            Div if approximate || has(instruction, Modifier::Full) => (Code::DivApproxF32, 2, false),
+            Add => (basic([Code::AddF32, Code::AddF32Ftz, Code::AddF32Any]), 2, nearest),
+            Sub => (basic([Code::SubF32, Code::SubF32Ftz, Code::SubF32Any]), 2, nearest),
+            Mul => (basic([Code::MulF32, Code::MulF32Ftz, Code::MulF32Any]), 2, nearest),
+            Fma | Mad => (basic([Code::FmaF32, Code::FmaF32Ftz, Code::FmaF32Any]), 3, nearest),
+            Div if approximate => (Code::DivApproxF32, 2, false),
+            Div if has(instruction, Modifier::Full) => (Code::DivFullF32, 2, false),
             Div => (if nearest { Code::DivF32 } else { Code::DivF32Rounded }, 2, false),
             Sqrt => (if nearest { Code::SqrtF32 } else { Code::SqrtF32Rounded }, 1, false),
             Rcp => (if nearest { Code::RcpF32 } else { Code::RcpF32Rounded }, 1, false),
@@ -114,6 +83,17 @@ impl Builder<'_> {
         }
         let d = self.destination(operand(instruction, 0)?, Type::F32)?;
         let at = |i: usize| sources.get(i).copied().unwrap_or(0);
+        if has(instruction, Modifier::Xorsign) {
+            let mut magnitudes = [0; 2];
+            for (magnitude, index) in magnitudes.iter_mut().zip(0..) {
+                *magnitude = self.scratch32();
+                self.emit(Code::AbsF32, *magnitude, at(index), 0, 0);
+            }
+            let result = self.scratch32();
+            self.emit(code, result, magnitudes[0], magnitudes[1], 0);
+            self.emit(Code::XorsignF32, d, result, at(0), at(1));
+            return Ok(());
+        }
         self.push(Op { code, d, a: at(0), b: at(1), c: at(2), aux: round, imm: 0 });
         if around {
             self.emit(Code::FtzF32, d, d, 0, 0);
@@ -126,7 +106,10 @@ impl Builder<'_> {
 
     fn float64(&mut self, instruction: &Instruction) -> Lowered {
         use Opcode::*;
-        let ftz = has(instruction, Modifier::Approx);
+        if instruction.row.opcode == Testp {
+            return self.test_property(instruction, Type::F64);
+        }
+        let approximate = has(instruction, Modifier::Approx);
         let (code, count) = match instruction.row.opcode {
             Add => (Code::AddF64, 2),
             Sub => (Code::SubF64, 2),
@@ -134,9 +117,10 @@ impl Builder<'_> {
             Fma | Mad => (Code::FmaF64, 3),
             Div => (Code::DivF64, 2),
             Sqrt => (Code::SqrtF64, 1),
-            Rcp if ftz => (Code::RcpApproxF64, 1),
+            Rcp if approximate => (Code::RcpApproxF64, 1),
             Rcp => (Code::RcpF64, 1),
-            Rsqrt => (Code::RsqrtApproxF64, 1),
+            Rsqrt if has(instruction, Modifier::Ftz) => (Code::RsqrtApproxF64, 1),
+            Rsqrt => (Code::RsqrtF64, 1),
             Min => (Code::MinF64, 2),
             Max => (Code::MaxF64, 2),
             Abs => (Code::AbsF64, 1),
@@ -150,6 +134,49 @@ impl Builder<'_> {
         let d = self.destination(operand(instruction, 0)?, Type::F64)?;
         let at = |i: usize| sources.get(i).copied().unwrap_or(0);
         self.push(Op { code, d, a: at(0), b: at(1), c: at(2), aux, imm: 0 });
+        Ok(())
+    }
+
+    /// `testp`: the magnitude's bits order all classes.
+    fn test_property(&mut self, instruction: &Instruction, ty: Type) -> Lowered {
+        use Modifier::*;
+        let wide = ty == Type::F64;
+        let a = self.source(operand(instruction, 1)?, ty)?;
+        let p = self.predicate(operand(instruction, 0)?)?.0;
+        let (magnitude, infinity, least_normal) = if wide {
+            let (magnitude, mask) = (self.scratch64(), self.double(i64::MAX as u64));
+            self.emit(Code::And64, magnitude, a, mask, 0);
+            (magnitude, self.double(f64::INFINITY.to_bits()), self.double(f64::MIN_POSITIVE.to_bits()))
+        } else {
+            let magnitude = self.scratch32();
+            self.emit(Code::AbsF32, magnitude, a, 0, 0);
+            (magnitude, self.word(f32::INFINITY.to_bits()), self.word(f32::MIN_POSITIVE.to_bits()))
+        };
+        let zero = if wide { self.double(0) } else { self.word(0) };
+        let [equal, less] = if wide { [Code::SetpEq64, Code::SetpLtU64] } else { [Code::SetpEq32, Code::SetpLtU32] };
+        // A last argument of 1 inverts.
+        if has(instruction, Infinite) {
+            self.emit_aux(equal, p, magnitude, infinity, 0);
+        } else if has(instruction, NotANumber) {
+            self.emit_aux(less, p, infinity, magnitude, 0);
+        } else if has(instruction, Number) {
+            self.emit_aux(less, p, infinity, magnitude, 1);
+        } else if has(instruction, Finite) {
+            self.emit_aux(less, p, magnitude, infinity, 0);
+        } else {
+            let (below, nonzero) = (self.scratch_predicate(), self.scratch_predicate());
+            self.emit_aux(less, below, magnitude, least_normal, 0);
+            self.emit_aux(equal, nonzero, magnitude, zero, 1);
+            self.emit(Code::PredAnd, below, below, nonzero, 0);
+            if has(instruction, Subnormal) {
+                self.emit(Code::PredMov, p, below, 0, 0);
+            } else {
+                let finite = self.scratch_predicate();
+                self.emit_aux(less, finite, magnitude, infinity, 0);
+                self.emit(Code::PredNot, below, below, 0, 0);
+                self.emit(Code::PredAnd, p, finite, below, 0);
+            }
+        }
         Ok(())
     }
 
@@ -194,6 +221,18 @@ impl Builder<'_> {
         let destination = operand(instruction, 0)?;
         let d = self.destination(destination, ty)?;
         let at = |i: usize| sources.get(i).copied().unwrap_or(0);
+        if has(instruction, Modifier::Xorsign) {
+            let mut magnitudes = [0; 2];
+            for (magnitude, index) in magnitudes.iter_mut().zip(0..) {
+                *magnitude = self.scratch32();
+                self.emit(Code::AbsF16x2, *magnitude, at(index), 0, 0);
+            }
+            let result = self.scratch32();
+            self.emit(code, result, magnitudes[0], magnitudes[1], 0);
+            self.emit(pick(Code::XorsignF16x2, Code::XorsignBf16x2), d, result, at(0), at(1));
+            self.store(destination, ty, d);
+            return Ok(());
+        }
         self.emit(code, d, at(0), at(1), at(2));
         if ftz && f16 {
             self.emit(Code::FtzF16x2, d, d, 0, 0);

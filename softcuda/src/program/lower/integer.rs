@@ -13,22 +13,12 @@ impl Builder<'_> {
         }
         match instruction.row.opcode {
             Opcode::Mul | Opcode::Mad => self.multiply(instruction, ty),
+            Opcode::Mul24 | Opcode::Mad24 => self.multiply24(instruction, ty),
             Opcode::Shl | Opcode::Shr => self.shift(instruction, ty),
             Opcode::Bfe | Opcode::Bfi => self.bit_field(instruction, ty),
             Opcode::Popc | Opcode::Clz | Opcode::Bfind | Opcode::Brev | Opcode::Fns => self.bit_count(instruction, ty),
-            Opcode::Lop3 => {
-                let sources = self.sources(instruction, ty, 3)?;
-                let lut = match operand(instruction, 4)? {
-                    crate::ptx::ast::Operand::Integer(value) => *value as i32,
-                    _ => return Err("the truth table must be a constant".to_owned()),
-                };
-                let d = self.destination(operand(instruction, 0)?, ty)?;
-                let [a, b, c] = sources[..] else {
-                    return Err(unsupported(instruction));
-                };
-                self.push(Op { code: Code::Lop3, d, a, b, c, aux: 0, imm: lut });
-                Ok(())
-            }
+            Opcode::Bmsk | Opcode::Szext => self.mask(instruction, ty),
+            Opcode::Lop3 => self.lop3(instruction, ty),
             Opcode::Dp4a | Opcode::Dp2a => self.dot(instruction),
             Opcode::Addc | Opcode::Subc | Opcode::Madc => self.carry(instruction, ty),
             Opcode::Add | Opcode::Sub if has(instruction, Modifier::Cc) => self.carry(instruction, ty),
@@ -36,7 +26,7 @@ impl Builder<'_> {
         }
     }
 
-    fn sources(&mut self, instruction: &Instruction, ty: Type, count: usize) -> Lowered<Vec<u16>> {
+    pub(super) fn sources(&mut self, instruction: &Instruction, ty: Type, count: usize) -> Lowered<Vec<u16>> {
         (1..=count).map(|index| self.source(operand(instruction, index)?, ty)).collect()
     }
 
@@ -46,7 +36,11 @@ impl Builder<'_> {
         let pick = |narrow: Code, double: Code| if wide { double } else { narrow };
         let by_sign = |s: Code, u: Code| if signed(ty) { s } else { u };
         let saturating = has(instruction, Modifier::Sat);
+        let packed = matches!(ty, Type::U16x2 | Type::S16x2);
         let (code, count) = match instruction.row.opcode {
+            Opcode::Add if packed => (Code::AddU16x2, 2),
+            Opcode::Min if packed => (by_sign(Code::MinS16x2, Code::MinU16x2), 2),
+            Opcode::Max if packed => (by_sign(Code::MaxS16x2, Code::MaxU16x2), 2),
             Opcode::Add if saturating => (Code::AddSat32, 2),
             Opcode::Sub if saturating => (Code::SubSat32, 2),
             Opcode::Add => (pick(Code::Add32, Code::Add64), 2),
@@ -59,7 +53,8 @@ impl Builder<'_> {
             Opcode::Or => (pick(Code::Or32, Code::Or64), 2),
             Opcode::Xor => (pick(Code::Xor32, Code::Xor64), 2),
             Opcode::Not => (pick(Code::Not32, Code::Not64), 1),
-            Opcode::Sad if !wide => (by_sign(Code::SadS32, Code::SadU32), 3),
+            Opcode::Sad if wide => return self.sad64(instruction, ty),
+            Opcode::Sad => (by_sign(Code::SadS32, Code::SadU32), 3),
             Opcode::Cnot | Opcode::Neg | Opcode::Abs => return self.unary(instruction, ty),
             Opcode::Shf => return self.funnel(instruction),
             _ => return Err(unsupported(instruction)),
@@ -74,7 +69,24 @@ impl Builder<'_> {
         let d = self.destination(destination, ty)?;
         let at = |i: usize| sources.get(i).copied().unwrap_or(0);
         self.emit(code, d, at(0), at(1), at(2));
+        if has(instruction, Modifier::Relu) {
+            let zero = self.word(0);
+            self.emit(if packed { Code::MaxS16x2 } else { Code::MaxS32 }, d, d, zero, 0);
+        }
         self.store(destination, ty, d);
+        Ok(())
+    }
+
+    /// `sad.u64`: the larger less the smaller, plus c.
+    fn sad64(&mut self, instruction: &Instruction, ty: Type) -> Lowered {
+        let sources = self.sources(instruction, ty, 3)?;
+        let (larger, smaller) = (self.scratch64(), self.scratch64());
+        let (max, min) = if signed(ty) { (Code::MaxS64, Code::MinS64) } else { (Code::MaxU64, Code::MinU64) };
+        self.emit(max, larger, sources[0], sources[1], 0);
+        self.emit(min, smaller, sources[0], sources[1], 0);
+        self.emit(Code::Sub64, larger, larger, smaller, 0);
+        let d = self.destination(operand(instruction, 0)?, ty)?;
+        self.emit(Code::Add64, d, larger, sources[2], 0);
         Ok(())
     }
 
@@ -142,6 +154,7 @@ impl Builder<'_> {
         let high = has(instruction, Modifier::Hi);
         let (x, y) = (self.source(a, ty)?, self.source(b, ty)?);
         match (bits(ty), high) {
+            (32 | 64, _) if has(instruction, Modifier::Cc) => return self.carry(instruction, ty),
             (64, _) => {
                 let code = match (high, sign) {
                     (false, _) => Code::Mul64,
@@ -158,7 +171,6 @@ impl Builder<'_> {
                     self.emit(code, d, x, y, 0);
                 }
             }
-            (32, _) if has(instruction, Modifier::Cc) => return self.carry(instruction, ty),
             (32, false) => {
                 let d = self.destination(destination, ty)?;
                 if mad {
@@ -175,7 +187,8 @@ impl Builder<'_> {
                     let c = self.source32(operand(instruction, 3)?, ty)?;
                     let product = self.scratch32();
                     self.emit(code, product, x, y, 0);
-                    self.emit(Code::Add32, d, product, c, 0);
+                    let add = if has(instruction, Modifier::Sat) { Code::AddSat32 } else { Code::Add32 };
+                    self.emit(add, d, product, c, 0);
                 } else {
                     self.emit(code, d, x, y, 0);
                 }
@@ -200,136 +213,29 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn shift(&mut self, instruction: &Instruction, ty: Type) -> Lowered {
-        let mut a = self.source(operand(instruction, 1)?, ty)?;
-        let b = self.source32(operand(instruction, 2)?, Type::U32)?;
-        let left = instruction.row.opcode == Opcode::Shl;
-        if bits(ty) < 32 && !left {
-            a = self.extended(a, ty);
+    /// `mul24`, `mad24`: both factors at the top of 32 bits, where the upper half of their product is bits 16 to 47 of that
+    /// of the low 24 bits.
+    fn multiply24(&mut self, instruction: &Instruction, ty: Type) -> Lowered {
+        let mad = instruction.row.opcode == Opcode::Mad24;
+        let sources = self.sources(instruction, ty, if mad { 3 } else { 2 })?;
+        let eight = self.word(8);
+        let (x, y, product) = (self.scratch32(), self.scratch32(), self.scratch32());
+        self.emit(Code::Shl32, x, sources[0], eight, 0);
+        self.emit(Code::Shl32, y, sources[1], eight, 0);
+        if has(instruction, Modifier::Hi) {
+            self.emit(if signed(ty) { Code::MulHiS32 } else { Code::MulHiU32 }, product, x, y, 0);
+        } else {
+            for factor in [x, y] {
+                self.emit(if signed(ty) { Code::ShrS32 } else { Code::ShrU32 }, factor, factor, eight, 0);
+            }
+            self.emit(Code::Mul32, product, x, y, 0);
         }
-        let code = match (bits(ty) == 64, left, signed(ty)) {
-            (false, true, _) => Code::Shl32,
-            (false, false, true) => Code::ShrS32,
-            (false, false, false) => Code::ShrU32,
-            (true, true, _) => Code::Shl64,
-            (true, false, true) => Code::ShrS64,
-            (true, false, false) => Code::ShrU64,
-        };
-        let destination = operand(instruction, 0)?;
-        let d = self.destination(destination, ty)?;
-        self.emit(code, d, a, b, 0);
-        self.store(destination, ty, d);
-        Ok(())
-    }
-
-    fn funnel(&mut self, instruction: &Instruction) -> Lowered {
-        let sources = self.sources(instruction, Type::B32, 3)?;
-        let code = match (has(instruction, Modifier::L), has(instruction, Modifier::Clamp)) {
-            (true, false) => Code::ShfL,
-            (false, false) => Code::ShfR,
-            (true, true) => Code::ShfLClamp,
-            (false, true) => Code::ShfRClamp,
-        };
-        let d = self.destination(operand(instruction, 0)?, Type::B32)?;
-        self.emit(code, d, sources[0], sources[1], sources[2]);
-        Ok(())
-    }
-
-    fn bit_field(&mut self, instruction: &Instruction, ty: Type) -> Lowered {
-        let wide = bits(ty) == 64;
-        let destination = operand(instruction, 0)?;
-        if instruction.row.opcode == Opcode::Bfi {
-            let (a, b) = (self.source(operand(instruction, 1)?, ty)?, self.source(operand(instruction, 2)?, ty)?);
-            let c = self.source32(operand(instruction, 3)?, Type::U32)?;
-            let length = self.source32(operand(instruction, 4)?, Type::U32)?;
-            let d = self.destination(destination, ty)?;
-            self.push(Op { code: if wide { Code::Bfi64 } else { Code::Bfi32 }, d, a, b, c, aux: length, imm: 0 });
-            return Ok(());
+        let d = self.destination(operand(instruction, 0)?, ty)?;
+        match (mad, has(instruction, Modifier::Sat)) {
+            (false, _) => self.emit(Code::Mov32, d, product, 0, 0),
+            (true, false) => self.emit(Code::Add32, d, product, sources[2], 0),
+            (true, true) => self.emit(Code::AddSat32, d, product, sources[2], 0),
         }
-        let a = self.source(operand(instruction, 1)?, ty)?;
-        let b = self.source32(operand(instruction, 2)?, Type::U32)?;
-        let c = self.source32(operand(instruction, 3)?, Type::U32)?;
-        let d = self.destination(destination, ty)?;
-        let code = match (wide, signed(ty)) {
-            (false, true) => Code::BfeS32,
-            (false, false) => Code::BfeU32,
-            (true, true) => Code::BfeS64,
-            (true, false) => Code::BfeU64,
-        };
-        self.emit(code, d, a, b, c);
-        Ok(())
-    }
-
-    fn bit_count(&mut self, instruction: &Instruction, ty: Type) -> Lowered {
-        let wide = bits(ty) == 64;
-        let destination = operand(instruction, 0)?;
-        if instruction.row.opcode == Opcode::Fns {
-            let sources = self.sources(instruction, Type::B32, 3)?;
-            let d = self.destination(destination, ty)?;
-            self.emit(Code::Fns, d, sources[0], sources[1], sources[2]);
-            return Ok(());
-        }
-        let a = self.source(operand(instruction, 1)?, ty)?;
-        let amount = has(instruction, Modifier::Shiftamt);
-        let (code, result) = match (instruction.row.opcode, wide) {
-            (Opcode::Popc, false) => (Code::Popc32, Type::U32),
-            (Opcode::Popc, true) => (Code::Popc64, Type::U32),
-            (Opcode::Clz, false) => (Code::Clz32, Type::U32),
-            (Opcode::Clz, true) => (Code::Clz64, Type::U32),
-            (Opcode::Brev, false) => (Code::Brev32, ty),
-            (Opcode::Brev, true) => (Code::Brev64, ty),
-            (_, false) if amount => (if signed(ty) { Code::BfindShiftS32 } else { Code::BfindShiftU32 }, Type::U32),
-            (_, false) => (if signed(ty) { Code::BfindS32 } else { Code::BfindU32 }, Type::U32),
-            (_, true) if amount => (if signed(ty) { Code::BfindShiftS64 } else { Code::BfindShiftU64 }, Type::U32),
-            (_, true) => (if signed(ty) { Code::BfindS64 } else { Code::BfindU64 }, Type::U32),
-        };
-        let d = self.destination(destination, result)?;
-        self.emit(code, d, a, 0, 0);
-        Ok(())
-    }
-
-    fn dot(&mut self, instruction: &Instruction) -> Lowered {
-        let [x, y] = instruction.types[..] else {
-            return Err(unsupported(instruction));
-        };
-        let high = has(instruction, Modifier::Hi);
-        let code = match (instruction.row.opcode, signed(x), signed(y)) {
-            (Opcode::Dp4a, false, false) => Code::Dp4aUU,
-            (Opcode::Dp4a, true, true) => Code::Dp4aSS,
-            (Opcode::Dp4a, false, true) => Code::Dp4aUS,
-            (Opcode::Dp4a, true, false) => Code::Dp4aSU,
-            (_, false, false) => {
-                if high {
-                    Code::Dp2aHiUU
-                } else {
-                    Code::Dp2aLoUU
-                }
-            }
-            (_, true, true) => {
-                if high {
-                    Code::Dp2aHiSS
-                } else {
-                    Code::Dp2aLoSS
-                }
-            }
-            (_, false, true) => {
-                if high {
-                    Code::Dp2aHiUS
-                } else {
-                    Code::Dp2aLoUS
-                }
-            }
-            (_, true, false) => {
-                if high {
-                    Code::Dp2aHiSU
-                } else {
-                    Code::Dp2aLoSU
-                }
-            }
-        };
-        let sources = self.sources(instruction, Type::B32, 3)?;
-        let d = self.destination(operand(instruction, 0)?, Type::B32)?;
-        self.emit(code, d, sources[0], sources[1], sources[2]);
         Ok(())
     }
 
@@ -341,9 +247,17 @@ impl Builder<'_> {
         let (code, count) = match instruction.row.opcode {
             Opcode::Add | Opcode::Addc => (if wide { Code::AddCarry64 } else { Code::AddCarry }, 2),
             Opcode::Sub | Opcode::Subc => (if wide { Code::SubCarry64 } else { Code::SubCarry }, 2),
-            _ if wide => return Err(unsupported(instruction)),
-            _ if has(instruction, Modifier::Lo) => (Code::MadCarryLo, 3),
-            _ => (if signed(ty) { Code::MadCarryHiS } else { Code::MadCarryHiU }, 3),
+            _ => {
+                let code = match (wide, has(instruction, Modifier::Lo), signed(ty)) {
+                    (false, true, _) => Code::MadCarryLo,
+                    (false, false, true) => Code::MadCarryHiS,
+                    (false, false, false) => Code::MadCarryHiU,
+                    (true, true, _) => Code::MadCarryLo64,
+                    (true, false, true) => Code::MadCarryHiS64,
+                    (true, false, false) => Code::MadCarryHiU64,
+                };
+                (code, 3)
+            }
         };
         let sources = self.sources(instruction, ty, count)?;
         let d = self.destination(operand(instruction, 0)?, ty)?;

@@ -1,13 +1,13 @@
 //! Loads, stores, atomics, asynchronous copies, address conversions.
 
+use super::call::elements;
+use super::frame::Address;
 use super::{Builder, Lowered, bits, first_type, has, operand, signed, unsupported};
+use crate::program::layout::Place;
 use crate::program::liveness::Kind;
 use crate::program::op::*;
 use crate::ptx::ast::{Base, Instruction, Operand, Space, Type};
 use crate::ptx::isa::{Modifier, Opcode};
-
-/// An address: slot, width, offset.
-type Address = (u16, AddressWidth, i64);
 
 impl Builder<'_> {
     pub(super) fn memory(&mut self, instruction: &Instruction) -> Lowered {
@@ -34,7 +34,8 @@ impl Builder<'_> {
                 Ok(())
             }
             Opcode::Fence | Opcode::Membar => {
-                let within_block = has(instruction, Modifier::Cta);
+                // Several addresses of one memory are no matter between blocks.
+                let within_block = has(instruction, Modifier::Cta) || instruction.row.mnemonic.ends_with("alias");
                 self.communicates |= !within_block;
                 self.push(Op::new(Code::Fence));
                 Ok(())
@@ -47,11 +48,26 @@ impl Builder<'_> {
                 Ok(())
             }
             // Hints: no effect that a program can see.
-            Opcode::Prefetch => {
+            Opcode::Prefetch | Opcode::Discard | Opcode::Applypriority => {
                 self.push(Op::new(Code::Nop));
                 Ok(())
             }
             _ => Err(unsupported(instruction)),
+        }
+    }
+
+    /// The state space of an access: as the instruction says, or that of the variable it names. Parameters and results of
+    /// functions, and arguments of calls, lie in the local memory of a thread.
+    pub(super) fn space_of_access(&self, instruction: &Instruction, address: &Operand) -> Space {
+        let named = match address {
+            Operand::Address(Base::Symbol(symbol), _) => self.place(*symbol).ok(),
+            _ => None,
+        };
+        match (self.space(instruction), named) {
+            (Space::Param | Space::Generic, Some(Place::Frame(_))) => Space::Local,
+            (Space::Param, None) if self.number != 0 => Space::Local,
+            (Space::Generic, Some(Place::Fixed(space, _))) => space,
+            (space, _) => space,
         }
     }
 
@@ -66,7 +82,7 @@ impl Builder<'_> {
         spaces.into_iter().find(|(modifier, _)| has(instruction, *modifier)).map_or(Space::Generic, |(_, space)| space)
     }
 
-    fn address(&mut self, operand: &Operand) -> Lowered<Address> {
+    pub(super) fn address(&mut self, operand: &Operand) -> Lowered<Address> {
         let Operand::Address(base, offset) = operand else {
             return Err("expected an address in brackets".to_owned());
         };
@@ -74,9 +90,12 @@ impl Builder<'_> {
             Base::Register(register) => match self.register_kind(*register) {
                 Kind::Word => (self.register_slot(*register), AddressWidth::Narrow, *offset),
                 Kind::Double => (self.register_slot(*register), AddressWidth::Wide, *offset),
-                Kind::Predicate => return Err("a predicate is no address".to_owned()),
+                Kind::Predicate | Kind::Quad => return Err("an address has 32 or 64 bits".to_owned()),
             },
-            Base::Symbol(symbol) => (0, AddressWidth::Absolute, self.symbol(*symbol, *offset)? as i64),
+            Base::Symbol(symbol) => match self.place(*symbol)? {
+                Place::Fixed(_, address) => (0, AddressWidth::Absolute, address.wrapping_add_signed(*offset) as i64),
+                Place::Frame(at) => self.in_frame(at.wrapping_add_signed(*offset)),
+            },
             Base::Absolute => (0, AddressWidth::Absolute, *offset),
         })
     }
@@ -91,14 +110,11 @@ impl Builder<'_> {
 
     fn load(&mut self, instruction: &Instruction) -> Lowered {
         let ty = first_type(instruction)?;
-        let space = self.space(instruction);
+        let space = self.space_of_access(instruction, operand(instruction, 1)?);
         self.note_order(instruction, space);
         let destination = operand(instruction, 0)?;
         let address = self.address(operand(instruction, 1)?)?;
-        let parts = match destination {
-            Operand::Vector(parts) => parts.as_slice(),
-            single => std::slice::from_ref(single),
-        };
+        let parts = parts(destination);
         if space == Space::Param && address.1 == AddressWidth::Absolute {
             return self.load_parameter(parts, ty, address.2);
         }
@@ -133,15 +149,22 @@ impl Builder<'_> {
 
     fn load_parameter(&mut self, parts: &[Operand], ty: Type, offset: i64) -> Lowered {
         let bytes = bits(ty) / 8;
+        if bytes == 16 {
+            let halves = |slot: u16| [slot, slot + 2];
+            for (i, part) in parts.iter().enumerate() {
+                let d = self.destination(part, ty)?;
+                for (half, d) in halves(d).into_iter().enumerate() {
+                    let at = offset + 16 * i as i64 + 8 * half as i64;
+                    self.check_parameter(at, 8)?;
+                    let a = self.preset(Preset::Param64 { offset: at as u32 });
+                    self.emit(Code::Mov64, d, a, 0, 0);
+                }
+            }
+            return Ok(());
+        }
         for (i, part) in parts.iter().enumerate() {
             let offset = offset + i64::from(bytes) * i as i64;
-            let end = offset + i64::from(bytes);
-            if offset < 0 || end > i64::from(self.layout.param_bytes) {
-                return Err(format!(
-                    "bytes {offset}..{end} lie outside the {} bytes of parameters",
-                    self.layout.param_bytes
-                ));
-            }
+            self.check_parameter(offset, i64::from(bytes))?;
             let d = self.destination(part, ty)?;
             if bytes == 8 {
                 let a = self.preset(Preset::Param64 { offset: offset as u32 });
@@ -156,16 +179,23 @@ impl Builder<'_> {
         Ok(())
     }
 
+    fn check_parameter(&self, offset: i64, bytes: i64) -> Lowered {
+        let end = offset + bytes;
+        if offset < 0 || end > i64::from(self.layout.param_bytes) {
+            return Err(format!(
+                "bytes {offset}..{end} lie outside the {} bytes of parameters",
+                self.layout.param_bytes
+            ));
+        }
+        Ok(())
+    }
+
     fn store_memory(&mut self, instruction: &Instruction) -> Lowered {
         let ty = first_type(instruction)?;
-        let space = self.space(instruction);
+        let space = self.space_of_access(instruction, operand(instruction, 0)?);
         self.note_order(instruction, space);
         let address = self.address(operand(instruction, 0)?)?;
-        let source = operand(instruction, 1)?;
-        let parts = match source {
-            Operand::Vector(parts) => parts.as_slice(),
-            single => std::slice::from_ref(single),
-        };
+        let parts = parts(operand(instruction, 1)?);
         let code = match space {
             Space::Global => Code::StGlobal,
             Space::Shared => Code::StShared,
@@ -177,8 +207,8 @@ impl Builder<'_> {
         self.access(code, ty, data, address)
     }
 
-    fn access(&mut self, code: Code, ty: Type, data: Vec<u16>, address: Address) -> Lowered {
-        let element_bytes = bits(ty) / 8;
+    pub(super) fn access(&mut self, code: Code, ty: Type, data: Vec<u16>, address: Address) -> Lowered {
+        let (data, element_bytes) = elements(data, ty);
         if !matches!(element_bytes, 1 | 2 | 4 | 8) {
             return Err(format!("{ty:?} cannot be loaded or stored"));
         }
@@ -232,35 +262,38 @@ impl Builder<'_> {
             Type::Bf16 => AtomicType::Bf16,
             Type::Bf16x2 => AtomicType::Bf16x2,
             Type::B16 => AtomicType::B16,
+            Type::B128 => AtomicType::B128,
             _ => return Err(unsupported(instruction)),
         };
-        let space = match self.space(instruction) {
+        let returns = instruction.row.opcode == Opcode::Atom;
+        let space = match self.space_of_access(instruction, operand(instruction, usize::from(returns))?) {
             Space::Global => AtomicSpace::Global,
             Space::Shared => AtomicSpace::Shared,
             Space::Generic => AtomicSpace::Generic,
             _ => return Err("atomics act on global and shared memory".to_owned()),
         };
         self.communicates |= space != AtomicSpace::Shared;
-        let returns = instruction.row.opcode == Opcode::Atom;
         // The last operand is a cache policy where the modifier says so.
         let hint = usize::from(has(instruction, M::L2CacheHint));
         let mut operands = instruction.operands[..instruction.operands.len().saturating_sub(hint)].iter();
         let destination = if returns { operands.next() } else { None };
         let address = self.address(operands.next().ok_or("an address is missing")?)?;
-        let b = self.source(operands.next().ok_or("a value is missing")?, ty)?;
+        let values = parts(operands.next().ok_or("a value is missing")?);
+        let values = values.iter().map(|value| self.source(value, ty)).collect::<Lowered<Vec<_>>>()?;
         let c = match operands.next() {
             Some(value) if kind == AtomicKind::Cas => self.source(value, ty)?,
             None if kind != AtomicKind::Cas => 0,
             _ => return Err(unsupported(instruction)),
         };
-        let d = match destination {
-            Some(destination) => self.destination(destination, ty)?,
-            None => 0,
-        };
+        let destinations = destination.map_or(&[][..], parts);
+        let results =
+            destinations.iter().map(|destination| self.destination(destination, ty)).collect::<Lowered<Vec<_>>>()?;
+        let elements = values.iter().enumerate().map(|(i, &b)| (results.get(i).copied().unwrap_or(0), b)).collect();
         let index = self.tables.atomics.len() as u16;
-        self.tables.atomics.push(Atomic { kind, ty: element, space, returns, address: address.1, offset: address.2 });
-        self.push(Op { code: Code::Atom, d, a: address.0, b, c, aux: index, imm: 0 });
-        if let Some(destination) = destination {
+        let atomic = Atomic { kind, ty: element, space, returns, elements, address: address.1, offset: address.2 };
+        self.tables.atomics.push(atomic);
+        self.push(Op { a: address.0, c, aux: index, ..Op::new(Code::Atom) });
+        for (destination, d) in destinations.iter().zip(results) {
             self.store(destination, ty, d);
         }
         Ok(())
@@ -273,11 +306,13 @@ impl Builder<'_> {
         let code = match (self.space(instruction), to) {
             (Space::Shared, true) => Code::ToShared,
             (Space::Shared, false) => Code::FromShared,
+            // Parameters of functions lie in local memory.
             (Space::Local, true) => Code::ToLocal,
             (Space::Local, false) => Code::FromLocal,
-            (Space::Param, _) => {
-                return Err("generic addresses of parameters are not supported".to_owned());
-            }
+            (Space::Param, true) if self.number != 0 => Code::ToLocal,
+            (Space::Param, false) if self.number != 0 => Code::FromLocal,
+            (Space::Param, true) => Code::ToParam,
+            (Space::Param, false) => Code::FromParam,
             // Generic addresses of device memory are the addresses themselves.
             _ => Code::Mov64,
         };
@@ -292,7 +327,9 @@ impl Builder<'_> {
             Space::Shared => Code::IsShared,
             Space::Local => Code::IsLocal,
             Space::Global => Code::IsGlobal,
-            _ => return Err(unsupported(instruction)),
+            Space::Const => Code::IsConst,
+            Space::Param => Code::IsParam,
+            Space::Generic => return Err(unsupported(instruction)),
         };
         self.emit(code, d, a, 0, 0);
         Ok(())
@@ -330,5 +367,13 @@ impl Builder<'_> {
         });
         self.push(Op { aux: index, ..Op::new(Code::CpAsync) });
         Ok(())
+    }
+}
+
+/// The elements of `{a, b}`, or the one operand itself.
+fn parts(operand: &Operand) -> &[Operand] {
+    match operand {
+        Operand::Vector(parts) => parts,
+        single => std::slice::from_ref(single),
     }
 }

@@ -1,6 +1,6 @@
 //! mov, selp, prmt, set, setp: values moved, chosen and compared.
 
-use super::{Builder, Lowered, bits, first_type, has, operand, unsupported};
+use super::{Builder, Lowered, bits, first_type, has, operand};
 use crate::program::op::{Code, Op, Preset};
 use crate::ptx::ast::{Instruction, Operand, Special, Type};
 use crate::ptx::isa::{Modifier, Opcode};
@@ -31,9 +31,14 @@ impl Builder<'_> {
     /// A 32-bit special register: a preset, or a read where its value changes.
     pub(super) fn special32(&mut self, special: Special) -> Lowered<u16> {
         match special {
-            Special::Clock | Special::Clock64 | Special::GlobalTimer => {
+            Special::Clock | Special::Clock64 | Special::GlobalTimer | Special::GlobalTimerLo => {
                 let slot = self.scratch32();
                 self.push(Op { d: slot, ..Op::new(Code::ReadSpecial) });
+                Ok(slot)
+            }
+            Special::ClockHi | Special::GlobalTimerHi => {
+                let slot = self.scratch32();
+                self.push(Op { d: slot, aux: 1, ..Op::new(Code::ReadSpecial) });
                 Ok(slot)
             }
             special => Ok(self.preset(Preset::Special(special))),
@@ -51,7 +56,11 @@ impl Builder<'_> {
             }
             (Operand::Vector(parts), _) => return self.unpack(parts, source, ty),
             (_, Operand::Vector(parts)) => return self.pack(destination, parts, ty),
-            (_, Operand::Register(_)) if ty == Type::B128 => return Err(unsupported(instruction)),
+            (_, Operand::Register(_)) if ty == Type::B128 => {
+                let (d, a) = (self.destination(destination, ty)?, self.source(source, ty)?);
+                self.emit(Code::Mov64, d, a, 0, 0);
+                self.emit(Code::Mov64, d + 2, a + 2, 0, 0);
+            }
             _ => {
                 let a = self.source(source, ty)?;
                 let d = self.destination(destination, ty)?;
@@ -65,6 +74,13 @@ impl Builder<'_> {
     /// `mov.b64 {lo, hi}, d` and its narrower kin.
     fn unpack(&mut self, parts: &[Operand], source: &Operand, ty: Type) -> Lowered {
         match (bits(ty), parts.len()) {
+            (128, 2) => {
+                let a = self.source(source, ty)?;
+                for (part, slot) in parts.iter().zip([a, a + 2]) {
+                    let d = self.destination(part, Type::B64)?;
+                    self.emit(Code::Mov64, d, slot, 0, 0);
+                }
+            }
             (64, 2) => {
                 let a = self.source64(source)?;
                 // Both halves are read before either is written: a half may be the source's own slot's neighbour.
@@ -125,6 +141,12 @@ impl Builder<'_> {
     fn pack(&mut self, destination: &Operand, parts: &[Operand], ty: Type) -> Lowered {
         let d = self.destination(destination, ty)?;
         match (bits(ty), parts) {
+            (128, [low, high]) => {
+                for (part, slot) in [(low, d), (high, d + 2)] {
+                    let a = self.source64(part)?;
+                    self.emit(Code::Mov64, slot, a, 0, 0);
+                }
+            }
             (64, [low, high]) => {
                 let (low, high) = (self.source32(low, Type::B32)?, self.source32(high, Type::B32)?);
                 self.emit(Code::Pack64, d, low, high, 0);

@@ -1,9 +1,10 @@
 //! Operands: registers, constants, addresses and predicates as slots.
 
 use super::{Builder, Lowered, SCRATCH_PREDICATES, SCRATCH_SLOTS, bits, signed};
+use crate::program::layout::Place;
 use crate::program::liveness::{self, Kind};
-use crate::program::op::{Code, Op, Preset, PresetSlot};
-use crate::ptx::ast::{Operand, RegisterId, Space, Symbol, Type};
+use crate::program::op::{Code, Op, Preset, PresetSlot, WHOLE_CLOCK};
+use crate::ptx::ast::{Operand, RegisterId, Special, Symbol, Type};
 
 impl Builder<'_> {
     pub(super) fn preset(&mut self, value: Preset) -> u16 {
@@ -26,7 +27,7 @@ impl Builder<'_> {
     }
 
     pub(super) fn scratch32(&mut self) -> u16 {
-        let slot = self.allocation.slot_count + self.scratch;
+        let slot = self.registers.0 + self.scratch;
         self.scratch += 1;
         debug_assert!(self.scratch <= SCRATCH_SLOTS, "an instruction needs more scratch slots");
         slot as u16
@@ -39,7 +40,7 @@ impl Builder<'_> {
     }
 
     pub(super) fn scratch_predicate(&mut self) -> u16 {
-        let slot = self.allocation.predicate_count + self.scratch_predicate;
+        let slot = self.registers.1 + self.scratch_predicate;
         self.scratch_predicate += 1;
         debug_assert!(self.scratch_predicate <= SCRATCH_PREDICATES, "an instruction needs more scratch predicates");
         slot as u16
@@ -75,6 +76,8 @@ impl Builder<'_> {
                 self.push(Op { d: slot, imm: i32::from(*value != 0), ..Op::new(Code::PredConst) });
                 Ok((slot, false))
             }
+            // Nobody can ask for a cluster of more than one block.
+            Operand::Special(Special::IsExplicitCluster) => self.predicate(&Operand::Integer(0)),
             _ => Err("expected a predicate".to_owned()),
         }
     }
@@ -90,6 +93,7 @@ impl Builder<'_> {
                         self.emit(Code::UnpackLow, slot, self.register_slot(*register), 0, 0);
                         Ok(slot)
                     }
+                    Kind::Quad => Err("a 128-bit register where a narrower value is expected".to_owned()),
                     Kind::Predicate => Err("a predicate where a value is expected".to_owned()),
                 };
             }
@@ -100,7 +104,10 @@ impl Builder<'_> {
             }
             Operand::Float32(value) => *value,
             Operand::Float64(value) => (f64::from_bits(*value) as f32).to_bits(),
-            Operand::Symbol(symbol, offset) => self.symbol(*symbol, *offset)? as u32,
+            Operand::Symbol(symbol, offset) => match self.place(*symbol)? {
+                Place::Fixed(_, address) => address.wrapping_add_signed(*offset) as u32,
+                Place::Frame(at) => return Ok(self.frame_address(at.wrapping_add_signed(*offset))),
+            },
             _ => return Err("operand has the wrong form".to_owned()),
         };
         Ok(self.word(value))
@@ -117,8 +124,14 @@ impl Builder<'_> {
                         self.emit(Code::Zext32To64, slot, self.register_slot(*register), 0, 0);
                         Ok(slot)
                     }
+                    Kind::Quad => Err("a 128-bit register where a narrower value is expected".to_owned()),
                     Kind::Predicate => Err("a predicate where a value is expected".to_owned()),
                 };
+            }
+            Operand::Special(Special::Clock64 | Special::GlobalTimer) => {
+                let slot = self.scratch64();
+                self.push(Op { d: slot, aux: WHOLE_CLOCK, ..Op::new(Code::ReadSpecial) });
+                return Ok(slot);
             }
             Operand::Special(special) => {
                 let low = self.special32(*special)?;
@@ -128,7 +141,15 @@ impl Builder<'_> {
             }
             Operand::Integer(value) | Operand::Float64(value) => *value,
             Operand::Float32(value) => f64::from(f32::from_bits(*value)).to_bits(),
-            Operand::Symbol(symbol, offset) => self.symbol(*symbol, *offset)?,
+            Operand::Symbol(symbol, offset) => match self.place(*symbol)? {
+                Place::Fixed(_, address) => address.wrapping_add_signed(*offset),
+                Place::Frame(at) => {
+                    let narrow = self.frame_address(at.wrapping_add_signed(*offset));
+                    let slot = self.scratch64();
+                    self.emit(Code::Zext32To64, slot, narrow, 0, 0);
+                    return Ok(slot);
+                }
+            },
             _ => return Err("operand has the wrong form".to_owned()),
         };
         Ok(self.double(value))
@@ -136,17 +157,20 @@ impl Builder<'_> {
 
     /// A source of the width of `ty`.
     pub(super) fn source(&mut self, operand: &Operand, ty: Type) -> Lowered<u16> {
-        if bits(ty) == 64 { self.source64(operand) } else { self.source32(operand, ty) }
+        match (bits(ty), operand) {
+            (128, Operand::Register(register)) if self.register_kind(*register) == Kind::Quad => {
+                Ok(self.register_slot(*register))
+            }
+            (128, _) => Err("expected a 128-bit register".to_owned()),
+            (64, _) => self.source64(operand),
+            _ => self.source32(operand, ty),
+        }
     }
 
-    /// The address of a variable in its state space.
-    pub(super) fn symbol(&mut self, symbol: Symbol, offset: i64) -> Lowered<u64> {
-        self.space_of(symbol).map(|(_, address)| address.wrapping_add_signed(offset))
-    }
-
-    pub(super) fn space_of(&mut self, symbol: Symbol) -> Lowered<(Space, u64)> {
+    /// Where a variable lies.
+    pub(super) fn place(&self, symbol: Symbol) -> Lowered<Place> {
         self.layout
-            .address(self.module, self.body, self.addresses, symbol)
+            .place(self.module, self.parts[self.number].function, self.number, self.addresses, symbol)
             .ok_or_else(|| "the address of this symbol cannot be taken".to_owned())
     }
 
@@ -154,11 +178,19 @@ impl Builder<'_> {
     pub(super) fn destination(&mut self, operand: &Operand, ty: Type) -> Lowered<u16> {
         match operand {
             Operand::Register(register) => match (self.register_kind(*register), bits(ty)) {
-                (Kind::Double, 64) | (Kind::Word, 1..=32) => Ok(self.register_slot(*register)),
-                (Kind::Double, _) => Ok(self.scratch32()),
+                (Kind::Quad, 128) | (Kind::Double, 64) | (Kind::Word, 1..=32) => Ok(self.register_slot(*register)),
+                (Kind::Double, ..64) => Ok(self.scratch32()),
                 (kind, width) => Err(format!("a {width}-bit result does not fit a {kind:?} register")),
             },
-            Operand::Sink => Ok(if bits(ty) == 64 { self.scratch64() } else { self.scratch32() }),
+            Operand::Sink => Ok(match bits(ty) {
+                128 => {
+                    let slot = self.scratch64();
+                    self.scratch64();
+                    slot
+                }
+                64 => self.scratch64(),
+                _ => self.scratch32(),
+            }),
             _ => Err("the destination must be a register".to_owned()),
         }
     }

@@ -105,11 +105,12 @@ impl Context<'_> {
             Count::Vector(n) => Some(n),
             Count::ByModifier if self.modifiers.has(Modifier::V2) => Some(2),
             Count::ByModifier if self.modifiers.has(Modifier::V4) => Some(4),
+            Count::ByModifier if self.modifiers.has(Modifier::V8) => Some(8),
             Count::ByModifier => None,
         };
         if let Some(n) = count {
             let expected = || format!("{{..}} of {n} times {}", self.expected(rule));
-            if self.wanted(rule).0.bits() as usize * n > 128 {
+            if rule.count == Count::ByModifier && self.wanted(rule).0.bits() as usize * n > 128 {
                 return Err("a vector of at most 128 bits".into());
             }
             return match operand {
@@ -173,7 +174,7 @@ impl Context<'_> {
             ) => fit_constant(operand, wanted),
             (Kind::ReadOrSpecial | Kind::ReadOrPack, Operand::Special(special)) => {
                 let integral = matches!(wanted.class(), Class::Integer | Class::Bits);
-                integral && special.bits() >= wanted.bits()
+                integral && special.bits() >= wanted.bits() && special.bits() > 1
             }
             (Kind::ReadOrSymbol | Kind::ReadOrPack, Operand::Symbol(symbol, _)) => {
                 let short = self.names.space(*symbol).is_some_and(Space::has_short_addresses);
@@ -183,6 +184,7 @@ impl Context<'_> {
             (Kind::WriteOrUnpack, Operand::Vector(items)) => self.parts(items, wanted, true),
             (Kind::ReadOrPack, Operand::Vector(items)) => self.parts(items, wanted, false),
             (Kind::Predicate, Operand::NotPredicate(_) | Operand::Integer(_)) => true,
+            (Kind::Predicate, Operand::Special(special)) => special.bits() == 1,
             (Kind::Immediate(low, high), Operand::Integer(value)) => (low..=high).contains(value),
             (Kind::OneOf(values), Operand::Integer(value)) => values.contains(value),
             (Kind::Address, Operand::Address(base, _)) => self.address(base, self.is_short()),
@@ -191,6 +193,7 @@ impl Context<'_> {
             (Kind::Targets, Operand::Vector(items)) => items.iter().all(|item| matches!(item, Operand::Label(_))),
             (Kind::Callee, Operand::Symbol(Symbol::Function(_), 0)) => true,
             (Kind::List, Operand::Vector(_)) => true,
+            (Kind::Prototype, Operand::Prototype(_)) => true,
             _ => false,
         }
     }
@@ -277,6 +280,7 @@ impl Context<'_> {
             Kind::Targets => "a .branchtargets list".into(),
             Kind::Callee => "a function".into(),
             Kind::List => "a list of arguments".into(),
+            Kind::Prototype => "a .callprototype or .calltargets list".into(),
         }
     }
 
@@ -301,6 +305,7 @@ impl Context<'_> {
             Operand::Pair(..) => "a pair".into(),
             Operand::Sink => "_".into(),
             Operand::Label(_) => "a label".into(),
+            Operand::Prototype(_) => "a call prototype".into(),
         }
     }
 }

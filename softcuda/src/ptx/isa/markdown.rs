@@ -5,17 +5,19 @@ use std::fmt::Write;
 use super::{
     Row, rows,
     rules::{Count, Group, Kind, OperandRule, Presence, Rule},
+    target,
 };
 
 /// The instruction table as Markdown: one line for each row. `{..}` is optional, `|` separates alternatives.
 pub fn markdown() -> String {
-    let mut text = String::from("| instruction | operands | meaning |\n|---|---|---|\n");
+    let mut text = String::from("| instruction | operands | meaning | needs |\n|---|---|---|---|\n");
     for row in rows() {
+        let needs = target::description(row).replace('|', "\\|");
         let spelling = spelling(row).replace('|', "\\|");
         let operands = operands(row).replace('|', "\\|");
         let meaning = row.meaning.replace('|', "\\|");
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "| `{spelling}` | {operands} | {meaning} |");
+        let _ = writeln!(text, "| `{spelling}` | {operands} | {meaning} | {needs} |");
     }
     text
 }

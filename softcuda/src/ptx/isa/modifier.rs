@@ -74,6 +74,7 @@ modifiers! {
     ModeEcr "ecr"
     ModeRc16 "rc16"
     Shiftamt "shiftamt"
+    Pack "pack"
     // Comparison.
     Eq "eq"
     Ne "ne"
@@ -121,6 +122,7 @@ modifiers! {
     AcqRel "acq_rel"
     Sc "sc"
     Volatile "volatile"
+    Mmio "mmio"
     Cta "cta"
     Cluster "cluster"
     Gpu "gpu"
@@ -162,12 +164,15 @@ modifiers! {
     All "all"
     Any "any"
     Uni "uni"
+    Mask "mask"
     Ballot "ballot"
     // Matrix.
     M8n8 "m8n8"
     M8n8k4 "m8n8k4"
     M8n8k16 "m8n8k16"
     M8n8k32 "m8n8k32"
+    M8n8k128 "m8n8k128"
+    M8n32k16 "m8n32k16"
     M16n8k4 "m16n8k4"
     M16n8k8 "m16n8k8"
     M16n8k16 "m16n8k16"
@@ -175,12 +180,18 @@ modifiers! {
     M16n8k64 "m16n8k64"
     M16n8k128 "m16n8k128"
     M16n8k256 "m16n8k256"
+    M16n16k8 "m16n16k8"
+    M16n16k16 "m16n16k16"
+    M32n8k16 "m32n8k16"
     X1 "x1"
     X2 "x2"
     X4 "x4"
     Trans "trans"
     Row "row"
     Col "col"
+    // The second layout of an instruction: B's.
+    RowB "row"
+    ColB "col"
 }
 
 /// A set of [`Modifier`]s.
@@ -222,6 +233,16 @@ impl Modifiers {
 }
 
 impl Modifier {
+    /// What the modifier means behind others: the second layout of a product is that of B.
+    pub fn after(self, before: &Modifiers) -> Modifier {
+        let second = before.has(Modifier::Row) || before.has(Modifier::Col);
+        match self {
+            Modifier::Row if second => Modifier::RowB,
+            Modifier::Col if second => Modifier::ColB,
+            other => other,
+        }
+    }
+
     /// Modifier spelt `name` (without the dot) in an instruction `opcode`: a comparison's `.lo` and `.hi` are not a product's.
     pub fn from_name(opcode: Opcode, name: &str) -> Option<Modifier> {
         static NAMES: LazyLock<HashMap<&str, Modifier>> = LazyLock::new(|| {

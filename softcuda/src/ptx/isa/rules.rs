@@ -100,6 +100,8 @@ pub enum Kind {
     Targets,
     /// A function.
     Callee,
+    /// A `.callprototype` or `.calltargets` list.
+    Prototype,
     /// `(a, b)`: arguments or return values.
     List,
 }

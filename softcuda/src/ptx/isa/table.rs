@@ -9,6 +9,7 @@ mod convert;
 mod float;
 mod integer;
 mod logic;
+mod matrix;
 mod memory;
 mod warp;
 
@@ -24,7 +25,7 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
         warp::ROWS,
         control::ROWS,
     ];
-    families.into_iter().flatten()
+    families.into_iter().chain(matrix::LISTS).flatten()
 }
 
 /// A row, its fields in the order of [`Row`].

@@ -5,13 +5,16 @@ use super::{
     scope::{Builder, Name},
 };
 use crate::ptx::{
-    ast::{Body, Function, Position, SourceLine, Symbol, Variable},
+    ast::{Body, Function, Linkage, Position, SourceLine, Symbol, Variable},
     lexer::Token,
 };
 
 impl<'a> Parser<'a> {
     /// `.entry name (..) ..` or `.func (..) name (..) ..`: a declaration or a definition.
-    pub(super) fn function_declaration(&mut self, entry: bool) -> Result<()> {
+    pub(super) fn function_declaration(&mut self, entry: bool, linkage: Linkage) -> Result<()> {
+        if linkage == Linkage::Common {
+            return Err(self.error(self.position, "a function cannot be `.common`"));
+        }
         self.advance()?;
         let returns = match !entry && self.is("(") {
             true => self.parameters()?,
@@ -29,6 +32,7 @@ impl<'a> Parser<'a> {
         let mut function = Function {
             name: name.to_string(),
             entry,
+            linkage,
             params: owned(&params),
             returns: owned(&returns),
             required_block: None,
@@ -212,19 +216,56 @@ impl<'a> Parser<'a> {
                 self.expect(";")?;
                 builder.declare_targets(name, labels);
             }
-            // Only indirect calls need these, and the instruction table has none.
-            Token::Dot("callprototype" | "calltargets") => {
-                while !self.is(";") {
-                    if self.token == Token::End {
-                        return Err(self.unexpected("`;`"));
-                    }
-                    self.advance()?;
-                }
-                self.advance()?;
-            }
+            Token::Dot("callprototype") => self.prototype(builder, name)?,
+            Token::Dot("calltargets") => self.call_targets(builder, name)?,
             _ => builder.declare_label(name),
         }
         Ok(())
+    }
+
+    /// `.callprototype (.param .b32 _) _ (.param .b64 _);`.
+    fn prototype(&mut self, builder: &mut Builder<'a>, name: &'a str) -> Result<()> {
+        self.advance()?;
+        let sizes = |list: Vec<(&str, Variable)>| list.iter().map(|(_, variable)| variable.bytes).collect();
+        let returns = match self.is("(") {
+            true => sizes(self.parameters()?),
+            false => Vec::new(),
+        };
+        self.name("`_`")?;
+        let params = match self.is("(") {
+            true => sizes(self.parameters()?),
+            false => Vec::new(),
+        };
+        if self.token == Token::Dot("noreturn") {
+            self.advance()?;
+        }
+        self.expect(";")?;
+        builder.declare_prototype(name, returns, params, Vec::new());
+        Ok(())
+    }
+
+    /// `.calltargets f, g;`.
+    fn call_targets(&mut self, builder: &mut Builder<'a>, name: &'a str) -> Result<()> {
+        self.advance()?;
+        let mut targets: Vec<u32> = Vec::new();
+        loop {
+            let position = self.position;
+            let target = self.name("a function")?;
+            let Some(Symbol::Function(index)) = self.globals.get(target).copied() else {
+                return Err(self.error(position, &format!("`{target}` is not a function")));
+            };
+            let signature = self.module.functions[index as usize].signature();
+            if targets.first().is_some_and(|first| self.module.functions[*first as usize].signature() != signature) {
+                return Err(self.error(position, &format!("`{target}` has other parameters than those before it")));
+            }
+            targets.push(index);
+            if !self.take(",")? {
+                self.expect(";")?;
+                let (returns, params) = signature;
+                builder.declare_prototype(name, returns, params, targets);
+                return Ok(());
+            }
+        }
     }
 
     /// `.loc 1 20 3, function_name $L__info_string0, inlined_at 1 40 2`: the innermost place counts.

@@ -5,8 +5,8 @@ use super::{
     scope::{Builder, Name},
 };
 use crate::ptx::{
-    ast::{Body, Function, Guard, Instruction, Operand, Position, RegisterId, Space, Symbol, Type, Variable},
-    isa::{self, Mismatch, Modifier, Modifiers, Names, Opcode, Row},
+    ast::{Body, Function, Guard, Instruction, Module, Operand, Position, Prototype, RegisterId, Space, Symbol, Type},
+    isa::{self, Mismatch, Modifier, Modifiers, Names, Needs, Opcode, Row},
     lexer::Token,
 };
 
@@ -61,6 +61,7 @@ impl<'a> Parser<'a> {
         };
         self.expect(";")?;
         let row = self.matching_row(builder, &spelling, &mut operands, position)?;
+        self.check_needs(Needs::of(row, &spelling.modifiers, &spelling.types), position)?;
         if row.opcode == Opcode::Call {
             self.check_call(builder, &operands, position)?;
         }
@@ -105,12 +106,39 @@ impl<'a> Parser<'a> {
         Err(self.error(position, &message))
     }
 
+    /// The module's target and version must have the instruction.
+    fn check_needs(&self, needs: Needs, position: Position) -> Result<()> {
+        let Module { target, version, .. } = self.module;
+        if needs.target > target {
+            let message = format!("needs .target sm_{} or higher, the module has sm_{target}", needs.target);
+            return Err(self.error(position, &message));
+        }
+        if needs.version > version {
+            let ((major, minor), (has_major, has_minor)) = (needs.version, version);
+            let message = format!("needs .version {major}.{minor} or later, the module has {has_major}.{has_minor}");
+            return Err(self.error(position, &message));
+        }
+        Ok(())
+    }
+
     /// Arguments and return values must be as many, and as large, as the function's.
     fn check_call(&self, builder: &Builder<'a>, operands: &[Operand], position: Position) -> Result<()> {
-        let [Operand::Vector(returns), Operand::Symbol(Symbol::Function(index), _), Operand::Vector(arguments)] =
-            operands
-        else {
-            return Ok(());
+        let (returns, index, arguments) = match operands {
+            [Operand::Vector(returns), Operand::Symbol(Symbol::Function(index), _), Operand::Vector(arguments)] => {
+                (returns, index, arguments)
+            }
+            [Operand::Vector(returns), _, Operand::Vector(arguments), Operand::Prototype(index)] => {
+                let Prototype { name, returns: results, params, .. } = &builder.body.prototypes[*index as usize];
+                for (what, given, taken) in [("arguments", arguments, params), ("return values", returns, results)] {
+                    let fits = |(operand, bytes): (&Operand, &u64)| self.fits(&builder.body, operand, *bytes);
+                    if given.len() != taken.len() || !given.iter().zip(taken).all(fits) {
+                        let message = format!("`{name}` has {what} of {taken:?} bytes, others are given");
+                        return Err(self.error(position, &message));
+                    }
+                }
+                return Ok(());
+            }
+            _ => return Ok(()),
         };
         let function = &self.module.functions[*index as usize];
         let Function { name, params, returns: results, entry, .. } = function;
@@ -123,7 +151,7 @@ impl<'a> Parser<'a> {
                 return Err(self.error(position, &message));
             }
             for (operand, variable) in given.iter().zip(taken) {
-                if !self.fits(&builder.body, operand, variable) {
+                if !self.fits(&builder.body, operand, variable.bytes) {
                     let message = format!("what is given for `{}` does not have its size", variable.name);
                     return Err(self.error(position, &message));
                 }
@@ -132,19 +160,20 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    fn fits(&self, body: &Body, operand: &Operand, variable: &Variable) -> bool {
+    /// Whether an argument or result has this size.
+    fn fits(&self, body: &Body, operand: &Operand, bytes: u64) -> bool {
         match operand {
             Operand::Register(id) => {
                 let ty = body.registers[id.0 as usize].ty;
-                ty != Type::Pred && u64::from(ty.bytes()) >= variable.bytes
+                ty != Type::Pred && u64::from(ty.bytes()) >= bytes
             }
             Operand::Symbol(Symbol::Body(index), 0) => {
                 let given = &body.variables[*index as usize];
-                given.space == Space::Param && given.bytes == variable.bytes
+                given.space == Space::Param && given.bytes == bytes
             }
             // A parameter of this function may be passed on.
             Operand::Symbol(Symbol::Param(_) | Symbol::Return(_), 0) => true,
-            Operand::Integer(_) | Operand::Float32(_) | Operand::Float64(_) => variable.bytes <= 8,
+            Operand::Integer(_) | Operand::Float32(_) | Operand::Float64(_) => bytes <= 8,
             _ => false,
         }
     }
@@ -161,7 +190,7 @@ fn spelling(text: &str) -> Option<Spelling> {
             types.push(ty);
             continue;
         }
-        let modifier = Modifier::from_name(opcode, part)?;
+        let modifier = Modifier::from_name(opcode, part)?.after(&modifiers);
         if modifiers.has(modifier) {
             return None;
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     ParseError,
-    ast::{Module, Position, Symbol},
+    ast::{Linkage, Module, Position, Symbol},
     lexer::{Lexer, Token},
 };
 
@@ -18,13 +18,6 @@ mod variables;
 
 /// What parsing yields.
 type Result<T> = std::result::Result<T, ParseError>;
-
-/// Linkage directives in front of a declaration.
-#[derive(Clone, Copy, Debug, Default)]
-struct Linkage {
-    external: bool,
-    visible: bool,
-}
 
 /// A module on its way.
 struct Parser<'a> {
@@ -206,19 +199,20 @@ impl<'a> Parser<'a> {
 
     /// One declaration at module scope.
     fn declaration(&mut self) -> Result<()> {
-        let mut linkage = Linkage::default();
-        loop {
-            match self.token {
-                Token::Dot("visible" | "weak" | "common") => linkage.visible = true,
-                Token::Dot("extern") => linkage.external = true,
-                _ => break,
-            }
+        let linkage = match self.token {
+            Token::Dot("visible") => Linkage::Visible,
+            Token::Dot("extern") => Linkage::Extern,
+            Token::Dot("weak") => Linkage::Weak,
+            Token::Dot("common") => Linkage::Common,
+            _ => Linkage::Internal,
+        };
+        let plain = linkage == Linkage::Internal;
+        if !plain {
             self.advance()?;
         }
-        let plain = !linkage.external && !linkage.visible;
         match self.token {
-            Token::Dot("entry") => self.function_declaration(true),
-            Token::Dot("func") => self.function_declaration(false),
+            Token::Dot("entry") => self.function_declaration(true, linkage),
+            Token::Dot("func") => self.function_declaration(false, linkage),
             Token::Dot("global" | "const" | "shared") => self.module_variables(linkage),
             Token::Dot("file") if plain => self.file(),
             Token::Dot("section") if plain => self.section(),

@@ -53,7 +53,8 @@ impl<'a> Parser<'a> {
         Ok(vec![index, Operand::Vector(targets)])
     }
 
-    /// The operands of `call`: `(r), f, (a, b)`, with either list left out; always three in the tree.
+    /// The operands of `call`: `(r), f, (a, b)`, with either list left out, always three in the tree; `(r), %d, (a, b), p`
+    /// has four.
     pub(super) fn call_operands(&mut self, builder: &mut Builder<'a>) -> Result<Vec<Operand>> {
         let returns = match self.is("(") {
             true => {
@@ -63,16 +64,31 @@ impl<'a> Parser<'a> {
             }
             false => Vec::new(),
         };
-        let position = self.position;
         let callee = self.operand(builder)?;
-        if let Operand::Register(_) = callee {
-            return Err(self.error(position, "indirect calls are not in the instruction table"));
-        }
-        let arguments = match self.take(",")? && self.is("(") {
-            true => self.list(builder, "(", ")")?,
+        let indirect = matches!(callee, Operand::Register(_));
+        let mut more = self.take(",")?;
+        let arguments = match more && self.is("(") {
+            true => {
+                let list = self.list(builder, "(", ")")?;
+                more = indirect && self.take(",")?;
+                list
+            }
             false => Vec::new(),
         };
-        Ok(vec![Operand::Vector(returns), callee, Operand::Vector(arguments)])
+        let mut operands = vec![Operand::Vector(returns), callee, Operand::Vector(arguments)];
+        if indirect {
+            let position = self.position;
+            let name = match more {
+                true => self.name("the name of a `.callprototype`")?,
+                false => return Err(self.unexpected("`,` and the name of a `.callprototype`")),
+            };
+            let Some(index) = builder.prototype(name) else {
+                let message = format!("`{name}` is not a `.callprototype` or `.calltargets` list");
+                return Err(self.error(position, &message));
+            };
+            operands.push(Operand::Prototype(index));
+        }
+        Ok(operands)
     }
 
     /// Operands between two marks.
@@ -197,6 +213,10 @@ impl<'a> Parser<'a> {
             _ => (Base::Absolute, self.integer()? as i64),
         };
         self.expect("]")?;
+        // A hint that the address is the same in every thread.
+        if self.token == Token::Dot("unified") {
+            self.advance()?;
+        }
         Ok(Operand::Address(base, offset))
     }
 }

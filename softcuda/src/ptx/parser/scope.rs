@@ -2,7 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::ptx::ast::{Body, Label, LabelId, Operand, Position, Register, RegisterId, SourceLine, Symbol, Type};
+use crate::ptx::ast::{
+    Body, Label, LabelId, Operand, Position, Prototype, Register, RegisterId, SourceLine, Symbol, Type,
+};
 
 /// What a name in a scope stands for.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +41,7 @@ struct Scope<'a> {
     ranges: Vec<Range<'a>>,
     labels: HashMap<&'a str, LabelId>,
     targets: HashMap<&'a str, Vec<(&'a str, Position)>>,
+    prototypes: HashMap<&'a str, u32>,
     uses: Vec<LabelUse<'a>>,
 }
 
@@ -99,6 +102,7 @@ impl<'a> Builder<'a> {
             scope.names.contains_key(name)
                 || scope.labels.contains_key(name)
                 || scope.targets.contains_key(name)
+                || scope.prototypes.contains_key(name)
                 || scope.range_of(name).is_some()
         })
     }
@@ -144,6 +148,21 @@ impl<'a> Builder<'a> {
         if let Some(scope) = self.scopes.last_mut() {
             scope.targets.insert(name, labels);
         }
+    }
+
+    /// Declares a `.callprototype` or `.calltargets` list in the innermost scope.
+    pub(super) fn declare_prototype(&mut self, name: &'a str, returns: Vec<u64>, params: Vec<u64>, targets: Vec<u32>) {
+        let index = self.body.prototypes.len() as u32;
+        let prototype = Prototype { name: self.unique(name), returns, params, targets };
+        self.body.prototypes.push(prototype);
+        if let Some(scope) = self.scopes.last_mut() {
+            scope.prototypes.insert(name, index);
+        }
+    }
+
+    /// Index of a `.callprototype` or `.calltargets` list.
+    pub(super) fn prototype(&self, name: &str) -> Option<u32> {
+        self.scopes.iter().rev().find_map(|scope| scope.prototypes.get(name)).copied()
     }
 
     /// The labels of a `.branchtargets` list.

@@ -1,8 +1,8 @@
 //! Declarations of variables, parameters and registers.
 
-use super::{Linkage, Parser, Result, initialisers::Shape, scope::Builder, scope::Name};
+use super::{Parser, Result, initialisers::Shape, scope::Builder, scope::Name};
 use crate::ptx::{
-    ast::{Position, Space, Symbol, Type, Variable},
+    ast::{Linkage, Position, Space, Symbol, Type, Variable},
     lexer::Token,
 };
 
@@ -20,8 +20,8 @@ impl<'a> Parser<'a> {
     pub(super) fn module_variables(&mut self, linkage: Linkage) -> Result<()> {
         let prefix = self.prefix()?;
         loop {
-            let (name, mut variable, shape) = self.variable(&prefix, linkage.external)?;
-            variable.external = linkage.external || linkage.visible;
+            let (name, mut variable, shape) = self.variable(&prefix, linkage == Linkage::Extern)?;
+            variable.linkage = linkage;
             let position = variable.position;
             if self.is("=") {
                 self.initialiser(&mut variable, &shape)?;
@@ -35,7 +35,7 @@ impl<'a> Parser<'a> {
                 // A definition may follow an `.extern` declaration, and a declaration a definition.
                 Some(Symbol::Module(index)) if self.matches_earlier(*index, &variable) => {
                     let earlier = &mut self.module.variables[*index as usize];
-                    if !linkage.external {
+                    if linkage != Linkage::Extern {
                         *earlier = variable;
                     }
                 }
@@ -51,8 +51,10 @@ impl<'a> Parser<'a> {
 
     fn matches_earlier(&self, index: u32, variable: &Variable) -> bool {
         let earlier = &self.module.variables[index as usize];
-        let same_size = earlier.bytes == variable.bytes || earlier.bytes == 0;
-        earlier.external && earlier.space == variable.space && earlier.ty == variable.ty && same_size
+        let same_size = earlier.bytes == variable.bytes || earlier.bytes == 0 || variable.bytes == 0;
+        let one_is_extern = [earlier.linkage, variable.linkage].contains(&Linkage::Extern);
+        let both_known = earlier.linkage != Linkage::Internal && variable.linkage != Linkage::Internal;
+        one_is_extern && both_known && earlier.space == variable.space && earlier.ty == variable.ty && same_size
     }
 
     /// `.shared .b8 a[16], b;` in a function's body.
@@ -121,7 +123,7 @@ impl<'a> Parser<'a> {
             }
             let prefix = self.prefix()?;
             let (name, variable, _) = self.variable(&prefix, false)?;
-            if list.iter().any(|(other, _)| *other == name) {
+            if name != "_" && list.iter().any(|(other, _)| *other == name) {
                 let message = format!("parameter `{name}` is declared twice");
                 return Err(self.error(variable.position, &message));
             }
@@ -260,7 +262,7 @@ impl<'a> Parser<'a> {
             dynamic: unsized_array && external && prefix.space == Space::Shared,
             init: Vec::new(),
             relocations: Vec::new(),
-            external: false,
+            linkage: Linkage::Internal,
             position,
         };
         let shape = Shape { extents, grows: unsized_array };

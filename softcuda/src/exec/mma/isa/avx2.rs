@@ -92,33 +92,17 @@ impl Isa for Avx2 {
         unsafe { [_mm256_set1_epi32(value as i32); 2] }
     }
     #[inline(always)]
-    fn repeat_quad(self, from: &[u32; 4]) -> Vector {
-        // SAFETY: the machine has AVX2; the reference covers the 16 bytes read, at any alignment.
-        unsafe { [_mm256_broadcastsi128_si256(_mm_loadu_si128(from.as_ptr().cast())); 2] }
-    }
-    #[inline(always)]
-    fn spread_quads(self, vector: Vector, place: usize) -> Vector {
-        match place {
-            0 => both!(vector => _mm256_shuffle_epi32::<0x00>(vector)),
-            1 => both!(vector => _mm256_shuffle_epi32::<0x55>(vector)),
-            2 => both!(vector => _mm256_shuffle_epi32::<0xaa>(vector)),
-            _ => both!(vector => _mm256_shuffle_epi32::<0xff>(vector)),
-        }
-    }
-    #[inline(always)]
-    fn transpose_b(self, [[r0, r1], [r2, r3]]: [Vector; 2]) -> [Vector; 2] {
-        // Register j holds groups 2j and 2j+1, one in each 128-bit half: a 4x4 transposition of each half.
-        // SAFETY: the machine has AVX2.
-        unsafe {
-            let low01 = _mm256_unpacklo_epi32(r0, r1);
-            let low23 = _mm256_unpacklo_epi32(r2, r3);
-            let high01 = _mm256_unpackhi_epi32(r0, r1);
-            let high23 = _mm256_unpackhi_epi32(r2, r3);
-            [
-                [_mm256_unpacklo_epi64(low01, low23), _mm256_unpackhi_epi64(low01, low23)],
-                [_mm256_unpacklo_epi64(high01, high23), _mm256_unpackhi_epi64(high01, high23)],
-            ]
-        }
+    fn transpose_quads(self, [a, b, c, d]: [Vector; 4]) -> [Vector; 4] {
+        let low01 = both!(a, b => _mm256_unpacklo_epi32(a, b));
+        let low23 = both!(c, d => _mm256_unpacklo_epi32(c, d));
+        let high01 = both!(a, b => _mm256_unpackhi_epi32(a, b));
+        let high23 = both!(c, d => _mm256_unpackhi_epi32(c, d));
+        [
+            both!(low01, low23 => _mm256_unpacklo_epi64(low01, low23)),
+            both!(low01, low23 => _mm256_unpackhi_epi64(low01, low23)),
+            both!(high01, high23 => _mm256_unpacklo_epi64(high01, high23)),
+            both!(high01, high23 => _mm256_unpackhi_epi64(high01, high23)),
+        ]
     }
 
     #[inline(always)]
@@ -128,6 +112,10 @@ impl Isa for Avx2 {
     #[inline(always)]
     fn or(self, a: Vector, b: Vector) -> Vector {
         both!(a, b => _mm256_or_si256(a, b))
+    }
+    #[inline(always)]
+    fn xor(self, a: Vector, b: Vector) -> Vector {
+        both!(a, b => _mm256_xor_si256(a, b))
     }
     #[inline(always)]
     fn shift_left<const BITS: u32>(self, a: Vector) -> Vector {
@@ -165,6 +153,14 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
+    fn shift_left16<const BITS: u32>(self, a: Vector) -> Vector {
+        both!(a => _mm256_sll_epi16(a, _mm_cvtsi32_si128(BITS as i32)))
+    }
+    #[inline(always)]
+    fn shift_right16_signed<const BITS: u32>(self, a: Vector) -> Vector {
+        both!(a => _mm256_sra_epi16(a, _mm_cvtsi32_si128(BITS as i32)))
+    }
+    #[inline(always)]
     fn shift_right16<const BITS: u32>(self, a: Vector) -> Vector {
         both!(a => _mm256_srl_epi16(a, _mm_cvtsi32_si128(BITS as i32)))
     }
@@ -186,6 +182,11 @@ impl Isa for Avx2 {
         both!(a => _mm256_max_epi32(
             _mm256_srai_epi32::<16>(a),
             _mm256_srai_epi32::<16>(_mm256_slli_epi32::<16>(a))))
+    }
+
+    #[inline(always)]
+    fn dot16(self, a: Vector, b: Vector, sum: Vector) -> Vector {
+        both!(a, b, sum => _mm256_add_epi32(_mm256_madd_epi16(a, b), sum))
     }
 
     #[inline(always)]

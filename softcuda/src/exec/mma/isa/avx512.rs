@@ -31,19 +31,6 @@ impl Avx512 {
 
 const TOWARD_ZERO: i32 = _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC;
 
-const fn transpose_b_lanes(first: usize) -> [u32; 16] {
-    let mut lanes = [0; 16];
-    let mut i = 0;
-    while i < 16 {
-        let to = first + i;
-        let (place, parity, j) = (to / 8, to / 4 % 2, to % 4);
-        lanes[i] = ((2 * j + parity) * 4 + place) as u32;
-        i += 1;
-    }
-    lanes
-}
-const TRANSPOSE_B: [[u32; 16]; 2] = [transpose_b_lanes(0), transpose_b_lanes(16)];
-
 /// Wraps intrinsics that touch no memory.
 macro_rules! register {
     ($e:expr) => {{
@@ -70,23 +57,19 @@ impl Isa for Avx512 {
         register!(_mm512_set1_epi32(value as i32))
     }
     #[inline(always)]
-    fn repeat_quad(self, from: &[u32; 4]) -> __m512i {
-        // SAFETY: as in `register`; the reference covers the 16 bytes read, at any alignment.
-        unsafe { _mm512_broadcast_i32x4(_mm_loadu_si128(from.as_ptr().cast())) }
-    }
-    #[inline(always)]
-    fn spread_quads(self, vector: __m512i, place: usize) -> __m512i {
-        register!(match place {
-            0 => _mm512_shuffle_epi32::<0x00>(vector),
-            1 => _mm512_shuffle_epi32::<0x55>(vector),
-            2 => _mm512_shuffle_epi32::<0xaa>(vector),
-            _ => _mm512_shuffle_epi32::<0xff>(vector),
+    fn transpose_quads(self, [a, b, c, d]: [__m512i; 4]) -> [__m512i; 4] {
+        register!({
+            let low01 = _mm512_unpacklo_epi32(a, b);
+            let low23 = _mm512_unpacklo_epi32(c, d);
+            let high01 = _mm512_unpackhi_epi32(a, b);
+            let high23 = _mm512_unpackhi_epi32(c, d);
+            [
+                _mm512_unpacklo_epi64(low01, low23),
+                _mm512_unpackhi_epi64(low01, low23),
+                _mm512_unpacklo_epi64(high01, high23),
+                _mm512_unpackhi_epi64(high01, high23),
+            ]
         })
-    }
-    #[inline(always)]
-    fn transpose_b(self, [low, high]: [__m512i; 2]) -> [__m512i; 2] {
-        let lanes = [self.load(&TRANSPOSE_B[0]), self.load(&TRANSPOSE_B[1])];
-        register!([_mm512_permutex2var_epi32(low, lanes[0], high), _mm512_permutex2var_epi32(low, lanes[1], high),])
     }
 
     #[inline(always)]
@@ -96,6 +79,10 @@ impl Isa for Avx512 {
     #[inline(always)]
     fn or(self, a: __m512i, b: __m512i) -> __m512i {
         register!(_mm512_or_si512(a, b))
+    }
+    #[inline(always)]
+    fn xor(self, a: __m512i, b: __m512i) -> __m512i {
+        register!(_mm512_xor_si512(a, b))
     }
     #[inline(always)]
     fn shift_left<const BITS: u32>(self, a: __m512i) -> __m512i {
@@ -132,6 +119,14 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
+    fn shift_left16<const BITS: u32>(self, a: __m512i) -> __m512i {
+        register!(_mm512_slli_epi16::<BITS>(a))
+    }
+    #[inline(always)]
+    fn shift_right16_signed<const BITS: u32>(self, a: __m512i) -> __m512i {
+        register!(_mm512_srai_epi16::<BITS>(a))
+    }
+    #[inline(always)]
     fn shift_right16<const BITS: u32>(self, a: __m512i) -> __m512i {
         register!(_mm512_srli_epi16::<BITS>(a))
     }
@@ -150,6 +145,11 @@ impl Isa for Avx512 {
     #[inline(always)]
     fn max_of_halves(self, a: __m512i) -> __m512i {
         register!(_mm512_srai_epi32::<16>(_mm512_max_epi16(a, _mm512_rol_epi32::<16>(a))))
+    }
+
+    #[inline(always)]
+    fn dot16(self, a: __m512i, b: __m512i, sum: __m512i) -> __m512i {
+        register!(_mm512_add_epi32(_mm512_madd_epi16(a, b), sum))
     }
 
     #[inline(always)]

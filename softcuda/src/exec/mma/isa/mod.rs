@@ -24,17 +24,16 @@ pub trait Isa: Copy {
     fn store(self, vector: Self::Vector, to: &mut [u32; 16]);
     /// The same value in every lane.
     fn splat(self, value: u32) -> Self::Vector;
-    /// Four lanes, four times over.
-    fn repeat_quad(self, from: &[u32; 4]) -> Self::Vector;
-    /// Lane `place` (0 to 3, known to the compiler) of each group of four, in all four lanes of that group.
-    fn spread_quads(self, vector: Self::Vector, place: usize) -> Self::Vector;
-    /// Turns 8 groups of 4 lanes (group `g`, place `t`) into 4 groups of 8: the even `g` in order, then the odd.
-    fn transpose_b(self, vectors: [Self::Vector; 2]) -> [Self::Vector; 2];
+    /// Turns four groups of lanes in each of four vectors round: lane `4 i + t` of vector `q` goes to lane `4 i + q` of vector
+    /// `t`. Done twice it changes nothing.
+    fn transpose_quads(self, vectors: [Self::Vector; 4]) -> [Self::Vector; 4];
 
     /// Bitwise and.
     fn and(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// Bitwise or.
     fn or(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// Bitwise exclusive or.
+    fn xor(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// Logical shift left.
     fn shift_left<const BITS: u32>(self, a: Self::Vector) -> Self::Vector;
     /// Logical shift right.
@@ -52,6 +51,10 @@ pub trait Isa: Copy {
     /// `value` where `a != b`, 0 elsewhere.
     fn where_unequal(self, a: Self::Vector, b: Self::Vector, value: Self::Vector) -> Self::Vector;
 
+    /// 16-bit shift left.
+    fn shift_left16<const BITS: u32>(self, a: Self::Vector) -> Self::Vector;
+    /// 16-bit arithmetic shift right.
+    fn shift_right16_signed<const BITS: u32>(self, a: Self::Vector) -> Self::Vector;
     /// 16-bit logical shift right.
     fn shift_right16<const BITS: u32>(self, a: Self::Vector) -> Self::Vector;
     /// 16-bit wrapping sum.
@@ -63,6 +66,9 @@ pub trait Isa: Copy {
     -> Self::Vector;
     /// The larger of both signed 16-bit halves of each lane, sign-extended.
     fn max_of_halves(self, a: Self::Vector) -> Self::Vector;
+
+    /// `sum` plus the products of both signed 16-bit halves of each lane, wrapping.
+    fn dot16(self, a: Self::Vector, b: Self::Vector, sum: Self::Vector) -> Self::Vector;
 
     /// f32 product.
     fn multiply(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;

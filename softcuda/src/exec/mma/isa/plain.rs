@@ -1,4 +1,5 @@
-//! No vector instructions assumed: arrays, and what the compiler makes of them.
+//! No vector instructions assumed: arrays, and what the compiler makes of them. Larger operations are functions: inlined a hundred
+//! times in every product, they would take longer to compile than the rest of the library.
 
 use super::Isa;
 use crate::exec::value::{
@@ -64,30 +65,12 @@ impl Isa for Plain {
     fn splat(self, value: u32) -> Vector {
         [value; 16]
     }
-    #[inline(always)]
-    fn repeat_quad(self, from: &[u32; 4]) -> Vector {
-        let mut out = [0; 16];
-        for (i, lane) in out.iter_mut().enumerate() {
-            *lane = from[i % 4];
-        }
-        out
-    }
-    #[inline(always)]
-    fn spread_quads(self, vector: Vector, place: usize) -> Vector {
-        let mut out = [0; 16];
-        for (i, lane) in out.iter_mut().enumerate() {
-            *lane = vector[i / 4 * 4 + place];
-        }
-        out
-    }
-    #[inline(always)]
-    fn transpose_b(self, vectors: [Vector; 2]) -> [Vector; 2] {
-        let mut out = [[0; 16]; 2];
-        for place in 0..4 {
-            for column in 0..8 {
-                let from = column * 4 + place;
-                let to = place * 8 + column % 2 * 4 + column / 2;
-                out[to / 16][to % 16] = vectors[from / 16][from % 16];
+    #[inline(never)]
+    fn transpose_quads(self, vectors: [Vector; 4]) -> [Vector; 4] {
+        let mut out = [[0; 16]; 4];
+        for (q, vector) in vectors.into_iter().enumerate() {
+            for (lane, value) in vector.into_iter().enumerate() {
+                out[lane % 4][lane / 4 * 4 + q] = value;
             }
         }
         out
@@ -102,10 +85,14 @@ impl Isa for Plain {
         zip(a, b, |a, b| a | b)
     }
     #[inline(always)]
+    fn xor(self, a: Vector, b: Vector) -> Vector {
+        zip(a, b, |a, b| a ^ b)
+    }
+    #[inline(never)]
     fn shift_left<const BITS: u32>(self, a: Vector) -> Vector {
         map(a, |a| a << BITS)
     }
-    #[inline(always)]
+    #[inline(never)]
     fn shift_right<const BITS: u32>(self, a: Vector) -> Vector {
         map(a, |a| a >> BITS)
     }
@@ -117,51 +104,66 @@ impl Isa for Plain {
     fn sub(self, a: Vector, b: Vector) -> Vector {
         zip(a, b, u32::wrapping_sub)
     }
-    #[inline(always)]
+    #[inline(never)]
     fn max(self, a: Vector, b: Vector) -> Vector {
         zip(a, b, |a, b| (a as i32).max(b as i32) as u32)
     }
-    #[inline(always)]
+    #[inline(never)]
     fn mask_above(self, a: Vector, b: Vector) -> u32 {
         mask(zip(a, b, |a, b| u32::from(a > b)))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn mask_overflow(self, a: Vector, b: Vector, sum: Vector) -> u32 {
         mask(zip(zip(a, sum, |a, sum| a ^ sum), zip(b, sum, |b, sum| b ^ sum), |a, b| (a & b) >> 31))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn where_unequal(self, a: Vector, b: Vector, value: Vector) -> Vector {
         let unequal = zip(a, b, |a, b| if a == b { 0 } else { u32::MAX });
         self.and(unequal, value)
     }
 
-    #[inline(always)]
+    #[inline(never)]
+    fn shift_left16<const BITS: u32>(self, a: Vector) -> Vector {
+        map(a, |a| halves(a, 0, |a, _| a << BITS))
+    }
+    #[inline(never)]
+    fn shift_right16_signed<const BITS: u32>(self, a: Vector) -> Vector {
+        map(a, |a| halves(a, 0, |a, _| (a as i16 >> BITS) as u16))
+    }
+    #[inline(never)]
     fn shift_right16<const BITS: u32>(self, a: Vector) -> Vector {
         map(a, |a| halves(a, 0, |a, _| a >> BITS))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn add16(self, a: Vector, b: Vector) -> Vector {
         zip(a, b, |a, b| halves(a, b, u16::wrapping_add))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn max16(self, a: Vector, b: Vector) -> Vector {
         zip(a, b, |a, b| halves(a, b, |a, b| (a as i16).max(b as i16) as u16))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn add16_where_equal(self, to: Vector, value: Vector, a: Vector, b: Vector) -> Vector {
         let equal = zip(a, b, |a, b| halves(a, b, |a, b| if a == b { u16::MAX } else { 0 }));
         self.add16(to, self.and(equal, value))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn max_of_halves(self, a: Vector) -> Vector {
         map(a, |a| (a as i16).max((a >> 16) as i16) as i32 as u32)
     }
 
-    #[inline(always)]
+    #[inline(never)]
+    fn dot16(self, a: Vector, b: Vector, sum: Vector) -> Vector {
+        let product = |a: u32, b: u32| i32::from(a as u16 as i16) * i32::from(b as u16 as i16);
+        let products = zip(a, b, |a, b| product(a, b).wrapping_add(product(a >> 16, b >> 16)) as u32);
+        self.add(products, sum)
+    }
+
+    #[inline(never)]
     fn multiply(self, a: Vector, b: Vector) -> Vector {
         zip(a, b, |a, b| (float(a) * float(b)).to_bits())
     }
-    #[inline(always)]
+    #[inline(never)]
     fn multiply_add(self, a: Vector, b: Vector, c: Vector) -> Vector {
         let mut out = c;
         for (i, lane) in out.iter_mut().enumerate() {
@@ -169,19 +171,19 @@ impl Isa for Plain {
         }
         out
     }
-    #[inline(always)]
+    #[inline(never)]
     fn multiply_add_exact(self, a: Vector, b: Vector, c: Vector) -> Vector {
         zip(self.multiply(a, b), c, |product, c| (float(product) + float(c)).to_bits())
     }
-    #[inline(always)]
+    #[inline(never)]
     fn canonical_nan(self, a: Vector) -> Vector {
         map(a, |a| if a & 0x7fff_ffff > 0x7f80_0000 { 0x7fff_ffff } else { a })
     }
-    #[inline(always)]
+    #[inline(never)]
     fn truncate(self, a: Vector) -> Vector {
         map(a, |a| float(a) as i32 as u32)
     }
-    #[inline(always)]
+    #[inline(never)]
     fn to_float_toward_zero(self, a: Vector) -> Vector {
         map(a, |a| {
             let magnitude = (a as i32).unsigned_abs();
@@ -190,14 +192,14 @@ impl Isa for Plain {
             (kept as f32).to_bits() | a & 0x8000_0000
         })
     }
-    #[inline(always)]
+    #[inline(never)]
     fn widen_f16(self, pairs: Vector) -> [Vector; 2] {
         [
             map(pairs, |pair| f16_to_f32(pair as u16).to_bits()),
             map(pairs, |pair| f16_to_f32((pair >> 16) as u16).to_bits()),
         ]
     }
-    #[inline(always)]
+    #[inline(never)]
     fn narrow_f16(self, halves: [Vector; 2]) -> Vector {
         zip(halves[0], halves[1], |low, high| {
             u32::from(f32_to_f16_rn(float(low))) | u32::from(f32_to_f16_rn(float(high))) << 16

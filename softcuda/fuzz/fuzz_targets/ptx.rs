@@ -1,0 +1,23 @@
+//! PTX text through parser, printer and decoder.
+#![no_main]
+
+#[path = "../../tests/fuzz/mutation.rs"]
+mod mutation;
+#[path = "../../tests/fuzz/properties.rs"]
+mod properties;
+
+use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
+
+fuzz_target!(|input: &[u8]| properties::ptx(input));
+
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    // Half of the changes are libFuzzer's own, of bytes; the others keep words and lines whole.
+    if seed % 2 == 0 {
+        return fuzzer_mutate(data, size, max_size);
+    }
+    let text = String::from_utf8_lossy(&data[..size]).into_owned();
+    let changed = mutation::text(&text, &mut mutation::Random::new(u64::from(seed)));
+    let kept = changed.len().min(max_size);
+    data[..kept].copy_from_slice(&changed.as_bytes()[..kept]);
+    kept
+});

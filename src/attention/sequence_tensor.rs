@@ -1,0 +1,32 @@
+//! `SequenceTensor` of `kernels/common/tensor.cuh`.
+
+use crate::Operand;
+
+/// Address and strides, in elements, of a `[b, s, h, d]` tensor whose last stride is 1.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+pub(super) struct SequenceTensor {
+    address: u64,
+    batch_stride: i64,
+    sequence_stride: i64,
+    head_stride: i64,
+}
+
+impl SequenceTensor {
+    /// Of a `[b, s, h, d]` tensor, or of the `[total, h, d]` tensor of sequences of various lengths.
+    pub(super) fn new(tensor: &Operand) -> Self {
+        Self::inner(tensor, 0)
+    }
+
+    /// The tensor of the dimensions from `first` on, at index 0 of those before.
+    pub(super) fn inner(tensor: &Operand, first: usize) -> Self {
+        let layout = &tensor.layout;
+        let positions = layout.rank().saturating_sub(3);
+        Self {
+            address: tensor.address,
+            batch_stride: if positions > first { layout.stride(first) } else { 0 },
+            sequence_stride: layout.stride(positions),
+            head_stride: layout.stride(positions + 1),
+        }
+    }
+}
