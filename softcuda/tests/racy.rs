@@ -1,7 +1,7 @@
 //! Kernels whose threads race for the same bytes, on several host threads: what they find is anybody's guess, but it is one of the
 //! values that were written, and nothing of the host's is touched.
 //!
-//! Small, so that Miri can watch for undefined behaviour of ours, data races among it: `.ci/miri racy`.
+//! Small, so that Miri can watch for undefined behaviour of ours, data races among it: `.ci/miri`.
 
 use softcuda::{
     chip::Architecture,

@@ -3,9 +3,9 @@
 use super::access::{Checked, Direction, place};
 use super::async_copy::Copy;
 use super::engine::{Engine, Site};
+use super::guest::copy_lane;
 use super::registers::Simd;
 use super::traffic::{self, lanes};
-use super::transfer::copy_lane;
 use super::value::Lanes;
 use super::warp::Warp;
 use crate::fault::FaultKind;

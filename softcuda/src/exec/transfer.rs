@@ -1,16 +1,15 @@
 //! Data between host memory and register slots, once an access has been checked.
 //!
-//! Other host threads may run blocks that race for the same bytes. Device memory is therefore touched with relaxed
-//! atomics, or in whole rows by a few lines of assembly: a racy guest program gets some value, never undefined behaviour
-//! of ours.
+//! Other host threads may run blocks that race for the same bytes. Device memory is therefore touched by instructions of the
+//! host (`guest`, and whole rows in `simd`): a racy guest program gets some value, never undefined behaviour of ours.
 
+use super::guest::{self, copy_lane, load_word, store_word};
 use super::registers::Simd;
 use super::shape::{Halves, Run, Shape};
 use super::traffic::lanes;
 use super::warp::Warp;
 use crate::program::op::{Access, Extension};
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Data of 32 lanes, up to 32 bytes each, lane after lane; only what an access moves is ever initialised.
 #[repr(C, align(64))]
@@ -53,28 +52,6 @@ pub(super) fn in_window(addresses: &[u64; 32], mask: u32, window: u64) -> u32 {
     lanes(mask).filter(inside).fold(0, |found, lane| found | 1 << lane)
 }
 
-/// Copies one lane: 1, 2, 4, 8, 16 or 32 bytes between aligned addresses, guest memory at `from`.
-///
-/// # Safety
-/// Both ranges must be mapped and aligned to `bytes` (8 at most on our side).
-#[inline(always)]
-pub(super) unsafe fn copy_lane(from: *const u8, to: *mut u8, bytes: u32) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match bytes {
-            1 => (*to.cast::<AtomicU8>()).store((*from.cast::<AtomicU8>()).load(Relaxed), Relaxed),
-            2 => (*to.cast::<AtomicU16>()).store((*from.cast::<AtomicU16>()).load(Relaxed), Relaxed),
-            4 => (*to.cast::<AtomicU32>()).store((*from.cast::<AtomicU32>()).load(Relaxed), Relaxed),
-            _ => {
-                for part in 0..(bytes / 8) as usize {
-                    let value = (*from.cast::<AtomicU64>().add(part)).load(Relaxed);
-                    (*to.cast::<AtomicU64>().add(part)).store(value, Relaxed);
-                }
-            }
-        }
-    }
-}
-
 /// Reads one word a lane of device memory into a slot; `shift` is the host address of device address 0.
 ///
 /// # Safety
@@ -89,7 +66,7 @@ pub(super) unsafe fn load_words<S: Simd>(row: &mut [u32; 32], shift: usize, halv
             if halves.runs[half] == Run::Contiguous {
                 S::copy64(from, to.as_mut_ptr().cast());
             } else {
-                to.fill((*from.cast::<AtomicU32>()).load(Relaxed));
+                to.fill(load_word(from));
             }
         }
     }
@@ -107,9 +84,13 @@ pub(super) unsafe fn store_words<S: Simd>(row: &[u32; 32], shift: usize, halves:
         // SAFETY: the caller's promise.
         unsafe {
             if halves.runs[half] == Run::Contiguous {
-                S::copy64(from.as_ptr().cast(), to);
+                if guest::WHOLE_MOVES {
+                    S::copy64(from.as_ptr().cast(), to);
+                } else {
+                    from.iter().enumerate().for_each(|(lane, &word)| store_word(to.add(4 * lane), word));
+                }
             } else {
-                (*to.cast::<AtomicU32>()).store(from[15], Relaxed);
+                store_word(to, from[15]);
             }
         }
     }
@@ -122,9 +103,9 @@ pub(super) unsafe fn store_words<S: Simd>(row: &[u32; 32], shift: usize, halves:
 #[inline(always)]
 pub(super) unsafe fn scatter(row: &[u32; 32], host: usize, offsets: &[u32; 32], mask: u32) {
     for lane in lanes(mask) {
-        let word = host.wrapping_add(offsets[lane] as usize) as *const AtomicU32;
+        let word = host.wrapping_add(offsets[lane] as usize) as *mut u8;
         // SAFETY: the caller's promise.
-        unsafe { (*word).store(row[lane], Relaxed) };
+        unsafe { store_word(word, row[lane]) };
     }
 }
 

@@ -271,6 +271,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri has no file in memory to map")]
     fn ranges_are_placed_where_they_are_wanted_or_lowest() {
         let memory = memory();
         let g = GRANULARITY;
@@ -286,6 +287,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
+    #[cfg_attr(miri, ignore = "Miri has no file in memory to map")]
     fn two_mappings_of_one_memory_show_the_same_bytes() {
         let memory = memory();
         let g = GRANULARITY;

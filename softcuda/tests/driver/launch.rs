@@ -205,6 +205,7 @@ fn kernels_reach_pinned_host_memory() {
     let address = pinned.as_ptr().unwrap() as u64 + 8;
     // SAFETY: the address lies inside the pinned memory.
     unsafe { stream.launch_builder(&store).arg(&address).launch(shape((1, 1, 1), (1, 1, 1), 0)) }.unwrap();
+    stream.synchronize().unwrap();
     assert_eq!(pinned.as_slice().unwrap(), [0, 0, 1, 0]);
 }
 

@@ -1,9 +1,9 @@
 //! The few vector primitives that the compiler does not make of plain loops: one implementation for each set of the host's
 //! vector instructions.
 
+use super::guest;
 use super::traffic::lanes;
 use super::value::Lanes;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Properties of 32 offsets, one bit a lane.
 pub(crate) struct Classes {
@@ -99,9 +99,8 @@ pub(crate) trait Simd: Copy {
     #[inline(always)]
     unsafe fn gather(row: &mut [u32; 32], base: *const u8, offsets: &[u32; 32], mask: u32) {
         for lane in lanes(mask) {
-            let word = base.wrapping_add(offsets[lane] as usize).cast::<AtomicU32>();
             // SAFETY: the caller's promise.
-            row[lane] = unsafe { (*word).load(Relaxed) };
+            row[lane] = unsafe { guest::load_word(base.wrapping_add(offsets[lane] as usize)) };
         }
     }
     /// Lane i is lane `from[i] % 32` of the values.
