@@ -18,9 +18,7 @@ struct f16 {
   uint16_t bits;
 
   // The two elements of a register, the lower half first.
-  static __device__ __forceinline__ float2 unpack(uint32_t packed) {
-    return {ptx::cvt_f32_f16(static_cast<uint16_t>(packed)), ptx::cvt_f32_f16(static_cast<uint16_t>(packed >> 16))};
-  }
+  static __device__ __forceinline__ float2 unpack(uint32_t packed) { return ptx::cvt_f32x2_f16x2(packed); }
 
   // Two f32 values rounded to nearest even, `low` in the lower half of the register.
   static __device__ __forceinline__ uint32_t pack(float low, float high) { return ptx::cvt_rn_f16x2(low, high); }
