@@ -10,6 +10,7 @@ use crate::{Global, progress, select};
 /// Checks the selected operators; an error if any case disagrees.
 pub(crate) fn run(global: &Global, name: Option<&str>) -> Result<(), Failure> {
     let ops = select::many(name)?;
+    verify::check_everything();
     let device = global.open()?;
     let queue = device.default_queue();
     let (cases, left_out) = cases(&ops, device.is_software(), |op| op.check_cases);

@@ -18,7 +18,7 @@ pub use bindings::{Bindings, Value};
 pub use compare::{Agreement, Mismatch, OutputAgreement, compare};
 pub use counters::{Counters, counted};
 pub use describe::{Description, OptionSpec, OptionType, TensorSpec};
-pub use device::{DEVICE_VARIABLE, open_device, queue};
+pub use device::{DEVICE_VARIABLE, bench_queue, check_everything, open_device, queue, shuffle_schedule};
 pub use host::{DeviceTensor, HostTensor};
 pub use op::{Compared, Op, Prepared};
 pub use rows::{BenchRow, Case, CheckRow, seconds};

@@ -111,6 +111,11 @@ impl Volume {
 
     /// The memory of the row `row` of the layer `layer`.
     fn row(&self, layer: usize, row: usize, width: usize) -> Result<*mut u8, Error> {
+        let (start, side) = self.row_address(layer, row, width)?;
+        address::span(start, width, side)
+    }
+
+    fn row_address(&self, layer: usize, row: usize, width: usize) -> Result<(u64, Side), Error> {
         let (base, side) = self.base()?;
         let pitch = if self.pitch == 0 { width } else { self.pitch };
         let offset = || {
@@ -118,7 +123,7 @@ impl Volume {
             rows.checked_add(self.y + row)?.checked_mul(pitch)?.checked_add(self.x)
         };
         let start = offset().and_then(|offset| base.checked_add(offset as u64));
-        address::span(start.ok_or(Code::INVALID_VALUE)?, width, side)
+        Ok((start.ok_or(Code::INVALID_VALUE)?, side))
     }
 
     /// Where it starts, as given; `None`: an array.
@@ -196,6 +201,11 @@ impl Transfer {
                 // SAFETY: device spans lie inside live allocations, staged bytes are held by `self`, and the caller
                 // promises the host ones. They may overlap.
                 unsafe { source.copy_to(destination, width) };
+                address::note_copied(
+                    to.row_address(layer, row, width)?.0,
+                    from.row_address(layer, row, width)?.0,
+                    width,
+                )?;
             }
         }
         Ok(())

@@ -102,7 +102,15 @@ impl Device {
     /// Its memory, reserved at the first use.
     pub(super) fn memory(&self) -> Result<&GlobalMemory, Error> {
         let base = FIRST_ADDRESS + self.ordinal as u64 * ADDRESSES;
-        self.memory.get_or_init(|| GlobalMemory::new(base, self.chip.memory_bytes).ok()).as_ref().ok_or_else(|| {
+        let new = || {
+            let memory = GlobalMemory::new(base, self.chip.memory_bytes).ok()?;
+            if driver().is_ok_and(|driver| driver.config.checks.initialisation) {
+                memory.recording().ok()
+            } else {
+                Some(memory)
+            }
+        };
+        self.memory.get_or_init(new).as_ref().ok_or_else(|| {
             Error::report(Code::OUT_OF_MEMORY, "the system gives no address space for the memory of the device")
         })
     }

@@ -52,6 +52,7 @@ impl Fill {
         let bytes = self.width * pattern.len();
         for row in self.rows() {
             let (start, host) = row?;
+            address::note_written(start, bytes)?;
             if pattern.iter().all(|byte| *byte == 0)
                 && let Some(device) = device::owner(start)
             {

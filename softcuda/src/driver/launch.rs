@@ -102,7 +102,8 @@ impl KernelCall {
         let context = &function.context;
         let device = context.device;
         let view = KernelView::new(context)?;
-        let machine = Machine { architecture: device.chip.architecture, memory: &view, config: &driver()?.config };
+        let config = driver()?.config.scheduled();
+        let machine = Machine { architecture: device.chip.architecture, memory: &view, config: &config };
         let workspace = shape.cooperative.then(|| Workspace::new(device)).transpose()?;
         let request = Launch {
             grid_workspace: workspace.as_ref().map_or(0, |workspace| workspace.address),
@@ -144,7 +145,9 @@ struct Workspace {
 impl Workspace {
     fn new(device: &'static Device) -> Result<Workspace, Error> {
         const BYTES: u64 = 64;
-        let address = device.memory()?.allocate(BYTES).ok_or(Code::OUT_OF_MEMORY)?;
+        let memory = device.memory()?;
+        let address = memory.allocate(BYTES).ok_or(Code::OUT_OF_MEMORY)?;
+        memory.note_written(address, BYTES);
         Ok(Workspace { device, address })
     }
 }

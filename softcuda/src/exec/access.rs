@@ -1,6 +1,7 @@
 //! Loads and stores: a whole warp's addresses checked at once, data moved between memory and register slots.
 
 use super::engine::{Engine, Span};
+use super::observe::Memory;
 use super::registers::{Plain, Simd};
 use super::shape::Shape;
 use super::traffic::{self, lanes};
@@ -101,6 +102,9 @@ impl Engine<'_> {
         if direction == Direction::Store {
             self.check_sources(warp, at, &addresses, mask, access.bytes())?;
         }
+        if self.watch.is_some() && !span.read_only {
+            self.observe(warp, at, mask, &addresses, access.bytes(), Memory::Device, direction.into())?;
+        }
         // SAFETY: the caller's promise.
         let sectors = unsafe { traffic::sectors::<S>(&place.shape, place.low, mask) };
         self.count_global(direction, sectors, mask, access.bytes());
@@ -141,6 +145,9 @@ impl Engine<'_> {
         }
         if direction == Direction::Store {
             self.check_sources(warp, at, addresses, mask, bytes)?;
+        }
+        if self.watch.is_some() {
+            self.observe(warp, at, mask, addresses, bytes, Memory::Device, direction.into())?;
         }
         let mut sectors: Vec<u64> = lanes(mask).map(|lane| addresses[lane] >> 5).collect();
         sectors.sort_unstable();
@@ -230,6 +237,17 @@ impl Engine<'_> {
         let action = if load { "shared load" } else { "shared store" };
         // SAFETY: the caller's promise.
         let shape = unsafe { self.shared_shape::<S>(warp, at, &addresses, mask, access.bytes(), action)? };
+        if self.watch.is_some() {
+            self.observe(
+                warp,
+                at,
+                mask,
+                &addresses.0.map(u64::from),
+                access.bytes(),
+                Memory::Shared,
+                direction.into(),
+            )?;
+        }
         let counters = &mut self.counters;
         let counter = if load { &mut counters.shared_loads } else { &mut counters.shared_stores };
         traffic::count_shared(counter, &shape, mask);

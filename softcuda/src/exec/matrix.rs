@@ -2,6 +2,7 @@
 
 use super::access::Checked;
 use super::engine::{Engine, SHARED_WINDOW};
+use super::observe::{Does, Memory};
 use super::registers::Simd;
 use super::traffic;
 use super::warp::Warp;
@@ -26,6 +27,9 @@ impl Engine<'_> {
         let used = u32::MAX >> (32 - 8 * load.data.len());
         // SAFETY: the caller's promise.
         let rows = unsafe { self.shared_shape::<S>(warp, at, &addresses, used, 16, "ldmatrix")?.offsets };
+        if self.watch.is_some() {
+            self.observe(warp, at, used, &rows.map(u64::from), 16, Memory::Shared, Does::Read)?;
+        }
         let shared = self.site.shared.pointer();
         self.counters.matrix_loads.requests += 1;
         for (p, &slot) in load.data.iter().enumerate() {

@@ -15,28 +15,37 @@ mod level;
 mod local;
 mod matrix;
 pub mod mma;
+mod observe;
 mod other;
 mod print;
+mod race_report;
 mod rare_float;
 mod rare_integer;
 mod registers;
 mod report;
 mod run;
+mod schedule;
 mod shape;
 mod shuffle;
 mod simd;
 mod spaces;
+mod synchronise;
 mod tensor;
 mod traffic;
 mod transfer;
 pub mod value;
 mod warp;
 mod warp_operation;
+mod watch;
 mod word;
 
-use crate::{chip::Architecture, config::Config, fault::Fault, memory::View, profile::Counters, program::Kernel};
+use crate::{
+    check::BenignRace, chip::Architecture, config::Config, fault::Fault, memory::View, profile::Counters,
+    program::Kernel,
+};
 use block::{Block, BlockStop};
 use engine::{Engine, Shared};
+use schedule::{Order, Random};
 use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::Mutex;
@@ -70,6 +79,8 @@ pub struct Launch<'a> {
     pub heap_bytes: u64,
     /// Device address of the barrier of a cooperative launch, which %envreg1 and %envreg2 give; 0: it is none.
     pub grid_workspace: u64,
+    /// Takes the races that changed nothing, as all threads wrote the same value.
+    pub benign_races: &'a (dyn Fn(&[BenignRace]) + Sync),
     /// Takes what the kernel prints, block after block, when it has ended.
     pub output: &'a (dyn Fn(&[u8]) + Sync),
 }
@@ -100,6 +111,7 @@ impl Default for Launch<'_> {
             stack_bytes: 1024,
             grid_workspace: 0,
             heap_bytes: 8 << 20,
+            benign_races: &crate::check::keep,
             output: &to_stderr,
         }
     }
@@ -108,17 +120,27 @@ impl Default for Launch<'_> {
 /// Runs a kernel to its end. Limits of the chip are the caller's to check.
 ///
 /// # Errors
-/// The fault of the lowest-numbered block that has one.
+/// The fault of the first block that has one, in the order of their start: that of their numbers, unless there is a seed.
 pub fn launch(machine: &Machine<'_>, kernel: &Kernel, launch: &Launch<'_>) -> Result<Counters, Box<Fault>> {
     let blocks = launch.grid.iter().map(|&count| u64::from(count)).product::<u64>();
     let shared = Shared { executed: AtomicU64::new(0), faulted: AtomicU64::new(u64::MAX) };
     let next = AtomicU64::new(0);
-    // Blocks that talk to one another run in one order, so that what they say does not depend on the host.
-    let threads = if kernel.communicates { 1 } else { machine.config.threads.clamp(1, blocks.max(1) as usize) };
+    let order = Order::new(machine.config.schedule, blocks);
+    // Blocks that talk to one another run in one order, so that what they say does not depend on the host; so do those whose
+    // accesses are compared with one another's, so that a report does not.
+    let threads = if kernel.communicates || machine.config.checks.watch() {
+        1
+    } else {
+        machine.config.threads.clamp(1, blocks.max(1) as usize)
+    };
     let results = Mutex::new(Vec::new());
     let work = || {
-        let mut worker = Worker::new(Engine::new(machine, kernel, launch, &shared), &next, blocks);
+        let mut worker = Worker::new(Engine::new(machine, kernel, launch, &shared), &next, order);
         let fault = worker.run();
+        let benign = worker.engine.take_benign_races();
+        if !benign.is_empty() {
+            (launch.benign_races)(&benign);
+        }
         let (counters, printed) = (worker.engine.into_counters(), worker.printed);
         results.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((counters, fault, printed));
     };
@@ -159,19 +181,22 @@ pub fn launch(machine: &Machine<'_>, kernel: &Kernel, launch: &Launch<'_>) -> Re
 struct Worker<'a> {
     engine: Engine<'a>,
     next: &'a AtomicU64,
-    blocks: u64,
+    order: Order,
+    /// Which of the running blocks gets the next turn, where that is left to chance.
+    random: Option<Random>,
     interpreter: level::Interpreter,
     /// What each block has printed.
     printed: Vec<(u64, Vec<u8>)>,
 }
 
 impl<'a> Worker<'a> {
-    fn new(engine: Engine<'a>, next: &'a AtomicU64, blocks: u64) -> Worker<'a> {
+    fn new(engine: Engine<'a>, next: &'a AtomicU64, order: Order) -> Worker<'a> {
         let level = engine.machine.config.level();
-        Worker { engine, next, blocks, interpreter: level::select(level), printed: Vec::new() }
+        let random = engine.machine.config.schedule.map(|seed| Random::new(seed, u64::MAX - 1));
+        Worker { engine, next, order, random, interpreter: level::select(level), printed: Vec::new() }
     }
 
-    /// Runs blocks until none is left; the number and fault of the block that failed.
+    /// Runs blocks until none is left; which one failed, in the order of their start, and its fault.
     ///
     /// Blocks whose turn ends go to the back of the queue, and new ones start as long as the device has room for them: a
     /// block that waits for another one's flag ends.
@@ -181,23 +206,27 @@ impl<'a> Worker<'a> {
         let resident = if self.engine.kernel.communicates { self.engine.launch.resident_blocks.max(1) } else { 1 };
         loop {
             if (running.len() as u64) < resident
-                && let Some(number) = self.take()
+                && let Some(position) = self.take()
             {
                 let mut block = idle.pop().unwrap_or_else(|| Block::new(&self.engine));
                 std::mem::swap(&mut self.engine.site, &mut block.site);
-                self.engine.site.restart(number, self.engine.launch.grid);
+                self.engine.site.position = position;
+                let number = self.order.block(position);
+                self.engine.site.restart(number, self.engine.launch.grid, self.engine.machine.config.schedule);
                 block.restart(&mut self.engine);
+                self.engine.begin_block();
                 std::mem::swap(&mut self.engine.site, &mut block.site);
                 running.push_back(block);
             } else if running.is_empty() {
                 return None;
             }
-            let Some(mut block) = running.pop_front() else {
+            let turn = self.random.as_mut().map_or(0, |random| random.below(running.len() as u64));
+            let Some(mut block) = running.remove(turn as usize) else {
                 continue;
             };
             std::mem::swap(&mut self.engine.site, &mut block.site);
             let stop = block.run(&mut self.engine, self.interpreter);
-            let number = self.engine.site.number;
+            let position = self.engine.site.position;
             std::mem::swap(&mut self.engine.site, &mut block.site);
             match stop {
                 Ok(BlockStop::Finished) => {
@@ -208,8 +237,8 @@ impl<'a> Worker<'a> {
                 Err(fault) => {
                     self.keep_printed(&mut block);
                     running.iter_mut().for_each(|block| self.keep_printed(block));
-                    self.engine.shared_state.faulted.fetch_min(number, Ordering::Relaxed);
-                    return Some((number, fault));
+                    self.engine.shared_state.faulted.fetch_min(position, Ordering::Relaxed);
+                    return Some((position, fault));
                 }
             }
         }
@@ -217,13 +246,14 @@ impl<'a> Worker<'a> {
 
     fn keep_printed(&mut self, block: &mut Block) {
         if !block.site.printed.is_empty() {
-            self.printed.push((block.site.number, std::mem::take(&mut block.site.printed)));
+            self.printed.push((block.site.position, std::mem::take(&mut block.site.printed)));
         }
     }
 
-    /// The next block to start, in order; blocks behind one that faulted are not started.
+    /// The place in the order of the next block to start; blocks behind one that faulted are not started.
     fn take(&self) -> Option<u64> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        (number < self.blocks && number < self.engine.shared_state.faulted.load(Ordering::Relaxed)).then_some(number)
+        let position = self.next.fetch_add(1, Ordering::Relaxed);
+        let faulted = self.engine.shared_state.faulted.load(Ordering::Relaxed);
+        (position < self.order.count() && position < faulted).then_some(position)
     }
 }

@@ -189,6 +189,7 @@ pub(super) unsafe fn run_whole<S: Level>(engine: &mut Engine<'_>, warps: &mut [W
                     let warp = &mut warps[index];
                     // SAFETY: the caller's promise.
                     if op.code == Code::Shfl && unsafe { S::shuffle(warp, kernel, op) } {
+                        engine.met_in_warp(warp);
                         continue;
                     }
                     let mask = warp.mask;

@@ -53,7 +53,9 @@ pub(super) unsafe fn words<S: Level, const SHARED: bool, const LOAD: bool>(
             host: if SHARED { engine.site.shared.pointer() as usize } else { span.shift },
             poison: if engine.site.in_flight == 0 { &[] } else { engine.site.poison.slice() },
         };
-        let usual = access.address == width && (SHARED || LOAD || !span.read_only && words.poison.is_empty());
+        let usual = engine.watch.is_none()
+            && access.address == width
+            && (SHARED || LOAD || !span.read_only && words.poison.is_empty());
         let rest = &mut warps[done..];
         let (count, cost) = if usual {
             // SAFETY: the caller's promise.

@@ -1,5 +1,6 @@
 //! Runs kernels from PTX text on the executor itself, without a driver.
 
+use softcuda::check::BenignRace;
 use softcuda::chip::Architecture;
 use softcuda::config::Config;
 use softcuda::exec::{self, Launch, Machine};
@@ -27,8 +28,17 @@ pub(crate) struct Bench {
 impl Bench {
     /// Loads a module.
     pub(crate) fn new(ptx: &str) -> Bench {
+        Bench::with_memory(ptx, GlobalMemory::new(0x7000_0000_0000, 1 << 30).expect("address space for device memory"))
+    }
+
+    /// The same on a device that records which bytes have been written.
+    pub(crate) fn recording(ptx: &str) -> Bench {
+        let memory = GlobalMemory::new(0x7000_0000_0000, 1 << 24).and_then(GlobalMemory::recording);
+        Bench::with_memory(ptx, memory.expect("address space for device memory"))
+    }
+
+    fn with_memory(ptx: &str, memory: GlobalMemory) -> Bench {
         let module = softcuda::ptx::parse(ptx).unwrap_or_else(|error| panic!("{error}"));
-        let memory = GlobalMemory::new(0x7000_0000_0000, 1 << 30).expect("address space for device memory");
         let addresses = place_variables(&module, &memory);
         let program = Program::load(&module, &addresses).unwrap_or_else(|error| panic!("{error}"));
         Bench { memory, config: Config::default(), stack_bytes: 1024, architecture: Architecture::Sm80, program }
@@ -72,6 +82,21 @@ impl Bench {
         output: &(dyn Fn(&[u8]) + Sync),
     ) -> Result<Counters, Box<Fault>> {
         self.run(kernel, Launch { grid, block, output, ..Launch::default() }, params)
+    }
+
+    /// The same for blocks that may meet at the grid's barrier; `benign_races` takes the races that change nothing.
+    pub(crate) fn launch_cooperative(
+        &self,
+        kernel: &str,
+        (grid, block): ([u32; 3], [u32; 3]),
+        shared: u32,
+        params: &[&[u8]],
+        benign_races: &(dyn Fn(&[BenignRace]) + Sync),
+    ) -> Result<Counters, Box<Fault>> {
+        let grid_workspace = self.upload(&[0u32; 16]);
+        let shape =
+            Launch { grid, block, dynamic_shared_bytes: shared, grid_workspace, benign_races, ..Launch::default() };
+        self.run(kernel, shape, params)
     }
 
     fn run(&self, kernel: &str, shape: Launch<'_>, params: &[&[u8]]) -> Result<Counters, Box<Fault>> {

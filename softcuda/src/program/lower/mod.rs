@@ -12,6 +12,7 @@ mod matrix;
 mod memory;
 mod moves;
 mod operands;
+mod order;
 mod warp;
 mod wmma;
 
