@@ -191,7 +191,8 @@ pub(crate) fn budgets(tree: &Tree) -> Vec<String> {
 /// Inline PTX is in one folder.
 pub(crate) fn asm_in_one_folder(tree: &Tree) -> Vec<String> {
     let mut findings = Vec::new();
-    let kernels = tree.files().filter(|(path, _)| path.starts_with("kernels/") && !path.starts_with("kernels/common/ptx/"));
+    let kernels =
+        tree.files().filter(|(path, _)| path.starts_with("kernels/") && !path.starts_with("kernels/common/ptx/"));
     for (path, text) in kernels {
         for (index, line) in text.lines().enumerate() {
             let code = line.split("//").next().unwrap_or_default();
