@@ -1,6 +1,6 @@
 //! `check`: every operator against its reference, over a sweep of shapes.
 
-use llm_kernels::verify::{Agreement, Case, CheckRow, Op};
+use llm_kernels::verify::{self, Agreement, Case, CheckRow, Op};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
