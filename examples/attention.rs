@@ -13,15 +13,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let k = stream.clone_htod(&vec![f16::from_f32(0.25); 128 * 2 * 64])?;
     let v = stream.clone_htod(&vec![f16::from_f32(2.0); 128 * 2 * 64])?;
     let mut out = stream.alloc_zeros::<f16>(128 * 8 * 64)?;
-    let args = Args {
-        q: TensorView::contiguous(&q, &queries)?,
-        k: TensorView::contiguous(&k, &keys)?,
-        v: TensorView::contiguous(&v, &keys)?,
-        out: TensorViewMut::contiguous(&mut out, &queries)?,
-        lse: None,
-        options: Options { causal: true, ..Options::default() },
-    };
-    flash_forward(&queue, args)?;
+    let q = TensorView::contiguous(&q, &queries)?;
+    let k = TensorView::contiguous(&k, &keys)?;
+    let v = TensorView::contiguous(&v, &keys)?;
+    let options = Options { causal: true, ..Options::default() };
+    let args = Args::new(q, k, v, TensorViewMut::contiguous(&mut out, &queries)?);
+    flash_forward(&queue, Args { options, ..args })?;
     // The mean of equal values.
     println!("{:?}", &stream.clone_dtoh(&out)?[..4]);
     Ok(())

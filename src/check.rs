@@ -56,6 +56,21 @@ impl Checks {
         Ok(())
     }
 
+    /// Likewise where a dimension may also be 1, to be broadcast.
+    pub(crate) fn broadcast_sizes<const RANK: usize>(
+        &self,
+        argument: &'static str,
+        tensor: &Operand,
+        expected: [(&'static str, usize, &'static str); RANK],
+    ) -> Result<()> {
+        for (&got, (dimension, expected, of)) in tensor.layout.shape().iter().zip(expected) {
+            if got != expected && got != 1 {
+                return Err(Error::Broadcast { op: self.op, argument, dimension, got, expected, of });
+            }
+        }
+        Ok(())
+    }
+
     /// Rows of adjacent elements that start at multiples of `bytes`.
     pub(crate) fn rows(&self, argument: &'static str, tensor: &Operand, bytes: u64) -> Result<()> {
         let (op, layout) = (self.op, &tensor.layout);
@@ -114,7 +129,14 @@ impl Checks {
         }
     }
 
-    fn aligned(&self, argument: &'static str, what: impl FnOnce() -> String, got: u64, multiple: u64) -> Result<()> {
+    /// An address, or what `what` says, that is a multiple.
+    pub(crate) fn aligned(
+        &self,
+        argument: &'static str,
+        what: impl FnOnce() -> String,
+        got: u64,
+        multiple: u64,
+    ) -> Result<()> {
         if got.is_multiple_of(multiple) {
             return Ok(());
         }

@@ -14,6 +14,8 @@ pub enum DType {
     F32,
     /// 32-bit signed integers.
     I32,
+    /// 32-bit unsigned integers: bits.
+    U32,
     /// 64-bit signed integers.
     I64,
     /// Bytes.
@@ -26,18 +28,19 @@ impl DType {
         match self {
             Self::U8 => 1,
             Self::F16 | Self::BF16 => 2,
-            Self::F32 | Self::I32 => 4,
+            Self::F32 | Self::I32 | Self::U32 => 4,
             Self::I64 => 8,
         }
     }
 
-    /// The name used everywhere: `f16`, `bf16`, `f32`, `i32`, `i64`, `u8`.
+    /// The name used everywhere: `f16`, `bf16`, `f32`, `i32`, `u32`, `i64`, `u8`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::F16 => "f16",
             Self::BF16 => "bf16",
             Self::F32 => "f32",
             Self::I32 => "i32",
+            Self::U32 => "u32",
             Self::I64 => "i64",
             Self::U8 => "u8",
         }
@@ -49,7 +52,7 @@ impl DType {
             Self::F16 => Some(1.0 / 1024.0),
             Self::BF16 => Some(1.0 / 128.0),
             Self::F32 => Some(f32::EPSILON as f64),
-            Self::I32 | Self::I64 | Self::U8 => None,
+            Self::I32 | Self::U32 | Self::I64 | Self::U8 => None,
         }
     }
 }
@@ -64,10 +67,10 @@ impl std::str::FromStr for DType {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        [Self::F16, Self::BF16, Self::F32, Self::I32, Self::I64, Self::U8]
+        [Self::F16, Self::BF16, Self::F32, Self::I32, Self::U32, Self::I64, Self::U8]
             .into_iter()
             .find(|dtype| dtype.name() == name)
-            .ok_or_else(|| format!("{name:?} is not an element type: f16, bf16, f32, i32, i64 or u8"))
+            .ok_or_else(|| format!("{name:?} is not an element type: f16, bf16, f32, i32, u32, i64 or u8"))
     }
 }
 
@@ -88,6 +91,9 @@ impl Element for f32 {
 }
 impl Element for i32 {
     const DTYPE: DType = DType::I32;
+}
+impl Element for u32 {
+    const DTYPE: DType = DType::U32;
 }
 impl Element for i64 {
     const DTYPE: DType = DType::I64;

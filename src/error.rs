@@ -42,6 +42,50 @@ pub enum Error {
         /// The argument that says so.
         of: &'static str,
     },
+    /// A dimension that is neither 1, to be broadcast, nor agrees with another argument.
+    #[error("{op}: {argument} has {dimension} {got}, expected 1 or {expected} (= {of})")]
+    Broadcast {
+        /// The operator.
+        op: &'static str,
+        /// The argument.
+        argument: &'static str,
+        /// The dimension's name.
+        dimension: &'static str,
+        /// Its size.
+        got: usize,
+        /// The size that it must have, if not 1.
+        expected: usize,
+        /// The argument that says so.
+        of: &'static str,
+    },
+    /// An argument that needs another.
+    #[error("{op}: {argument} is given without {missing}")]
+    Alone {
+        /// The operator.
+        op: &'static str,
+        /// The argument.
+        argument: &'static str,
+        /// What must be given with it.
+        missing: &'static str,
+    },
+    /// An option beyond its range.
+    #[error("{op}: {option} is {got}, expected {expected}")]
+    OutOfRange {
+        /// The operator.
+        op: &'static str,
+        /// The option.
+        option: &'static str,
+        /// Its value, as text.
+        got: String,
+        /// Its range, in words.
+        expected: &'static str,
+    },
+    /// Offsets that don't divide a tensor into sequences.
+    #[error("cu_seqlens: {problem}")]
+    Sequences {
+        /// What is wrong.
+        problem: String,
+    },
     /// A value that no kernel supports.
     #[error("{op}: {argument} has {what} {got}; supported: {supported}")]
     Unsupported {
@@ -55,6 +99,14 @@ pub enum Error {
         got: String,
         /// What is supported.
         supported: &'static str,
+    },
+    /// Something that another operator of the family takes, and this one not.
+    #[error("{op}: {what} is given, which it does not take")]
+    NotTaken {
+        /// The operator.
+        op: &'static str,
+        /// What was given.
+        what: &'static str,
     },
     /// Heads that can't be shared out evenly.
     #[error("{op}: {argument} has {got} heads, expected a multiple of {divisor} (heads of {of})")]

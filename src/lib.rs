@@ -26,6 +26,7 @@ mod device;
 mod dtype;
 pub mod embedded;
 mod error;
+pub mod fused;
 mod launch;
 mod layout;
 mod resources;

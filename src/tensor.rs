@@ -203,6 +203,21 @@ impl<'a> TensorView<'a> {
     }
 }
 
+impl TensorView<'_> {
+    /// The elements of a contiguous i32 tensor that has its memory from cudarc, or from [`TensorView::from_raw`].
+    pub(crate) fn read_i32(&self, queue: &Queue) -> Result<Vec<i32>> {
+        let (operand, _guard) = self.open("read", "tensor", queue)?;
+        let mut values = vec![0_i32; operand.layout.len()];
+        // SAFETY: the view's elements are readable memory of the queue's context, as many as are copied.
+        let copied = unsafe {
+            cudarc::driver::result::memcpy_dtoh_async(&mut values, operand.address, queue.stream().cu_stream())
+        };
+        copied.map_err(|error| Error::driver("read", error))?;
+        queue.stream().synchronize().map_err(|error| Error::driver("read", error))?;
+        Ok(values)
+    }
+}
+
 impl<'a> TensorViewMut<'a> {
     /// A view of a buffer with any layout that stays inside it.
     pub fn new<T: Element>(buffer: &'a mut impl BufferMut<T>, layout: Layout) -> Result<Self> {

@@ -45,8 +45,8 @@ fn every_file_is_within_its_budget() {
 }
 
 #[test]
-fn inline_ptx_is_in_one_file() {
-    assert_none(rules::asm_in_one_file(&repository()));
+fn inline_ptx_is_in_one_folder() {
+    assert_none(rules::asm_in_one_folder(&repository()));
 }
 
 #[test]

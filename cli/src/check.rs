@@ -1,6 +1,6 @@
 //! `check`: every operator against its reference, over a sweep of shapes.
 
-use llm_kernels::verify::{Agreement, Case, CheckRow, Op};
+use llm_kernels::verify::{self, Agreement, Case, CheckRow, Op};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
@@ -101,12 +101,14 @@ fn json_row(row: &CheckRow) -> Value {
 pub(crate) fn json_case(op: &str, case: &Case) -> Map<String, Value> {
     let sizes: Map<_, _> = case.sizes.iter().map(|&(name, size)| (name.to_owned(), size.into())).collect();
     let options: Map<_, _> = case.options.iter().map(|&(name, text)| (name.to_owned(), text.into())).collect();
+    let extras: Map<_, _> = case.extras.iter().map(|&(name, text)| (name.to_owned(), text.into())).collect();
     let mut object = Map::new();
     object.insert("op".into(), op.into());
     object.insert("case".into(), case.name.into());
     object.insert("dtype".into(), case.dtype.name().into());
     object.insert("sizes".into(), sizes.into());
     object.insert("options".into(), options.into());
+    object.insert("extras".into(), extras.into());
     object
 }
 

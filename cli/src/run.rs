@@ -91,13 +91,17 @@ fn print(
 fn description(op: &Op) -> Value {
     let tensors = |specs: &[TensorSpec]| -> Vec<Value> {
         let one = |spec: &TensorSpec| {
-            json!({
+            let mut object = json!({
                 "name": spec.name,
                 "dtypes": spec.dtypes.iter().map(|dtype| dtype.name()).collect::<Vec<_>>(),
                 "shape": spec.shape,
                 "optional": spec.optional,
                 "meaning": spec.meaning,
-            })
+            });
+            if !spec.shape_of_sequences.is_empty() {
+                object["shape_of_sequences"] = json!(spec.shape_of_sequences);
+            }
+            object
         };
         specs.iter().map(one).collect()
     };

@@ -11,11 +11,12 @@ use safetensors::{Dtype, SafeTensors};
 use crate::failure::Failure;
 
 /// Element types that both sides have.
-const TYPES: [(Dtype, DType); 6] = [
+const TYPES: [(Dtype, DType); 7] = [
     (Dtype::F16, DType::F16),
     (Dtype::BF16, DType::BF16),
     (Dtype::F32, DType::F32),
     (Dtype::I32, DType::I32),
+    (Dtype::U32, DType::U32),
     (Dtype::I64, DType::I64),
     (Dtype::U8, DType::U8),
 ];

@@ -1,11 +1,15 @@
-// Exact attention, forward: out = softmax(scale * q k^T, masked) v, without the score matrix ever in memory.
+// Exact attention, forward: out = dropout(softmax(score(scale * q k^T))) v, without the scores ever in memory.
 //
-//   q: [b, s_q, h_q, d]   k, v: [b, s_k, h_kv, d]   out: [b, s_q, h_q, d]   lse: [b, h_q, s_q] f32, natural logarithm
+//   q: [b, s_q, h_q, d]   k: [b, s_k, h_kv, d]   v: [b, s_k, h_kv, d_v]   out: [b, s_q, h_q, d_v]
+//   lse: [b, h_q, s_q] f32, natural logarithm   sinks: [h_q] f32   other features: common/score.cuh
+//   With cu_seqlens q and out are [total_q, ...], k and v [total_k, ...], lse is [h_q, total_q].
 //
-// Block: kBlockM queries of one head; visits the tiles of kBlockN keys that its queries see, from last to first.
-// Warp:  kRowTiles * 16 queries, all keys of a tile. Lane: rows lane / 4 (+ 8), columns 2 (lane % 4) (+ 1) of each
-// 16x8. Scores, powers' sums and output accumulate in f32; powers are rounded to the element type for P V. Memory: q
-// once, k and v once per block, out and lse once. Derivation: src/attention/flash_forward/README.md
+// Block: kBlockM rows of scores, which are queries of one head, or, packed, queries of all heads that share k and v;
+// visits the tiles of kBlockN keys that its queries see, from last to first. Warp: kRowTiles * 16 rows, all keys of a
+// tile. Lane: rows lane / 4 (+ 8), columns 2 (lane % 4) (+ 1) of each 16x8. Scores, powers' sums and output accumulate in
+// f32; powers are rounded to the element type for P V. Memory: q once, k and v once per block, out and lse once.
+// Plain instances take scale, windows, sinks and cu_seqlens, and exactly their head dims; the others take all features
+// and any smaller head dims. Derivation: src/attention/flash_forward/README.md
 #include <cfloat>
 #include <cstddef>
 #include <cstdint>
@@ -13,6 +17,8 @@
 #include "common/mask.cuh"
 #include "common/mma.cuh"
 #include "common/pipeline.cuh"
+#include "common/score.cuh"
+#include "common/sequences.cuh"
 #include "common/shared_tile.cuh"
 #include "common/softmax.cuh"
 #include "common/tensor.cuh"
@@ -23,26 +29,30 @@ namespace llm_kernels {
 // Mirrored in Rust: src/attention/flash_forward/.
 struct FlashForwardParams {
   SequenceTensor q, k, v, out;
-  float* lse;               // Contiguous; null when it is not wanted.
-  int32_t s_q, s_k;         // At most 2^29; s_q >= 1.
+  RowTensor lse;
+  const float* sinks;       // [h_q]; null: none.
+  Sequences queries, keys;  // At most 2^29 positions.
+  ScoreParams score;
   int32_t h_q, h_kv;        // h_q is a multiple of h_kv.
-  int32_t num_query_tiles;  // ceil(s_q / kBlockM).
+  int32_t d, d_v;           // Multiples of 8.
+  int32_t num_row_tiles;    // ceil(longest sequence of queries * pack / kBlockM).
+  int32_t pack;             // Heads whose rows share a tile: 1 or h_q / h_kv.
   int32_t window_left;      // -1: no limit; else at most 2^29.
   int32_t window_right;     // Likewise; 0 when causal.
-  float scale_log2;         // Softmax scale times log2(e), finite, of either sign.
 };
 
-static_assert(sizeof(FlashForwardParams) == 168 && offsetof(FlashForwardParams, lse) == 128 &&
-                  offsetof(FlashForwardParams, s_q) == 136 && offsetof(FlashForwardParams, scale_log2) == 164,
+static_assert(sizeof(FlashForwardParams) == 336 && offsetof(FlashForwardParams, sinks) == 152 &&
+                  offsetof(FlashForwardParams, score) == 192 && offsetof(FlashForwardParams, h_q) == 304,
               "mirrored in Rust");
 
-template <typename T_, int kHeadDim_, int kHeadDimV_, int kBlockM_, int kBlockN_, int kWarps_>
+template <typename T_, int kHeadDim_, int kHeadDimV_, int kBlockM_, int kBlockN_, int kWarps_, bool kFeatures_>
 struct FlashForwardTraits {
   using T = T_;
   static constexpr int kHeadDim = kHeadDim_;
   static constexpr int kHeadDimV = kHeadDimV_;
   static constexpr int kBlockM = kBlockM_;
   static constexpr int kBlockN = kBlockN_;
+  static constexpr bool kFeatures = kFeatures_;
   static constexpr int kThreads = kWarps_ * 32;
   static constexpr int kRowTiles = kBlockM / (kWarps_ * 16);
   static_assert(kRowTiles * kWarps_ * 16 == kBlockM, "whole row tiles in every warp");
@@ -55,31 +65,40 @@ struct FlashForwardTraits {
   using KTile = SharedTile<kBlockN, kHeadDim>;
   using VTile = SharedTile<kBlockN, kHeadDimV>;
   using OutTile = SharedTile<kBlockM, kHeadDimV>;
-  static constexpr int kSharedBytes = QTile::kBytes + KTile::kBytes + VTile::kBytes;
+  // The tiles, and the mask of the block.
+  static constexpr int kSharedBytes = QTile::kBytes + KTile::kBytes + VTile::kBytes + KeyMask::kStoredBytes;
 };
 
-// What a block works on. Blocks next to each other share k and v: the query heads of one kv head first, then the query
-// tiles, from last to first since under a causal mask the last is the longest, then kv heads, then batches.
-struct BlockCoordinates {
-  int batch, head, kv_head, query_tile;
+// What a block works on: row r of its tile is query (first + r) / pack of head head + (first + r) % pack. Blocks next to
+// each other share k and v: the query heads of one kv head first, then the tiles of rows, from last to first since under
+// a causal mask the last is the longest, then kv heads, then batches.
+template <typename Traits>
+struct BlockRows {
+  int batch, head, kv_head, first, pack;
 
-  __device__ __forceinline__ explicit BlockCoordinates(const FlashForwardParams& params) {
-    const unsigned group_size = params.h_q / params.h_kv;
+  __device__ __forceinline__ explicit BlockRows(const FlashForwardParams& params) {
+    // A constant for the plain instances.
+    pack = Traits::kFeatures ? params.pack : 1;
+    const unsigned heads_a_group = params.h_q / params.h_kv;
+    const unsigned tiles_a_group = heads_a_group / pack;
     unsigned rest = ptx::block_index();
-    const unsigned head_in_group = rest % group_size;
-    rest /= group_size;
-    query_tile = params.num_query_tiles - 1 - rest % params.num_query_tiles;
-    rest /= params.num_query_tiles;
+    const unsigned tile_in_group = rest % tiles_a_group;
+    rest /= tiles_a_group;
+    first = (params.num_row_tiles - 1 - rest % params.num_row_tiles) * Traits::kBlockM;
+    rest /= params.num_row_tiles;
     kv_head = rest % params.h_kv;
     batch = rest / params.h_kv;
-    head = kv_head * group_size + head_in_group;
+    head = kv_head * heads_a_group + tile_in_group * pack;
   }
+
+  __device__ __forceinline__ int query_of(int row) const { return (first + row) / static_cast<unsigned>(pack); }
+  __device__ __forceinline__ int head_of(int row) const { return head + (first + row) % static_cast<unsigned>(pack); }
 };
 
 // scores = q k^T for this warp's rows and one tile of keys.
 template <typename Traits, int kScoreTiles>
 __device__ __forceinline__ void multiply_query_key(float (&scores)[Traits::kRowTiles][kScoreTiles][4],
-                                                   uint32_t q_address, uint32_t k_address) {
+                                                   uint32_t q_address, uint32_t k_address, int d) {
 #pragma unroll
   for (int i = 0; i < Traits::kRowTiles; ++i) {
 #pragma unroll
@@ -90,6 +109,8 @@ __device__ __forceinline__ void multiply_query_key(float (&scores)[Traits::kRowT
   }
 #pragma unroll
   for (int depth = 0; depth < Traits::kHeadDim / 16; ++depth) {
+    // Panels of 64 columns that lie past the head dim hold nothing.
+    if (Traits::kFeatures && depth > 0 && depth % 4 == 0 && depth * 16 >= d) break;
     FragmentA q[Traits::kRowTiles];
 #pragma unroll
     for (int i = 0; i < Traits::kRowTiles; ++i) q[i].load(Traits::QTile::block_address(q_address, i, depth));
@@ -109,7 +130,7 @@ __device__ __forceinline__ void multiply_query_key(float (&scores)[Traits::kRowT
 template <typename Traits, int kScoreTiles, int kOutputTiles>
 __device__ __forceinline__ void multiply_power_value(float (&output)[Traits::kRowTiles][kOutputTiles][4],
                                                      const float (&powers)[Traits::kRowTiles][kScoreTiles][4],
-                                                     uint32_t v_address) {
+                                                     uint32_t v_address, int d_v) {
 #pragma unroll
   for (int depth = 0; depth < kScoreTiles / 2; ++depth) {
     FragmentA p[Traits::kRowTiles];
@@ -119,6 +140,7 @@ __device__ __forceinline__ void multiply_power_value(float (&output)[Traits::kRo
     }
 #pragma unroll
     for (int j = 0; j < kOutputTiles / 2; ++j) {
+      if (Traits::kFeatures && j > 0 && j % 4 == 0 && j * 16 >= d_v) break;
       FragmentB v;
       v.load_k_by_n(Traits::VTile::block_address(v_address, depth, j));
 #pragma unroll
@@ -147,31 +169,36 @@ __device__ __forceinline__ void store_output(const FlashForwardParams& params,
                                              const float (&output)[Traits::kRowTiles][kOutputTiles][4],
                                              OnlineSoftmax<Traits::kRowTiles>& softmax, typename Traits::OutTile tile) {
   using T = typename Traits::T;
-  const BlockCoordinates block(params);
+  const BlockRows<Traits> block(params);
   const unsigned thread = ptx::thread_index();
   const unsigned lane = thread % 32;
   const int warp_row = Traits::warp_row(thread);
-  const int query_first = block.query_tile * Traits::kBlockM;
+  const Sequence sequence = params.queries.at(block.batch);
+  const int num_rows = sequence.length * block.pack;
+  const bool features = Traits::kFeatures;
   softmax.finish();
 #pragma unroll
   for (int i = 0; i < Traits::kRowTiles; ++i) {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const int row = warp_row + i * 16 + h * 8 + lane / 4;
+      const bool exists = block.first + row < num_rows;
+      const int head = block.head_of(row);
       // A row that saw no key is 0, also where a non-finite v has met its zero powers.
       const bool empty = softmax.sum[i][h] == 0.0f;
-      const float inverse = softmax.inverse_sum(i, h);
+      float factor = features ? params.score.dropout_scale : 1.0f;
+      if (params.sinks != nullptr && exists) factor *= softmax.add_sink(i, h, params.sinks[head] * kLog2E);
+      factor *= softmax.inverse_sum(i, h);
 #pragma unroll
       for (int j = 0; j < kOutputTiles; ++j) {
-        const float left = empty ? 0.0f : output[i][j][2 * h] * inverse;
-        const float right = empty ? 0.0f : output[i][j][2 * h + 1] * inverse;
+        const float left = empty ? 0.0f : output[i][j][2 * h] * factor;
+        const float right = empty ? 0.0f : output[i][j][2 * h + 1] * factor;
         const uint32_t address =
             tile.chunk_address(row, j % 8) + (j / 8) * Traits::OutTile::kPanelBytes + (lane % 4) * 4;
         ptx::st_shared_4(address, T::pack(left, right));
       }
-      if (params.lse != nullptr && lane % 4 == 0 && query_first + row < params.s_q) {
-        const int64_t offset = row_offset(block.batch, block.head, query_first + row, params.h_q, params.s_q);
-        params.lse[offset] = softmax.log_sum_exp(i, h);
+      if (params.lse.data != nullptr && lane % 4 == 0 && exists) {
+        params.lse.at(block.batch, head, sequence.begin + block.query_of(row)) = softmax.log_sum_exp(i, h);
       }
     }
   }
@@ -180,10 +207,12 @@ __device__ __forceinline__ void store_output(const FlashForwardParams& params,
 #pragma unroll
   for (int step = 0; step < Traits::kRowTiles * 4; ++step) {
     const int row = warp_row + step * 4 + lane / 8;
-    if (query_first + row < params.s_q) {
-      T* out = params.out.row<T>(block.batch, query_first + row, block.head) + lane % 8 * 8;
+    if (block.first + row < num_rows) {
+      const int column = lane % 8 * 8;
+      T* out = params.out.row<T>(block.batch, sequence.begin + block.query_of(row), block.head_of(row)) + column;
 #pragma unroll
       for (int panel = 0; panel < Traits::OutTile::kPanels; ++panel) {
+        if (features && panel * 64 + column >= params.d_v) break;
         const uint4 chunk = ptx::ld_shared_16(tile.chunk_address(row, lane % 8) + panel * Traits::OutTile::kPanelBytes);
         ptx::st_global_16(out + panel * 64, chunk);
       }
@@ -195,47 +224,82 @@ template <typename Traits>
 __device__ __forceinline__ void flash_forward(const FlashForwardParams& params) {
   using T = typename Traits::T;
   constexpr int kRowTiles = Traits::kRowTiles;
+  constexpr bool kFeatures = Traits::kFeatures;
   extern __shared__ __align__(128) unsigned char shared_memory[];
   const typename Traits::QTile q_tile{ptx::shared_address(shared_memory)};
   const typename Traits::KTile k_tile{q_tile.base + Traits::QTile::kBytes};
   const typename Traits::VTile v_tile{k_tile.base + Traits::KTile::kBytes};
+  const uint32_t mask_address = v_tile.base + Traits::VTile::kBytes;
 
   const unsigned thread = ptx::thread_index();
   const unsigned lane = thread % 32;
-  const BlockCoordinates block(params);
-  const int query_first = block.query_tile * Traits::kBlockM;
-  const int query_last = min(query_first + Traits::kBlockM, params.s_q) - 1;
-  const KeyMask mask(params.s_q, params.s_k, params.window_left, params.window_right);
-  const KeyTiles<Traits::kBlockN> tiles(mask, query_first, query_last);
+  const BlockRows<Traits> block(params);
+  const Sequence queries = params.queries.at(block.batch);
+  const Sequence keys = params.keys.at(block.batch);
+  const int num_rows = queries.length * block.pack;
+  // The grid is made for the longest sequence.
+  if (block.first >= num_rows) return;
+  const int last_row = min(block.first + Traits::kBlockM, num_rows) - 1 - block.first;
+  const bool has_prefix = kFeatures && params.score.prefix != nullptr;
+  const int prefix = has_prefix ? max(0, ptx::ld_global_4(params.score.prefix + block.batch)) : KeyMask::kNoPrefix;
+  const KeyMask block_mask(queries.length, keys.length, params.window_left, params.window_right, prefix);
+  // Plain rows are queries in order, so that their own numbers do.
+  if (thread == 0) block_mask.of_queries_from(kFeatures ? 0 : block.first).store(mask_address);
+  const KeyTiles<Traits::kBlockN> tiles(block_mask, block.query_of(0), block.query_of(last_row));
 
   float output[kRowTiles][Traits::kHeadDimV / 8][4] = {};
   OnlineSoftmax<kRowTiles> softmax;
 
   if (tiles.first <= tiles.last) {
-    TileLoader<Traits::kBlockM, Traits::kHeadDim, Traits::kThreads> q_loader(
-        q_tile, params.q.row<T>(block.batch, query_first, block.head), params.q.sequence_stride, thread);
     const int key_first = tiles.last * Traits::kBlockN;
-    TileLoader<Traits::kBlockN, Traits::kHeadDim, Traits::kThreads> k_loader(
-        k_tile, params.k.row<T>(block.batch, key_first, block.kv_head), params.k.sequence_stride, thread);
-    TileLoader<Traits::kBlockN, Traits::kHeadDimV, Traits::kThreads> v_loader(
-        v_tile, params.v.row<T>(block.batch, key_first, block.kv_head), params.v.sequence_stride, thread);
+    TileLoader<Traits::kBlockN, Traits::kHeadDim, Traits::kThreads, kFeatures> k_loader(
+        k_tile, params.k.row<T>(block.batch, keys.begin + key_first, block.kv_head), params.k.sequence_stride, thread,
+        params.d);
+    TileLoader<Traits::kBlockN, Traits::kHeadDimV, Traits::kThreads, kFeatures> v_loader(
+        v_tile, params.v.row<T>(block.batch, keys.begin + key_first, block.kv_head), params.v.sequence_stride, thread,
+        params.d_v);
 
-    // Only these first tiles can reach past the last query or key.
-    q_loader.load_cut(params.s_q - query_first);
-    commit_copies();
-    k_loader.load_cut(params.s_k - key_first);
-    commit_copies();
-    v_loader.load_cut(params.s_k - key_first);
-    commit_copies();
-    if (params.scale_log2 < 0.0f) {
-      wait_for_copies<2>();
-      negate_own_copies<Traits>(q_tile, q_loader.destination);
+    if constexpr (kFeatures) {
+      load_rows<Traits::kBlockM, Traits::kHeadDim, Traits::kThreads>(q_tile, thread, params.d, [&](int row) -> const T* {
+        if (row > last_row) return nullptr;
+        return params.q.row<T>(block.batch, queries.begin + block.query_of(row), block.head_of(row));
+      });
+      commit_copies();
+    } else {
+      TileLoader<Traits::kBlockM, Traits::kHeadDim, Traits::kThreads> q_loader(
+          q_tile, params.q.row<T>(block.batch, queries.begin + block.first, block.head), params.q.sequence_stride,
+          thread);
+      q_loader.load_cut(last_row + 1);
+      commit_copies();
     }
+    // Only these first tiles can reach past the last key.
+    k_loader.load_cut(keys.length - key_first);
+    commit_copies();
+    v_loader.load_cut(keys.length - key_first);
+    commit_copies();
     // Not 0, so that a masked score of -inf stays -inf when scaled.
-    const float scale_log2 = fmaxf(fabsf(params.scale_log2), FLT_MIN);
+    const float scale_log2 = kFeatures ? 1.0f : fmaxf(fabsf(params.score.scale_log2), FLT_MIN);
+    if (!kFeatures && params.score.scale_log2 < 0.0f) {
+      wait_for_copies<2>();
+      negate_own_copies<Traits>(q_tile, q_tile.chunk_address(thread >> 3, thread & 7));
+    }
     const uint32_t q_address = q_tile.ldmatrix_address(lane) + Traits::warp_row(thread) * 128;
     const uint32_t k_address = k_tile.ldmatrix_address_n_by_k(lane);
     const uint32_t v_address = v_tile.ldmatrix_address(lane);
+    ScoreRows<kRowTiles> rows;
+    if constexpr (kFeatures) {
+      rows.batch = block.batch;
+#pragma unroll
+      for (int i = 0; i < kRowTiles; ++i) {
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          // Rows past the last count as the last.
+          const int row = min(Traits::warp_row(thread) + i * 16 + h * 8 + static_cast<int>(lane / 4), last_row);
+          rows.query[i][h] = block.query_of(row);
+          rows.head[i][h] = block.head_of(row);
+        }
+      }
+    }
 
     wait_for_copies<1>();
     __syncthreads();
@@ -244,7 +308,7 @@ __device__ __forceinline__ void flash_forward(const FlashForwardParams& params) 
     while (true) {
       // K of this tile is here; V of it is on the way.
       float scores[kRowTiles][Traits::kBlockN / 8][4];
-      multiply_query_key<Traits>(scores, q_address, k_address);
+      multiply_query_key<Traits>(scores, q_address, k_address, params.d);
 
       // V is here, and K has been read by all: the next K comes in under softmax and P V.
       wait_for_copies();
@@ -253,12 +317,23 @@ __device__ __forceinline__ void flash_forward(const FlashForwardParams& params) 
       commit_copies();
 
       const int tile = tiles.first + remaining;
-      if (!tiles.is_full(tile)) {
+      const int key_first = tile * Traits::kBlockN;
+      const bool cut = !tiles.is_full(tile);
+      if (kFeatures || cut) {
         const unsigned thread = ptx::thread_index();
-        apply_mask(scores, mask, query_first + Traits::warp_row(thread), tile * Traits::kBlockN, thread % 32);
+        const KeyMask mask = KeyMask::load(mask_address, params.window_left, params.window_right);
+        if constexpr (kFeatures) {
+          transform_scores<T>(scores, params.score, rows, key_first, mask.s_k, mask.diagonal, thread % 32);
+          if (cut) apply_mask(scores, mask, key_first, thread % 32, [&](int i, int h) { return rows.query[i][h]; });
+        } else {
+          apply_mask(scores, mask, Traits::warp_row(thread), key_first, thread % 32);
+        }
       }
       softmax.update(scores, output, scale_log2);
-      multiply_power_value<Traits>(output, scores, v_address);
+      if constexpr (kFeatures) {
+        if (params.score.dropout_threshold > 0) drop_out(scores, params.score, rows, key_first, lane);
+      }
+      multiply_power_value<Traits>(output, scores, v_address, params.d_v);
       if (remaining == 0) break;
 
       // The next K is here, and V has been read by all: the next V comes in under Q K^T.
@@ -274,18 +349,27 @@ __device__ __forceinline__ void flash_forward(const FlashForwardParams& params) 
 
 }  // namespace llm_kernels
 
-// Name, element type, head dim, kBlockM, kBlockN, warps, blocks per multiprocessor, dynamic shared bytes.
-#define FLASH_FORWARD_INSTANCE(NAME, T, D, M, N, WARPS, BLOCKS, SHARED)                                     \
-  static_assert(llm_kernels::FlashForwardTraits<llm_kernels::T, D, D, M, N, WARPS>::kSharedBytes == SHARED, \
-                "mirrored in Rust");                                                                        \
-  extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS)                                          \
-      NAME(const __grid_constant__ llm_kernels::FlashForwardParams params) {                                \
-    llm_kernels::flash_forward<llm_kernels::FlashForwardTraits<llm_kernels::T, D, D, M, N, WARPS>>(params); \
+// Name, element type, head dims of q and v, kBlockM, kBlockN, features, blocks per multiprocessor, dynamic shared bytes.
+// All have 4 warps.
+#define FLASH_FORWARD_INSTANCE(NAME, T, D, DV, M, N, FEATURES, BLOCKS, SHARED)                                          \
+  static_assert(llm_kernels::FlashForwardTraits<llm_kernels::T, D, DV, M, N, 4, FEATURES>::kSharedBytes == SHARED,      \
+                "mirrored in Rust");                                                                                  \
+  extern "C" __global__ void __launch_bounds__(128, BLOCKS)                                                           \
+      NAME(const __grid_constant__ llm_kernels::FlashForwardParams params) {                                          \
+    llm_kernels::flash_forward<llm_kernels::FlashForwardTraits<llm_kernels::T, D, DV, M, N, 4, FEATURES>>(params);      \
   }
 
-FLASH_FORWARD_INSTANCE(flash_forward_f16_d64, f16, 64, 128, 128, 4, 2, 49152)
-FLASH_FORWARD_INSTANCE(flash_forward_bf16_d64, bf16, 64, 128, 128, 4, 2, 49152)
-FLASH_FORWARD_INSTANCE(flash_forward_f16_d128, f16, 128, 128, 64, 4, 2, 65536)
-FLASH_FORWARD_INSTANCE(flash_forward_bf16_d128, bf16, 128, 128, 64, 4, 2, 65536)
-FLASH_FORWARD_INSTANCE(flash_forward_f16_d256, f16, 256, 64, 32, 4, 2, 65536)
-FLASH_FORWARD_INSTANCE(flash_forward_bf16_d256, bf16, 256, 64, 32, 4, 2, 65536)
+FLASH_FORWARD_INSTANCE(flash_forward_f16_d64, f16, 64, 64, 128, 128, false, 2, 49168)
+FLASH_FORWARD_INSTANCE(flash_forward_f16_d128, f16, 128, 128, 128, 64, false, 2, 65552)
+FLASH_FORWARD_INSTANCE(flash_forward_f16_d192_128, f16, 192, 128, 128, 64, false, 2, 90128)
+FLASH_FORWARD_INSTANCE(flash_forward_f16_d256, f16, 256, 256, 64, 32, false, 2, 65552)
+FLASH_FORWARD_INSTANCE(flash_forward_bf16_d64, bf16, 64, 64, 128, 128, false, 2, 49168)
+FLASH_FORWARD_INSTANCE(flash_forward_bf16_d128, bf16, 128, 128, 128, 64, false, 2, 65552)
+FLASH_FORWARD_INSTANCE(flash_forward_bf16_d192_128, bf16, 192, 128, 128, 64, false, 2, 90128)
+FLASH_FORWARD_INSTANCE(flash_forward_bf16_d256, bf16, 256, 256, 64, 32, false, 2, 65552)
+FLASH_FORWARD_INSTANCE(flash_forward_features_f16_d64, f16, 64, 64, 64, 64, true, 2, 24592)
+FLASH_FORWARD_INSTANCE(flash_forward_features_f16_d128, f16, 128, 128, 64, 64, true, 2, 49168)
+FLASH_FORWARD_INSTANCE(flash_forward_features_f16_d256, f16, 256, 256, 64, 32, true, 2, 65552)
+FLASH_FORWARD_INSTANCE(flash_forward_features_bf16_d64, bf16, 64, 64, 64, 64, true, 2, 24592)
+FLASH_FORWARD_INSTANCE(flash_forward_features_bf16_d128, bf16, 128, 128, 64, 64, true, 2, 49168)
+FLASH_FORWARD_INSTANCE(flash_forward_features_bf16_d256, bf16, 256, 256, 64, 32, true, 2, 65552)

@@ -1,13 +1,16 @@
 // Which keys a query sees: sequence end, causal mask and sliding window, aligned bottom-right.
 //
 // Query i stands at position p = i + (s_k - s_q) of the keys and sees key j when p - window_left <= j <= p +
-// window_right and 0 <= j < s_k. A window of -1 is no limit; causal is window_right = 0. Lengths and windows are at
-// most 2^29, so that no sum here leaves 32 bits.
+// window_right and 0 <= j < s_k. A window of -1 is no limit; causal is window_right = 0. Keys below `prefix` are seen
+// from any p <= j + window_left: a prefix lifts the right limit alone. Lengths and windows are at most 2^29, so that no
+// sum here leaves 32 bits.
 #pragma once
 
 #include <math_constants.h>
 
 #include <cstdint>
+
+#include "common/ptx.cuh"
 
 namespace llm_kernels {
 
@@ -16,15 +19,40 @@ struct KeyMask {
   int diagonal;  // s_k - s_q.
   int window_left;
   int window_right;
+  int prefix;
 
-  __device__ __forceinline__ KeyMask(int s_q, int s_k, int window_left, int window_right)
-      : s_k(s_k), diagonal(s_k - s_q), window_left(window_left), window_right(window_right) {}
+  static constexpr int kNoPrefix = -(1 << 30);
+
+  __device__ __forceinline__ KeyMask(int s_q, int s_k, int window_left, int window_right, int prefix = kNoPrefix)
+      : s_k(s_k), diagonal(s_k - s_q), window_left(window_left), window_right(window_right), prefix(prefix) {}
+
+  // The same mask with queries numbered from `query_first` on.
+  __device__ __forceinline__ KeyMask of_queries_from(int query_first) const {
+    KeyMask mask = *this;
+    mask.diagonal += query_first;
+    return mask;
+  }
+
+  static constexpr int kStoredBytes = 16;
+
+  // What differs from block to block goes through 16 bytes of shared memory: read back where it is needed, it costs no
+  // registers in a loop.
+  __device__ __forceinline__ void store(uint32_t shared) const {
+    ptx::st_shared_16(shared, {static_cast<uint32_t>(s_k), static_cast<uint32_t>(diagonal),
+                               static_cast<uint32_t>(prefix), 0});
+  }
+  static __device__ __forceinline__ KeyMask load(uint32_t shared, int window_left, int window_right) {
+    const uint4 stored = ptx::ld_shared_16(shared);
+    const int s_k = stored.x, diagonal = stored.y;
+    return KeyMask(s_k - diagonal, s_k, window_left, window_right, stored.z);
+  }
 
   // The same mask over the keys from `key_first` on, numbered from 0.
   __device__ __forceinline__ KeyMask from(int key_first) const {
     KeyMask mask = *this;
     mask.s_k -= key_first;
     mask.diagonal -= key_first;
+    if (prefix != kNoPrefix) mask.prefix -= key_first;
     return mask;
   }
 
@@ -33,9 +61,12 @@ struct KeyMask {
     return window_left < 0 ? 0 : max(0, query + diagonal - window_left);
   }
 
-  // One past the last key that query `query` sees. The range is empty when this is not above `begin`.
+  // One past the last key that query `query` sees. The range is empty when this is not above `begin`. Where there never
+  // is a prefix, the compiler knows it and leaves it out.
   __device__ __forceinline__ int end(int query) const {
-    return window_right < 0 ? s_k : min(s_k, query + diagonal + window_right + 1);
+    if (window_right < 0) return s_k;
+    const int end = query + diagonal + window_right + 1;
+    return min(s_k, prefix == kNoPrefix ? end : max(prefix, end));
   }
 };
 
@@ -82,11 +113,11 @@ struct QueryTiles {
   __device__ __forceinline__ bool is_full(int tile) const { return tile >= full_first && tile <= full_last; }
 };
 
-// Sets the scores of unseen keys to -inf. The accumulator columns start at key `key_first`, the rows at query
-// `query_first` (each lane adds its own part).
-template <int kRowTiles, int kScoreTiles>
+// Sets the scores of unseen keys to -inf. The accumulator columns start at key `key_first`; `query_of(i, h)` is the
+// query of this lane's row [i][h].
+template <int kRowTiles, int kScoreTiles, typename QueryOf>
 __device__ __forceinline__ void apply_mask(float (&scores)[kRowTiles][kScoreTiles][4], const KeyMask& mask,
-                                           int query_first, int key_first, unsigned lane) {
+                                           int key_first, unsigned lane, QueryOf query_of) {
   // In the tile's own numbering nothing here is the same for every tile, so that the compiler does not keep it in
   // registers all through a loop that needs them.
   const KeyMask tile_mask = mask.from(key_first);
@@ -94,7 +125,7 @@ __device__ __forceinline__ void apply_mask(float (&scores)[kRowTiles][kScoreTile
   for (int i = 0; i < kRowTiles; ++i) {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      const int query = query_first + i * 16 + h * 8 + lane / 4;
+      const int query = query_of(i, h);
       const int begin = tile_mask.begin(query);
       // Key j is seen when j - begin, as unsigned, is below the length of the range: one comparison for both ends.
       const uint32_t length = max(0, tile_mask.end(query) - begin);
@@ -109,6 +140,14 @@ __device__ __forceinline__ void apply_mask(float (&scores)[kRowTiles][kScoreTile
       }
     }
   }
+}
+
+// Likewise where the accumulator rows are queries from `query_first` on.
+template <int kRowTiles, int kScoreTiles>
+__device__ __forceinline__ void apply_mask(float (&scores)[kRowTiles][kScoreTiles][4], const KeyMask& mask,
+                                           int query_first, int key_first, unsigned lane) {
+  const auto query_of = [=](int i, int h) { return static_cast<int>(query_first + i * 16 + h * 8 + lane / 4); };
+  apply_mask(scores, mask, key_first, lane, query_of);
 }
 
 // Sets the powers of unseen keys to 0, where rows are keys from `key_first` on and columns queries from `query_first`

@@ -23,8 +23,9 @@ __device__ __forceinline__ void wait_for_copies() {
 // Copies tiles of kRows x kColumns 16-bit elements, one below the other in memory, from last to first.
 //
 // 8 lanes copy the 128 bytes of one row of a panel, so every request is of whole 128-byte lines if rows are so aligned.
-// A thread keeps its column; all its addresses are one pointer, one row step and immediates.
-template <int kRows, int kColumns, int kThreads>
+// A thread keeps its column; all its addresses are one pointer, one row step and immediates. With kCutColumns a row has
+// `columns` elements, a multiple of 8; the rest of the tile's columns become zero and are not read.
+template <int kRows, int kColumns, int kThreads, bool kCutColumns = false>
 struct TileLoader {
   using Tile = SharedTile<kRows, kColumns>;
   static constexpr int kRowsPerPass = kThreads / 8;
@@ -34,12 +35,15 @@ struct TileLoader {
   int64_t pass_bytes;    // From a row to the one this thread copies next.
   uint32_t destination;  // This thread's first chunk in shared memory.
   int row;               // This thread's first row.
+  int panels;            // Panels in which this thread's column exists.
 
   // `first_row` points at row 0 of the tile to be copied first; `row_stride` is in elements.
   template <typename T>
-  __device__ __forceinline__ TileLoader(Tile tile, const T* first_row, int64_t row_stride, unsigned thread) {
+  __device__ __forceinline__ TileLoader(Tile tile, const T* first_row, int64_t row_stride, unsigned thread,
+                                        int columns = kColumns) {
     static_assert(sizeof(T) == 2, "16-bit elements");
     const int chunk = thread & 7;
+    panels = (columns - chunk * 8 + 63) / 64;
     row = thread >> 3;
     source = reinterpret_cast<const char*>(first_row + row * row_stride + chunk * 8);
     pass_bytes = row_stride * (kRowsPerPass * 2);
@@ -53,7 +57,12 @@ struct TileLoader {
     for (int pass = 0; pass < kRows / kRowsPerPass; ++pass, from = ptx::opaque(from + pass_bytes)) {
 #pragma unroll
       for (int panel = 0; panel < Tile::kPanels; ++panel) {
-        ptx::cp_async_16(destination + pass * kRowsPerPass * 128 + panel * Tile::kPanelBytes, from + panel * 128);
+        const uint32_t to = destination + pass * kRowsPerPass * 128 + panel * Tile::kPanelBytes;
+        if constexpr (kCutColumns) {
+          ptx::cp_async_16_zero_fill(to, from + panel * 128, panel < panels ? 16 : 0);
+        } else {
+          ptx::cp_async_16(to, from + panel * 128);
+        }
       }
     }
     source -= pass_bytes * (kRows / kRowsPerPass);
@@ -69,12 +78,30 @@ struct TileLoader {
       const uint32_t source_bytes = pass * kRowsPerPass + row < valid_rows ? 16 : 0;
 #pragma unroll
       for (int panel = 0; panel < Tile::kPanels; ++panel) {
-        ptx::cp_async_16_zero_fill(destination + offset + pass * kRowsPerPass * 128 + panel * Tile::kPanelBytes,
-                                   from + panel * 128, source_bytes);
+        const uint32_t to = destination + offset + pass * kRowsPerPass * 128 + panel * Tile::kPanelBytes;
+        ptx::cp_async_16_zero_fill(to, from + panel * 128, !kCutColumns || panel < panels ? source_bytes : 0);
       }
     }
     source -= pass_bytes * (kRows / kRowsPerPass);
   }
 };
+
+// Copies one tile whose rows lie anywhere: `row_of(row)` points at a row of `columns` elements, or is null, for a row of
+// zeros.
+template <int kRows, int kColumns, int kThreads, typename RowOf>
+__device__ __forceinline__ void load_rows(SharedTile<kRows, kColumns> tile, unsigned thread, int columns,
+                                          RowOf row_of) {
+  const int chunk = thread & 7;
+#pragma unroll 1
+  for (int row = thread >> 3; row < kRows; row += kThreads / 8) {
+    const auto* from = row_of(row);
+#pragma unroll
+    for (int panel = 0; panel < kColumns / 64; ++panel) {
+      const bool exists = from != nullptr && panel * 64 + chunk * 8 < columns;
+      ptx::cp_async_16_zero_fill(tile.chunk_address(row, chunk) + panel * SharedTile<kRows, kColumns>::kPanelBytes,
+                                 from + panel * 64 + chunk * 8, exists ? 16 : 0);
+    }
+  }
+}
 
 }  // namespace llm_kernels

@@ -115,6 +115,17 @@ struct OnlineSoftmax {
     }
   }
 
+  // Adds to row [i][h], after `finish`, a score without a value: `sink`, in units of the exponent; -inf adds nothing.
+  // Returns what the row's output is multiplied by because of it.
+  __device__ __forceinline__ float add_sink(int i, int h, float sink) {
+    const float moved = fmaxf(reference[i][h], sink);
+    // 0 for a row that has seen no score, whose reference is -FLT_MAX.
+    const float factor = ptx::ex2_approx_ftz(reference[i][h] - moved);
+    sum[i][h] = __fmaf_rn(sum[i][h], factor, ptx::ex2_approx_ftz(sink - moved));
+    reference[i][h] = moved;
+    return factor;
+  }
+
   // What the output of row [i][h] is multiplied by, after `finish`.
   __device__ __forceinline__ float inverse_sum(int i, int h) const { return ptx::rcp_approx_ftz(sum[i][h]); }
 

@@ -25,7 +25,35 @@ struct SequenceTensor {
   }
 };
 
-static_assert(sizeof(SequenceTensor) == 32, "mirrored in Rust");
+// A `[b, h, s_q, columns]` tensor with unit stride in the last dimension, one row for each row of scores. A dimension
+// that is broadcast has stride 0. Null data: there is none.
+struct ScoreTensor {
+  const void* data;
+  int64_t batch_stride;
+  int64_t head_stride;
+  int64_t row_stride;
+
+  // The row of (batch, head, query).
+  template <typename T>
+  __device__ __forceinline__ const T* row(int batch, int head, int query) const {
+    return static_cast<const T*>(data) + batch * batch_stride + head * head_stride + query * row_stride;
+  }
+};
+
+// The `[b, h, s]` f32 tensor of one number for each row of scores; with sequences of various lengths `[h, total]`,
+// whose batch stride is 0. Null data: it is not wanted.
+struct RowTensor {
+  float* data;
+  int64_t batch_stride;
+  int64_t head_stride;
+
+  __device__ __forceinline__ float& at(int batch, int head, int position) const {
+    return data[batch * batch_stride + head * head_stride + position];
+  }
+};
+
+static_assert(sizeof(SequenceTensor) == 32 && sizeof(ScoreTensor) == 32 && sizeof(RowTensor) == 24,
+              "mirrored in Rust");
 
 // The offset of (batch, head, position) in a contiguous `[b, h, s]` tensor.
 __device__ __forceinline__ int64_t row_offset(int batch, int head, int position, int num_heads, int num_positions) {

@@ -46,6 +46,11 @@ struct f32 {
 
 static_assert(sizeof(f16) == 2 && sizeof(bf16) == 2 && sizeof(f32) == 4, "storage types");
 
+// The value as f32: exact.
+__device__ __forceinline__ float to_f32(f16 x) { return ptx::cvt_f32_f16(x.bits); }
+__device__ __forceinline__ float to_f32(bf16 x) { return __uint_as_float(static_cast<uint32_t>(x.bits) << 16); }
+__device__ __forceinline__ float to_f32(f32 x) { return x.value; }
+
 // The elements of a 16-bit type's chunk, in order.
 template <typename T>
 __device__ __forceinline__ void unpack(const uint4& chunk, float (&values)[8]) {

@@ -1,7 +1,8 @@
 //! Settings, read once from the environment.
 
-use crate::chip::Architecture;
+use crate::chip::{self, Architecture, Chip};
 use crate::exec::mma::HostLevel;
+use crate::profile::Profile;
 use std::{
     borrow::Cow,
     num::NonZero,
@@ -60,6 +61,15 @@ impl Checks {
     }
 }
 
+/// `SOFTCUDA_CLOCK`: what events measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// The time that the emulated chip would take, by the time model.
+    Model,
+    /// The host's time.
+    Wall,
+}
+
 /// Warp instructions that a launch may execute unless `SOFTCUDA_INSTRUCTION_LIMIT` says otherwise: 10^12, minutes to an hour
 /// of a host's time, so that no launch can hang for ever.
 pub const DEFAULT_INSTRUCTION_LIMIT: u64 = 1_000_000_000_000;
@@ -79,6 +89,13 @@ pub struct Config {
     /// `SOFTCUDA_SCHEDULE`: `seed:N` leaves to chance, the same for the same N, in which order and for how long warps and
     /// blocks run, and whether a `cp.async` moves its data as early or as late as it may. Default: one fixed order, and late.
     pub schedule: Option<u64>,
+    /// `SOFTCUDA_PROFILE`: names with commas between them: `memory` (default), `lines`, `replay`, `all`, `none`.
+    pub profile: Profile,
+    /// `SOFTCUDA_CLOCK`: what events measure: `model` (default) or `wall`.
+    pub clock: Clock,
+    /// `SOFTCUDA_CHIP`: the chip that stands for its architecture: a name that is built in, or the path of a file like those of
+    /// `chips/`. Without `SOFTCUDA_ARCH` its architecture is the one to emulate.
+    pub chip: Option<Chip>,
     /// `SOFTCUDA_REPORT`: a file that holds a JSON array with one object a launch that ended without a fault: its kernel,
     /// device, grid, block, registers and counters. It is started anew by the process's first launch, and complete after
     /// every launch. The last process that uses a name wins.
@@ -108,6 +125,9 @@ impl Default for Config {
             tensor: TensorMode::Exact,
             checks: Checks::USUAL,
             schedule: None,
+            profile: Profile::default(),
+            clock: Clock::Model,
+            chip: None,
             report: None,
             host_level: None,
             lock_step: true,
@@ -124,7 +144,7 @@ pub struct ConfigError {
     /// Its value.
     pub value: String,
     /// What it may be.
-    pub expected: &'static str,
+    pub expected: Cow<'static, str>,
 }
 
 impl Config {
@@ -148,7 +168,7 @@ impl Config {
                 return Err(ConfigError {
                     variable: "SOFTCUDA_TENSOR",
                     value: other.to_owned(),
-                    expected: "exact or fast",
+                    expected: "exact or fast".into(),
                 });
             }
         };
@@ -157,14 +177,30 @@ impl Config {
             config.checks = Checks::from_names(&value).ok_or(ConfigError {
                 variable: "SOFTCUDA_CHECK",
                 value,
-                expected: "mem, sync, async, init, race, all or none, or several of them separated by commas",
+                expected: "mem, sync, async, init, race, all or none, or several of them separated by commas".into(),
             })?;
         }
         if let Some(value) = get("SOFTCUDA_SCHEDULE") {
             let seed = value.strip_prefix("seed:").and_then(|seed| seed.parse().ok());
-            let expected = "seed:N with a whole number N";
+            let expected = "seed:N with a whole number N".into();
             config.schedule = Some(seed.ok_or(ConfigError { variable: "SOFTCUDA_SCHEDULE", value, expected })?);
         }
+        if let Some(value) = get("SOFTCUDA_PROFILE") {
+            config.profile = Profile::from_names(&value).ok_or(ConfigError {
+                variable: "SOFTCUDA_PROFILE",
+                value,
+                expected: "memory, lines, replay, all or none, or several of them separated by commas".into(),
+            })?;
+        }
+        config.clock = match get("SOFTCUDA_CLOCK").as_deref() {
+            None | Some("model") => Clock::Model,
+            Some("wall") => Clock::Wall,
+            Some(other) => {
+                let value = other.to_owned();
+                return Err(ConfigError { variable: "SOFTCUDA_CLOCK", value, expected: "model or wall".into() });
+            }
+        };
+        config.chip = chip_from_variables(&get)?;
         config.report = get("SOFTCUDA_REPORT").map(PathBuf::from);
         Ok(config)
     }
@@ -214,19 +250,29 @@ pub fn architectures_from_environment() -> Result<Vec<Architecture>, ConfigError
 fn architectures_from_variables(get: impl Fn(&str) -> Option<String>) -> Result<Vec<Architecture>, ConfigError> {
     const MOST: u64 = 64;
     let architectures = match get("SOFTCUDA_ARCH") {
-        None => vec![Architecture::Sm80],
+        None => vec![chip_from_variables(&get)?.map_or(Architecture::Sm80, |chip| chip.architecture)],
         Some(list) => list.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| ConfigError {
             variable: "SOFTCUDA_ARCH",
             value: list.clone(),
-            expected: "sm_80, sm_89 or sm_90, or several of them separated by commas",
+            expected: "sm_80, sm_89 or sm_90, or several of them separated by commas".into(),
         })?,
     };
     let copies = number(&get, "SOFTCUDA_DEVICES")?.unwrap_or(1);
     if copies.saturating_mul(architectures.len() as u64) > MOST {
         let value = copies.to_string();
-        return Err(ConfigError { variable: "SOFTCUDA_DEVICES", value, expected: "at most 64 devices in all" });
+        return Err(ConfigError { variable: "SOFTCUDA_DEVICES", value, expected: "at most 64 devices in all".into() });
     }
     Ok(architectures.repeat(copies as usize))
+}
+
+fn chip_from_variables(get: &impl Fn(&str) -> Option<String>) -> Result<Option<Chip>, ConfigError> {
+    let Some(value) = get("SOFTCUDA_CHIP") else { return Ok(None) };
+    let names = chip::file::names().collect::<Vec<_>>().join(", ");
+    chip::file::load(&value).map(Some).map_err(|error| ConfigError {
+        variable: "SOFTCUDA_CHIP",
+        value,
+        expected: format!("{names} or the path of a file that describes a chip: {}", error.problem).into(),
+    })
 }
 
 fn variable(name: &str) -> Option<String> {
@@ -240,7 +286,7 @@ fn number(get: &impl Fn(&str) -> Option<String>, variable: &'static str) -> Resu
     };
     match value.trim().parse() {
         Ok(number) if number > 0 => Ok(Some(number)),
-        _ => Err(ConfigError { variable, value, expected: "a positive whole number" }),
+        _ => Err(ConfigError { variable, value, expected: "a positive whole number".into() }),
     }
 }
 

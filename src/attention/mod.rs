@@ -1,10 +1,14 @@
 //! Attention.
 
+mod cu_seqlens;
 pub mod flash_backward;
 pub mod flash_forward;
 pub mod merge;
+pub mod philox;
+mod score;
 mod sequence_tensor;
 
+pub use cu_seqlens::{CuSeqlens, SequenceOperand};
 #[doc(inline)]
 pub use flash_backward::flash_backward;
 #[doc(inline)]

@@ -13,13 +13,20 @@ pub(super) struct SequenceTensor {
 }
 
 impl SequenceTensor {
+    /// Of a `[b, s, h, d]` tensor, or of the `[total, h, d]` tensor of sequences of various lengths.
     pub(super) fn new(tensor: &Operand) -> Self {
         Self::inner(tensor, 0)
     }
 
     /// The tensor of the dimensions from `first` on, at index 0 of those before.
     pub(super) fn inner(tensor: &Operand, first: usize) -> Self {
-        let stride = |dim| tensor.layout.stride(first + dim);
-        Self { address: tensor.address, batch_stride: stride(0), sequence_stride: stride(1), head_stride: stride(2) }
+        let layout = &tensor.layout;
+        let positions = layout.rank().saturating_sub(3);
+        Self {
+            address: tensor.address,
+            batch_stride: if positions > first { layout.stride(first) } else { 0 },
+            sequence_stride: layout.stride(positions),
+            head_stride: layout.stride(positions + 1),
+        }
     }
 }

@@ -48,8 +48,13 @@ impl Bindings {
         for tensor in tensors.into_iter().filter(|tensor| !is_output(&tensor.name)) {
             let spec = description.inputs.iter().find(|spec| spec.name == tensor.name);
             let spec = spec.ok_or_else(|| unknown("input", &tensor.name, names(description.inputs)))?;
-            check_tensor(spec, &tensor)?;
-            for (&dimension, &size) in spec.shape.iter().zip(&tensor.shape) {
+            let shape = check_tensor(spec, &tensor)?;
+            for (&dimension, &size) in shape.iter().zip(&tensor.shape) {
+                let dimension = match dimension.strip_suffix(" or 1") {
+                    Some(_) if size == 1 => continue,
+                    Some(dimension) => dimension,
+                    None => dimension,
+                };
                 let (first, expected) = *fixed_by.entry(dimension).or_insert((spec.name, size));
                 if size != expected {
                     let name = spec.name;
@@ -106,25 +111,24 @@ impl Bindings {
     }
 }
 
-fn check_tensor(spec: &TensorSpec, tensor: &HostTensor) -> std::result::Result<(), String> {
+/// The names of the tensor's dimensions.
+fn check_tensor(spec: &TensorSpec, tensor: &HostTensor) -> std::result::Result<&'static [&'static str], String> {
     let HostTensor { name, dtype, shape, bytes } = tensor;
     if !spec.dtypes.contains(dtype) {
         let supported: Vec<_> = spec.dtypes.iter().map(|dtype| dtype.name()).collect();
         return Err(format!("{name} is {dtype}, supported: {}", supported.join(", ")));
     }
-    if shape.len() != spec.shape.len() {
-        return Err(format!(
-            "{name} has rank {}, expected {} [{}]",
-            shape.len(),
-            spec.shape.len(),
-            spec.shape.join(", ")
-        ));
-    }
+    let shapes = [spec.shape, spec.shape_of_sequences];
+    let shapes = shapes.iter().take(if spec.shape_of_sequences.is_empty() { 1 } else { 2 });
+    let Some(&dimensions) = shapes.clone().find(|dimensions| dimensions.len() == shape.len()) else {
+        let expected: Vec<_> = shapes.map(|names| format!("{} [{}]", names.len(), names.join(", "))).collect();
+        return Err(format!("{name} has rank {}, expected {}", shape.len(), expected.join(" or ")));
+    };
     let expected = shape.iter().try_fold(dtype.size_bytes(), |bytes, &size| bytes.checked_mul(size));
     if expected != Some(bytes.len()) {
         return Err(format!("{name} of shape {shape:?} and type {dtype} has {} bytes", bytes.len()));
     }
-    Ok(())
+    Ok(dimensions)
 }
 
 fn parse_options(

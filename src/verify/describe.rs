@@ -20,8 +20,11 @@ pub struct TensorSpec {
     pub name: &'static str,
     /// Element types that it may have.
     pub dtypes: &'static [DType],
-    /// Its dimensions by name: `["b", "s_q", "h_q", "d"]`. A name stands for one size in the whole operator.
+    /// Its dimensions by name: `["b", "s_q", "h_q", "d"]`. A name stands for one size in the whole operator; `b or 1`
+    /// may also be 1.
     pub shape: &'static [&'static str],
+    /// Its dimensions where sequences of various lengths lie one after the other; empty if that makes no difference.
+    pub shape_of_sequences: &'static [&'static str],
     /// Whether it may be left out.
     pub optional: bool,
     /// What it is.

@@ -28,6 +28,7 @@ impl HostTensor {
             DType::BF16 => bytes(values.iter().map(|&x| bf16::from_f64(x).to_le_bytes())),
             DType::F32 => bytes(values.iter().map(|&x| (x as f32).to_le_bytes())),
             DType::I32 => bytes(values.iter().map(|&x| (x as i32).to_le_bytes())),
+            DType::U32 => bytes(values.iter().map(|&x| (x as u32).to_le_bytes())),
             DType::I64 => bytes(values.iter().map(|&x| (x as i64).to_le_bytes())),
             DType::U8 => bytes(values.iter().map(|&x| (x as u8).to_le_bytes())),
         };
@@ -48,6 +49,7 @@ impl HostTensor {
             DType::BF16 => numbers(bytes, |x| bf16::from_le_bytes(x).to_f64()),
             DType::F32 => numbers(bytes, |x| f32::from_le_bytes(x).into()),
             DType::I32 => numbers(bytes, |x| i32::from_le_bytes(x).into()),
+            DType::U32 => numbers(bytes, |x| u32::from_le_bytes(x).into()),
             DType::I64 => numbers(bytes, |x| i64::from_le_bytes(x) as f64),
             DType::U8 => numbers(bytes, |[x]| x.into()),
         }

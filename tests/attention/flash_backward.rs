@@ -16,12 +16,9 @@ use llm_kernels::verify::tolerance::Tolerance;
 use llm_kernels::verify::{Agreement, DeviceTensor, HostTensor, compare, random};
 use llm_kernels::{DType, Layout, Result};
 
-use crate::{LAUNCHES, queue, rounded, upload};
+use crate::{CAUSAL, FULL, LAUNCHES, queue, rounded, upload};
 
 use DType::{BF16, F16, F32, U8};
-
-const CAUSAL: Options = Options { causal: true, scale: None, window_left: None, window_right: None };
-const FULL: Options = Options { causal: false, ..CAUSAL };
 
 /// A problem with its input, row-major; `out` and `lse` are the reference's, rounded.
 #[derive(Clone)]
@@ -59,7 +56,7 @@ struct Layouts {
 
 /// `[b, s_q, s_k, h_q, h_kv, d]`
 fn shape([b, s_q, s_k, h_q, h_kv, d]: [usize; 6]) -> Shape {
-    Shape { b, s_q, s_k, h_q, h_kv, d }
+    Shape { b, s_q, s_k, h_q, h_kv, d, d_v: d }
 }
 
 impl Attention {
@@ -76,7 +73,7 @@ impl Attention {
 
     /// With zeros for `out` and `lse`: where only the work counts, which does not depend on values.
     fn without_forward(seed: u64, dtype: DType, sizes: [usize; 6], options: Options) -> Self {
-        let Shape { b, s_q, s_k, h_q, h_kv, d } = shape(sizes);
+        let Shape { b, s_q, s_k, h_q, h_kv, d, .. } = shape(sizes);
         let values = |tensor: u64, count| rounded(dtype, &random::normal(4 * seed + tensor, count));
         Self {
             problem: Problem::new(dtype, shape(sizes), &options).unwrap(),
@@ -92,13 +89,13 @@ impl Attention {
 
     /// Sets `out` and `lse` to those of q, k and v.
     fn forward(&mut self) {
-        let exact = flash_forward::reference::reference(&self.problem, &self.q, &self.k, &self.v);
+        let exact = flash_forward::reference::reference(&self.problem, &self.inputs().forward());
         self.out = rounded(self.problem.dtype, &exact.out);
         self.lse = rounded(F32, &exact.lse);
     }
 
     fn layouts(&self) -> Layouts {
-        let Shape { b, s_q, s_k, h_q, h_kv, d } = self.problem.shape;
+        let Shape { b, s_q, s_k, h_q, h_kv, d, .. } = self.problem.shape;
         let q = Layout::contiguous(&[b, s_q, h_q, d]).unwrap();
         let k = Layout::contiguous(&[b, s_k, h_kv, d]).unwrap();
         Layouts { q, k, v: k, out: q, d_out: q, d_q: q, d_k: k, d_v: k }

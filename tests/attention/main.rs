@@ -6,11 +6,23 @@ mod merge;
 
 use std::sync::RwLock;
 
+use llm_kernels::attention::flash_forward::Options;
 use llm_kernels::verify::{self, Counters, DeviceTensor, HostTensor, counted};
 use llm_kernels::{DType, Layout, Queue, Result};
 
 /// Launches share it; what counts launches has it alone.
 static LAUNCHES: RwLock<()> = RwLock::new(());
+
+const FULL: Options = Options {
+    causal: false,
+    scale: None,
+    window_left: None,
+    window_right: None,
+    softcap: None,
+    dropout_p: 0.0,
+    dropout_seed: 0,
+};
+const CAUSAL: Options = Options { causal: true, ..FULL };
 
 fn queue() -> &'static Queue {
     verify::queue().unwrap_or_else(|error| panic!("{error}"))

@@ -51,8 +51,11 @@ fn expected_outputs_in_the_same_file_are_passed_over() {
 fn unknown_names_are_refused_with_those_there_are() {
     let mut tensors = valid();
     tensors.push(tensor("query", DType::F16, &[1]));
-    assert_eq!(refused(tensors, &[]), "input \"query\" is unknown; there are: q, k, v");
-    let text = "option \"window\" is unknown; there are: causal, scale, window_left, window_right";
+    assert_eq!(
+        refused(tensors, &[]),
+        "input \"query\" is unknown; there are: q, k, v, sinks, alibi_slopes, bias, mask_bits, prefix, cu_seqlens_q, cu_seqlens_k"
+    );
+    let text = "option \"window\" is unknown; there are: causal, scale, window_left, window_right, softcap, dropout_p, dropout_seed";
     assert_eq!(refused(valid(), &[("window", "3")]), text);
 }
 
@@ -76,8 +79,8 @@ fn tensors_that_do_not_fit_are_refused() {
     };
     let text = "q is f32, supported: f16, bf16";
     assert_eq!(with(0, tensor("q", DType::F32, &[2, 3, 4, 64])), text);
-    let text = "k has rank 3, expected 4 [b, s_k, h_kv, d]";
-    assert_eq!(with(1, tensor("k", DType::F16, &[5, 2, 64])), text);
+    let text = "k has rank 2, expected 4 [b, s_k, h_kv, d] or 3 [total_k, h_kv, d]";
+    assert_eq!(with(1, tensor("k", DType::F16, &[2, 64])), text);
     assert_eq!(with(2, tensor("v", DType::F16, &[2, 6, 2, 64])), "v has s_k 6, expected 5 (= k)");
     assert_eq!(with(1, tensor("k", DType::F16, &[3, 5, 2, 64])), "k has b 3, expected 2 (= q)");
     let mut short = tensor("q", DType::F16, &[2, 3, 4, 64]);
@@ -103,7 +106,7 @@ fn options_that_cannot_be_read_are_refused() {
 #[test]
 fn numbers_survive_the_way_into_a_tensor_and_back() {
     let values = [0.0, -1.5, 96.0, 3.0, 200.0];
-    for dtype in [DType::F16, DType::BF16, DType::F32, DType::I32, DType::I64, DType::U8] {
+    for dtype in [DType::F16, DType::BF16, DType::F32, DType::I32, DType::U32, DType::I64, DType::U8] {
         let values = if dtype.epsilon().is_some() { values } else { [0.0, 1.0, 96.0, 3.0, 200.0] };
         assert_eq!(HostTensor::from_f64("x", dtype, &[5], &values).to_f64(), values, "{dtype}");
     }

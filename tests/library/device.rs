@@ -82,7 +82,7 @@ fn the_caller_s_current_context_stays() {
 }
 
 fn some_plan() -> LaunchPlan {
-    let shape = Shape { b: 1, s_q: 1, s_k: 1, h_q: 1, h_kv: 1, d: 128 };
+    let shape = Shape { b: 1, s_q: 1, s_k: 1, h_q: 1, h_kv: 1, d: 128, d_v: 128 };
     let problem = Problem::new(DType::F16, shape, &Options::default()).unwrap();
     plan(&problem, queue().device().limits()).unwrap().launch
 }

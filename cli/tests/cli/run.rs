@@ -37,10 +37,15 @@ fn describe_says_what_the_operator_takes() {
         let list = description[list].as_array().unwrap();
         list.iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect()
     };
-    assert_eq!(names("inputs"), ["q", "k", "v"]);
-    assert_eq!(names("options"), ["causal", "scale", "window_left", "window_right"]);
+    let extras = ["sinks", "alibi_slopes", "bias", "mask_bits", "prefix", "cu_seqlens_q", "cu_seqlens_k"];
+    assert_eq!(names("inputs"), [&["q", "k", "v"][..], &extras].concat());
+    assert_eq!(
+        names("options"),
+        ["causal", "scale", "window_left", "window_right", "softcap", "dropout_p", "dropout_seed"]
+    );
     assert_eq!(names("outputs"), ["out", "lse"]);
     assert_eq!(description["inputs"][0]["shape"], serde_json::json!(["b", "s_q", "h_q", "d"]));
+    assert_eq!(description["inputs"][0]["shape_of_sequences"], serde_json::json!(["total_q", "h_q", "d"]));
     assert_eq!(description["inputs"][0]["dtypes"], serde_json::json!(["f16", "bf16"]));
     assert_eq!(description["outputs"][1]["shape"], serde_json::json!(["b", "h_q", "s_q"]));
     for option in description["options"].as_array().unwrap() {
@@ -81,16 +86,18 @@ fn options_reach_the_operator() {
 fn input_that_does_not_fit_is_one_clear_line() {
     let target = File::new("rejects.out");
     let good = uniform("good.in", 64);
-    let narrow = uniform("narrow.in", 96);
+    let narrow = uniform("narrow.in", 100);
     let keys: &[usize] = &[1, 4, 1, 64];
     let lone = write("lone.in", &[("query", keys, vec![0.0; 256]), ("k", keys, vec![0.0; 256])]);
-    let cases: [(&File, &[&str], &str); 7] = [
+    let cases: [(&File, &[&str], &str); 9] = [
         (&good, &["--set", "causal"], "--set causal: expected NAME=VALUE"),
         (&good, &["--set", "causal=yes"], "option causal is \"yes\", expected true or false"),
         (&good, &["--set", "colour=red"], "option \"colour\" is unknown; there are: causal, scale"),
         (&good, &["--set", "scale=1", "--set", "scale=2"], "option scale is set twice"),
         (&good, &["--set", "window_left=-1"], "option window_left"),
-        (&narrow, &[], "head_dim 96"),
+        (&good, &["--set", "softcap=0"], "softcap is 0, expected a finite number above 0"),
+        (&good, &["--set", "dropout_p=1"], "dropout_p is 1, expected a number from 0 to below 1"),
+        (&narrow, &[], "head_dim 100"),
         (&lone, &[], "in the file, and not an input: query"),
     ];
     for (input, extra, expected) in cases {

@@ -3,7 +3,7 @@
 use super::{
     abi::{CuResult, DevicePointer, Handle, In, call},
     address::{self, Side},
-    capture, context,
+    capture, clock, context, device,
     error::{Code, Error},
     operation::Operation,
     stream,
@@ -195,6 +195,9 @@ impl Transfer {
             Some(bytes) => Volume { height, ..Volume::host(bytes.as_ptr() as u64) },
             None => from,
         };
+        let on_device = |side: &Volume| side.base().is_ok_and(|(address, _)| device::owner(address).is_some());
+        let by_host = !(on_device(&from) && on_device(&to));
+        clock::move_bytes(width * height * self.all.depth, by_host);
         for (layer, row) in self.rows() {
             let (source, destination) = (from.row(layer, row, width)?, to.row(layer, row, width)?);
             if width > 0 {

@@ -8,7 +8,7 @@ use super::{
     primary::Primary,
 };
 use crate::{
-    chip::{Architecture, Chip},
+    chip::{self, Architecture, Chip},
     config::{self, Config, ConfigError},
     memory::GlobalMemory,
 };
@@ -87,6 +87,11 @@ fn initialized() -> Result<&'static Driver, Error> {
 
 impl Driver {
     fn new(architectures: &[Architecture], config: Config) -> Driver {
+        if let Some(chip) = config.chip
+            && let Err(chip) = chip::replace(chip)
+        {
+            eprintln!("softcuda: SOFTCUDA_CHIP={}: too late, the chip of its architecture is in use", chip.name);
+        }
         let device = |(ordinal, architecture): (usize, &Architecture)| Device {
             ordinal: ordinal as DeviceOrdinal,
             chip: architecture.chip(),

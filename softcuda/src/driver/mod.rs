@@ -12,6 +12,7 @@
 pub mod abi;
 pub mod batch;
 pub mod capture;
+mod clock;
 pub mod context;
 pub mod copy;
 pub mod device;

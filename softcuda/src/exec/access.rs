@@ -107,18 +107,11 @@ impl Engine<'_> {
         }
         // SAFETY: the caller's promise.
         let sectors = unsafe { traffic::sectors::<S>(&place.shape, place.low, mask) };
-        self.count_global(direction, sectors, mask, access.bytes());
+        self.count_global(warp.index, at, sectors, mask, access.bytes());
+        self.note_shape(direction.into(), &place.shape, place.low, mask);
         // SAFETY: `place` has shown that the lanes of `mask` lie inside a live allocation, writable for a store.
         unsafe { transfer::<S>(warp, access, place.host, &place.shape, mask, direction) };
         Ok(())
-    }
-
-    #[inline(always)]
-    pub(super) fn count_global(&mut self, direction: Direction, sectors: u64, mask: u32, bytes: u32) {
-        let counters = &mut self.counters;
-        let counter =
-            if direction == Direction::Load { &mut counters.global_loads } else { &mut counters.global_stores };
-        traffic::count_global(counter, sectors, mask, bytes);
     }
 
     /// Lane by lane: fills the cache, serves lanes of several allocations, finds the lane at fault.
@@ -149,10 +142,8 @@ impl Engine<'_> {
         if self.watch.is_some() {
             self.observe(warp, at, mask, addresses, bytes, Memory::Device, direction.into())?;
         }
-        let mut sectors: Vec<u64> = lanes(mask).map(|lane| addresses[lane] >> 5).collect();
-        sectors.sort_unstable();
-        sectors.dedup();
-        self.count_global(direction, sectors.len() as u64, mask, bytes);
+        let sectors = self.note_lanes(direction.into(), addresses, mask);
+        self.count_global(warp.index, at, sectors, mask, bytes);
         for lane in lanes(mask) {
             let host = spans[lane].shift.wrapping_add(addresses[lane] as usize);
             let shape = Shape::scattered(&[0; 32], bytes);
@@ -248,9 +239,7 @@ impl Engine<'_> {
                 direction.into(),
             )?;
         }
-        let counters = &mut self.counters;
-        let counter = if load { &mut counters.shared_loads } else { &mut counters.shared_stores };
-        traffic::count_shared(counter, &shape, mask);
+        self.count_shared(warp.index, at, traffic::wavefronts(&shape, mask));
         let host = self.site.shared.pointer() as usize;
         // SAFETY: check_shared has shown that the lanes of `mask` lie inside the block's shared memory.
         unsafe { transfer::<S>(warp, access, host, &shape, mask, direction) };

@@ -4,11 +4,12 @@ use super::access::narrow_addresses;
 use super::engine::{Engine, SHARED_WINDOW, Span, WINDOW_BYTES};
 use super::observe::{Does, Memory};
 use super::registers::Simd;
-use super::traffic::{self, lanes};
+use super::traffic::lanes;
 use super::value::{Lanes, float, half_arithmetic, rounding::canonical_f64};
 use super::warp::Warp;
 use crate::check::variables::Effect;
 use crate::fault::Fault;
+use crate::profile::Access;
 use crate::program::op::{Atomic, AtomicKind, AtomicSpace, AtomicType, Op};
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
@@ -51,22 +52,17 @@ impl Engine<'_> {
             if self.watch.is_some() {
                 self.observe(warp, at, shared, &addresses, bytes, Memory::Shared, Does::Update)?;
             }
-            let counter = &mut self.counters.shared_atomics;
-            counter.requests += 1;
             // One wavefront a distinct address: lanes that meet are served one after the other.
             let mut distinct: Vec<u32> = lanes(shared).map(|lane| narrow[lane]).collect();
             distinct.sort_unstable();
             distinct.dedup();
-            counter.ideal_wavefronts += 1;
-            counter.wavefronts += (u64::from(shared.count_ones()) - distinct.len() as u64) + 1;
+            let wavefronts = u64::from(shared.count_ones()) - distinct.len() as u64 + 1;
+            self.count_shared(warp.index, at, (wavefronts, 1));
         }
         // Lane by lane: device memory and mapped host memory lie at different distances from their device addresses.
         let mut hosts = [0; 32];
         let global = mask & !shared;
         if global != 0 {
-            let mut sectors: Vec<u64> = lanes(global).map(|lane| addresses[lane] >> 5).collect();
-            sectors.sort_unstable();
-            sectors.dedup();
             // Most lanes meet in one allocation.
             let mut span = Span::default();
             for lane in lanes(global) {
@@ -81,7 +77,8 @@ impl Engine<'_> {
             if self.watch.is_some() {
                 self.observe(warp, at, global, &addresses, bytes, Memory::Device, Does::Update)?;
             }
-            traffic::count_global(&mut self.counters.global_atomics, sectors.len() as u64, global, bytes);
+            let sectors = self.note_lanes(Access::Update, &addresses, global);
+            self.count_global(warp.index, at, sectors, global, bytes);
         }
         let shared_base = self.site.shared.pointer() as usize;
         for lane in lanes(shared) {
@@ -125,11 +122,8 @@ impl Engine<'_> {
         unsafe { self.shared_shape::<S>(warp, at, &addresses, mask, 4, "shared atomic")? };
         // SAFETY: as above.
         let distinct = unsafe { S::distinct(&addresses, mask) };
-        let counter = &mut self.counters.shared_atomics;
-        counter.requests += 1;
-        counter.ideal_wavefronts += 1;
         // One wavefront a distinct address: lanes that meet are served one after the other.
-        counter.wavefronts += u64::from(mask.count_ones() - distinct) + 1;
+        self.count_shared(warp.index, at, (u64::from(mask.count_ones() - distinct) + 1, 1));
         let shared = self.site.shared.pointer();
         let registers = &mut warp.registers;
         macro_rules! each {

@@ -105,7 +105,11 @@ impl Block {
             let mut progress = self.run_shuffled(engine, interpreter)?;
             let mut index = if self.random.is_some() { self.warps.len() } else { 0 };
             while index < self.warps.len() {
-                let count = if engine.machine.config.lock_step { self.together(index) } else { 1 };
+                let count = if engine.machine.config.lock_step && engine.site.trace.is_none() {
+                    self.together(index)
+                } else {
+                    1
+                };
                 progress |= if count > 1 {
                     self.run_group(engine, interpreter, index, count)?
                 } else {

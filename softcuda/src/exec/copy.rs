@@ -10,6 +10,7 @@ use super::traffic::{self, lanes};
 use super::value::Lanes;
 use super::warp::Warp;
 use crate::fault::FaultKind;
+use crate::profile::Access;
 use crate::program::op::{AddressWidth, Op};
 
 impl Engine<'_> {
@@ -42,22 +43,22 @@ impl Engine<'_> {
         let span = self.copy_spans[op.aux as usize];
         let mut offsets = Lanes([0; 32]);
         if reading != 0 {
+            let sectors;
             // SAFETY: the caller's promise.
             match unsafe { place::<S>(&span, &source, reading, copy.bytes, Direction::Load, &mut offsets) } {
                 Some(place) if largest <= copy.bytes => {
                     // SAFETY: as above.
-                    let sectors = unsafe { traffic::sectors::<S>(&place.shape, place.low, reading) };
-                    self.counters.async_copies.sectors += sectors;
+                    sectors = unsafe { traffic::sectors::<S>(&place.shape, place.low, reading) };
+                    self.note_shape(Access::Read, &place.shape, place.low, reading);
                 }
-                _ => self.check_copy_source(warp, op, at, reading, &source, &source_bytes, copy.bytes)?,
+                _ => sectors = self.check_copy_source(warp, op, at, reading, &source, &source_bytes, copy.bytes)?,
             }
-            let counter = &mut self.counters.async_copies;
-            counter.requests += 1;
-            counter.bytes += if reading == u32::MAX {
+            let bytes = if reading == u32::MAX {
                 source_bytes.iter().map(|&count| u64::from(count)).sum::<u64>()
             } else {
                 lanes(reading).map(|lane| u64::from(source_bytes[lane])).sum::<u64>()
             };
+            self.count_global_bytes(warp.index, at, sectors, bytes);
             let (mut low, mut high) = self.site.sources;
             if reading == u32::MAX {
                 low = source.iter().fold(low, |low, &address| low.min(address));
@@ -74,7 +75,7 @@ impl Engine<'_> {
             self.observe_sources(warp, at, reading, &source, &source_bytes, copy.bytes)?;
             self.observe(warp, at, mask, &shape.offsets.map(u64::from), copy.bytes, Memory::Shared, Does::Write)?;
         }
-        traffic::count_shared(&mut self.counters.async_stores, &shape, mask);
+        self.count_shared(warp.index, at, traffic::wavefronts(&shape, mask));
         // What is not counted as in flight is not looked for.
         if self.machine.config.checks.asynchronous_copies {
             let words = copy.bytes as usize / 4;
@@ -118,7 +119,7 @@ impl Engine<'_> {
         source: &[u64; 32],
         source_bytes: &[u32; 32],
         bytes: u32,
-    ) -> Checked {
+    ) -> Checked<u64> {
         for lane in lanes(reading) {
             let (address, count) = (source[lane], source_bytes[lane]);
             if count > bytes {
@@ -135,11 +136,7 @@ impl Engine<'_> {
                 }
             }
         }
-        let mut sectors: Vec<u64> = lanes(reading).map(|lane| source[lane] >> 5).collect();
-        sectors.sort_unstable();
-        sectors.dedup();
-        self.counters.async_copies.sectors += sectors.len() as u64;
-        Ok(())
+        Ok(self.note_lanes(Access::Read, source, reading))
     }
 
     /// The op of a copy in flight in this block that still has to read these bytes.

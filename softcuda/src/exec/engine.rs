@@ -8,7 +8,7 @@ use super::warp::Warp;
 use super::watch::{BlockWatch, Watch};
 use super::{Launch, Machine};
 use crate::memory::Reach;
-use crate::profile::{Counters, InstructionCount};
+use crate::profile::{BlockTrace, Counters, Records, Tally};
 use crate::program::Kernel;
 use crate::program::op::Preset;
 use crate::ptx::ast::Special;
@@ -52,6 +52,8 @@ pub(crate) struct Site {
     pub(crate) printed: Vec<u8>,
     /// What the checkers know of it.
     pub(crate) watch: BlockWatch,
+    /// What it does, if it is one of those that the time model replays.
+    pub(crate) trace: Option<Box<BlockTrace>>,
 }
 
 /// Bytes aligned to 16.
@@ -123,8 +125,10 @@ pub(crate) struct Engine<'a> {
     /// Last allocation by access and asynchronous copy.
     pub(crate) access_spans: Vec<Span>,
     pub(crate) copy_spans: Vec<Span>,
-    /// (warp, thread) executions of every basic block.
-    pub(crate) block_counts: Vec<(u64, u64)>,
+    /// Counts by record and basic block.
+    pub(crate) tally: Tally,
+    /// Sectors of device memory that the block has accessed.
+    pub(crate) records: Records,
     pub(crate) counters: Counters,
     /// Warp instructions left in this turn, of how many.
     pub(crate) fuel: i64,
@@ -160,7 +164,8 @@ impl<'a> Engine<'a> {
             site: Site::new(kernel, launch),
             access_spans: vec![Span::default(); kernel.tables.accesses.len()],
             copy_spans: vec![Span::default(); kernel.tables.async_copies.len()],
-            block_counts: vec![(0, 0); kernel.blocks.len()],
+            tally: Tally::new(kernel),
+            records: Records::new(machine.config.profile.memory),
             counters: Counters::default(),
             fuel: 0,
             quantum: QUANTUM,
@@ -172,22 +177,6 @@ impl<'a> Engine<'a> {
             watch: Watch::new(machine.config.checks),
             tensor: super::tensor::Tensor::new(machine, kernel),
         }
-    }
-
-    /// The counters, instructions included.
-    pub(crate) fn into_counters(mut self) -> Counters {
-        for (block, &(warp, thread)) in self.kernel.blocks.iter().zip(&self.block_counts) {
-            for &(mnemonic, count) in &block.mix {
-                let (name, pipe) = self.kernel.mnemonics[mnemonic as usize];
-                let count = u64::from(count);
-                self.counters.add_instructions(
-                    name,
-                    pipe,
-                    InstructionCount { warp: warp * count, thread: thread * count },
-                );
-            }
-        }
-        self.counters
     }
 
     /// The allocation around `[address, address + bytes)`, if it lies inside one.
@@ -310,6 +299,7 @@ impl Site {
             local: LocalMemory::new(threads.div_ceil(32), launch.local_bytes(kernel)),
             printed: Vec::new(),
             watch: BlockWatch::default(),
+            trace: None,
         }
     }
 

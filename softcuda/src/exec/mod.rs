@@ -30,6 +30,7 @@ mod shuffle;
 mod simd;
 mod spaces;
 mod synchronise;
+mod tally;
 mod tensor;
 mod traffic;
 mod transfer;
@@ -39,9 +40,9 @@ mod warp_operation;
 mod watch;
 mod word;
 
+use crate::profile::{BlockTrace, Counters, MOST_BLOCK_RUNS, Tally, Waves};
 use crate::{
-    check::BenignRace, chip::Architecture, config::Config, fault::Fault, memory::View, profile::Counters,
-    program::Kernel,
+    check::BenignRace, chip::Architecture, config::Config, fault::Fault, memory::View, program::Kernel,
 };
 use block::{Block, BlockStop};
 use engine::{Engine, Shared};
@@ -83,6 +84,21 @@ pub struct Launch<'a> {
     pub benign_races: &'a (dyn Fn(&[BenignRace]) + Sync),
     /// Takes what the kernel prints, block after block, when it has ended.
     pub output: &'a (dyn Fn(&[u8]) + Sync),
+    /// Blocks whose steps are kept, ascending.
+    pub traced: &'a [u64],
+    /// Only those blocks run.
+    pub only_traced: bool,
+}
+
+/// What a launch has done.
+#[derive(Debug)]
+pub struct Execution {
+    /// Its counters.
+    pub counters: Counters,
+    /// Counts by record and basic block.
+    pub tally: Tally,
+    /// Steps of the blocks that were traced, in the order of their numbers.
+    pub traces: Vec<BlockTrace>,
 }
 
 impl Launch<'_> {
@@ -113,6 +129,8 @@ impl Default for Launch<'_> {
             heap_bytes: 8 << 20,
             benign_races: &crate::check::keep,
             output: &to_stderr,
+            traced: &[],
+            only_traced: false,
         }
     }
 }
@@ -122,7 +140,21 @@ impl Default for Launch<'_> {
 /// # Errors
 /// The fault of the first block that has one, in the order of their start: that of their numbers, unless there is a seed.
 pub fn launch(machine: &Machine<'_>, kernel: &Kernel, launch: &Launch<'_>) -> Result<Counters, Box<Fault>> {
-    let blocks = launch.grid.iter().map(|&count| u64::from(count)).product::<u64>();
+    execute(machine, kernel, launch).map(|execution| execution.counters)
+}
+
+/// The same, with all that is known of it.
+///
+/// # Errors
+/// As [`launch`].
+pub fn execute(machine: &Machine<'_>, kernel: &Kernel, launch: &Launch<'_>) -> Result<Execution, Box<Fault>> {
+    let blocks = match launch.only_traced {
+        true => launch.traced.len() as u64,
+        false => launch.grid.iter().map(|&count| u64::from(count)).product::<u64>(),
+    };
+    let l2_bytes = u64::from(machine.architecture.chip().l2_bytes);
+    let memory = machine.config.profile.memory && !launch.only_traced;
+    let waves = memory.then(|| Waves::new(l2_bytes, launch.resident_blocks));
     let shared = Shared { executed: AtomicU64::new(0), faulted: AtomicU64::new(u64::MAX) };
     let next = AtomicU64::new(0);
     let order = Order::new(machine.config.schedule, blocks);
@@ -135,14 +167,15 @@ pub fn launch(machine: &Machine<'_>, kernel: &Kernel, launch: &Launch<'_>) -> Re
     };
     let results = Mutex::new(Vec::new());
     let work = || {
-        let mut worker = Worker::new(Engine::new(machine, kernel, launch, &shared), &next, order);
+        let mut worker = Worker::new(Engine::new(machine, kernel, launch, &shared), &next, order, waves.as_ref());
         let fault = worker.run();
         let benign = worker.engine.take_benign_races();
         if !benign.is_empty() {
             (launch.benign_races)(&benign);
         }
-        let (counters, printed) = (worker.engine.into_counters(), worker.printed);
-        results.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((counters, fault, printed));
+        let (traces, printed) = (std::mem::take(&mut worker.traces), std::mem::take(&mut worker.printed));
+        let counts = worker.take_counts();
+        results.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((counts, traces, fault, printed));
     };
     if threads == 1 {
         work();
@@ -156,9 +189,12 @@ pub fn launch(machine: &Machine<'_>, kernel: &Kernel, launch: &Launch<'_>) -> Re
     let results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut counters = Counters::default();
     let mut first: Option<(u64, Box<Fault>)> = None;
-    let mut printed = Vec::new();
-    for (part, fault, texts) in results {
+    let (mut printed, mut traces) = (Vec::new(), Vec::new());
+    let mut tally = Tally::new(kernel);
+    for ((part, part_tally), part_traces, fault, texts) in results {
         counters.merge(&part);
+        tally.merge(&part_tally);
+        traces.extend(part_traces);
         printed.extend(texts);
         if let Some((number, fault)) = fault
             && first.as_ref().is_none_or(|(lowest, _)| number < *lowest)
@@ -173,7 +209,12 @@ pub fn launch(machine: &Machine<'_>, kernel: &Kernel, launch: &Launch<'_>) -> Re
     printed.iter().for_each(|(_, text)| (launch.output)(text));
     match first {
         Some((_, fault)) => Err(fault),
-        None => Ok(counters),
+        None => {
+            tally.add_to(&mut counters, kernel);
+            counters.memory = waves.map(Waves::traffic);
+            traces.sort_by_key(|trace: &BlockTrace| trace.block);
+            Ok(Execution { counters, tally, traces })
+        }
     }
 }
 
@@ -185,15 +226,44 @@ struct Worker<'a> {
     /// Which of the running blocks gets the next turn, where that is left to chance.
     random: Option<Random>,
     interpreter: level::Interpreter,
+    /// Where the blocks' accesses to device memory go.
+    waves: Option<&'a Waves>,
+    /// Whether all its blocks have ended.
+    done: bool,
     /// What each block has printed.
     printed: Vec<(u64, Vec<u8>)>,
+    /// Steps of the blocks that are traced.
+    traces: Vec<BlockTrace>,
 }
 
 impl<'a> Worker<'a> {
-    fn new(engine: Engine<'a>, next: &'a AtomicU64, order: Order) -> Worker<'a> {
-        let level = engine.machine.config.level();
-        let random = engine.machine.config.schedule.map(|seed| Random::new(seed, u64::MAX - 1));
-        Worker { engine, next, order, random, interpreter: level::select(level), printed: Vec::new() }
+    fn new(engine: Engine<'a>, next: &'a AtomicU64, order: Order, waves: Option<&'a Waves>) -> Worker<'a> {
+        let config = engine.machine.config;
+        let random = config.schedule.map(|seed| Random::new(seed, u64::MAX - 1));
+        let interpreter = level::select(config.level());
+        let (printed, traces) = (Vec::new(), Vec::new());
+        Worker { engine, next, order, random, interpreter, waves, done: false, printed, traces }
+    }
+
+    fn take_counts(&mut self) -> (Counters, Tally) {
+        (std::mem::take(&mut self.engine.counters), std::mem::take(&mut self.engine.tally))
+    }
+
+    /// Hands in what a block has accessed so far; `ended`: in all.
+    fn hand_in(&mut self, position: u64, ended: bool) {
+        let Some(waves) = self.waves else { return };
+        let records = &mut self.engine.records;
+        match ended {
+            _ if self.engine.kernel.communicates => waves.execute(records),
+            true => waves.finish(position, records),
+            false if records.len() > MOST_BLOCK_RUNS => waves.stream(position, records),
+            false => {}
+        }
+    }
+
+    /// Steps of a block that is traced and has ended.
+    fn keep_trace(&mut self, block: &mut Block) {
+        self.traces.extend(block.site.trace.take().map(|trace| *trace));
     }
 
     /// Runs blocks until none is left; which one failed, in the order of their start, and its fault.
@@ -211,13 +281,15 @@ impl<'a> Worker<'a> {
                 let mut block = idle.pop().unwrap_or_else(|| Block::new(&self.engine));
                 std::mem::swap(&mut self.engine.site, &mut block.site);
                 self.engine.site.position = position;
-                let number = self.order.block(position);
+                let number = self.number(position);
                 self.engine.site.restart(number, self.engine.launch.grid, self.engine.machine.config.schedule);
+                self.engine.site.trace = self.trace_of(number);
                 block.restart(&mut self.engine);
                 self.engine.begin_block();
                 std::mem::swap(&mut self.engine.site, &mut block.site);
                 running.push_back(block);
             } else if running.is_empty() {
+                self.done = true;
                 return None;
             }
             let turn = self.random.as_mut().map_or(0, |random| random.below(running.len() as u64));
@@ -230,10 +302,15 @@ impl<'a> Worker<'a> {
             std::mem::swap(&mut self.engine.site, &mut block.site);
             match stop {
                 Ok(BlockStop::Finished) => {
+                    self.hand_in(position, true);
                     self.keep_printed(&mut block);
+                    self.keep_trace(&mut block);
                     idle.push(block);
                 }
-                Ok(BlockStop::Turn) => running.push_back(block),
+                Ok(BlockStop::Turn) => {
+                    self.hand_in(position, false);
+                    running.push_back(block);
+                }
                 Err(fault) => {
                     self.keep_printed(&mut block);
                     running.iter_mut().for_each(|block| self.keep_printed(block));
@@ -255,5 +332,30 @@ impl<'a> Worker<'a> {
         let position = self.next.fetch_add(1, Ordering::Relaxed);
         let faulted = self.engine.shared_state.faulted.load(Ordering::Relaxed);
         (position < self.order.count() && position < faulted).then_some(position)
+    }
+
+    /// The number of the block at a place in the order.
+    fn number(&self, position: u64) -> u64 {
+        let (launch, block) = (self.engine.launch, self.order.block(position));
+        if launch.only_traced { launch.traced[block as usize] } else { block }
+    }
+
+    /// Room for the steps of a block, if they are to be kept.
+    fn trace_of(&self, number: u64) -> Option<Box<BlockTrace>> {
+        let launch = self.engine.launch;
+        let warps = launch.block.iter().product::<u32>().div_ceil(crate::chip::WARP_SIZE);
+        let traced = launch.traced.binary_search(&number).is_ok();
+        traced.then(|| Box::new(BlockTrace::new(number, warps as usize)))
+    }
+}
+
+impl Drop for Worker<'_> {
+    /// A worker that ends early, by a fault or a panic, must not be waited for.
+    fn drop(&mut self) {
+        if !self.done
+            && let Some(waves) = self.waves
+        {
+            waves.abandon();
+        }
     }
 }

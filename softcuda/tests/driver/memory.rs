@@ -189,6 +189,8 @@ fn copies_between_devices_work_in_both_directions() {
     let first = context(0);
     let second = context(1);
     let there = first.default_stream().clone_htod(&[1.0f64, 2.0, 3.0]).unwrap();
+    // Nothing orders streams of two devices but the program.
+    first.default_stream().synchronize().unwrap();
     let mut here = second.default_stream().alloc_zeros::<f64>(3).unwrap();
     second.default_stream().memcpy_dtod(&there, &mut here).unwrap();
     assert_eq!(second.default_stream().clone_dtoh(&here).unwrap(), [1.0, 2.0, 3.0]);

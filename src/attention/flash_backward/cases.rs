@@ -12,6 +12,7 @@ macro_rules! case {
             dtype: DType::$dtype,
             sizes: &[("b", $b), ("s_q", $s_q), ("s_k", $s_k), ("h_q", $h_q), ("h_kv", $h_kv), ("d", $d), ("d_v", $d)],
             options: $options,
+            extras: &[],
             gpu_only: $gpu_only,
         }
     };

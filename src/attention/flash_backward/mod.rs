@@ -43,7 +43,7 @@ pub struct Args<'a> {
     pub d_v: TensorViewMut<'a>,
     /// At least [`Workspace::bytes`] bytes (u8, one dimension) at a multiple of 16, for the operator's own use.
     pub workspace: TensorViewMut<'a>,
-    /// Scale and mask: those of the forward pass.
+    /// Scale and mask: those of the forward pass, which had no softcap and no dropout.
     pub options: Options,
 }
 

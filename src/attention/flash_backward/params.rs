@@ -2,9 +2,9 @@
 
 use std::mem::offset_of;
 
-use super::super::sequence_tensor::SequenceTensor;
 use super::{Operands, Plan, Problem};
 use crate::Operand;
+use crate::attention::sequence_tensor::SequenceTensor;
 
 /// `FlashBackwardParams` of `kernels/attention/flash_backward.cu`.
 #[repr(C)]

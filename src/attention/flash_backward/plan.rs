@@ -1,5 +1,6 @@
 //! The plan of the launches: pure data.
 
+use super::problem::check_features;
 use super::{OP, Problem, Shape};
 use crate::{DType, Error, LaunchPlan, Limits, Resources, Result};
 
@@ -103,9 +104,11 @@ fn finish(dtype: DType) -> &'static str {
 /// Chooses the instance, the division of work and the grids.
 ///
 /// # Errors
-/// No instance fits the chip's shared memory, or more blocks than a grid holds.
+/// Something in the problem that only the forward pass takes, no instance that fits the chip's shared memory, or more
+/// blocks than a grid holds.
 pub fn plan(problem: &Problem, limits: &Limits) -> Result<Plan> {
-    let Shape { b, s_q, s_k, h_q, h_kv, d } = problem.shape;
+    check_features(problem)?;
+    let Shape { b, s_q, s_k, h_q, h_kv, d, .. } = problem.shape;
     let dtype = problem.dtype;
     let unsupported = || Error::Unsupported {
         op: OP,
@@ -196,7 +199,7 @@ fn workspace(
 
 /// Work and traffic.
 fn resources(problem: &Problem, plan: &Plan) -> Resources {
-    let Shape { b, s_q, s_k, h_q, h_kv, d } = problem.shape;
+    let Shape { b, s_q, s_k, h_q, h_kv, d, .. } = problem.shape;
     let (heads, kv_heads) = ((b * h_q) as f64, (b * h_kv) as f64);
     let row_bytes = (d * problem.dtype.size_bytes()) as f64;
     let slab_row_bytes = (d * 4) as f64;
@@ -205,7 +208,7 @@ fn resources(problem: &Problem, plan: &Plan) -> Resources {
     let moved = heads * query_traffic(problem, plan, row_bytes, slab_row_bytes)
         + kv_heads * key_traffic(problem, plan, row_bytes, slab_row_bytes);
     Resources {
-        flops: Some(10.0 * heads * problem.visible_pairs() as f64 * d as f64),
+        flops: problem.visible_pairs().map(|pairs| 10.0 * heads * pairs as f64 * d as f64),
         bytes_needed: Some(needed),
         bytes_moved: Some(moved),
         peak_bytes: Some(needed + plan.workspace.bytes as f64),

@@ -3,7 +3,7 @@
 
 use half::{bf16, f16};
 
-use super::super::flash_forward::reference::{Row, sees};
+use super::super::flash_forward::reference::{self as forward, Row};
 use super::{Problem, Shape};
 use crate::DType;
 
@@ -22,6 +22,13 @@ pub struct Inputs<'a> {
     pub lse: &'a [f64],
     /// `[b, s_q, h_q, d]`
     pub d_out: &'a [f64],
+}
+
+impl<'a> Inputs<'a> {
+    /// That of the forward pass.
+    pub fn forward(&self) -> forward::Inputs<'a> {
+        forward::Inputs { q: self.q, k: self.k, v: self.v, ..forward::Inputs::default() }
+    }
 }
 
 /// Result of a reference: row-major.
@@ -57,16 +64,17 @@ pub fn reference(problem: &Problem, inputs: &Inputs) -> Gradients {
 pub fn reference_group(problem: &Problem, inputs: &Inputs, group: Group, gradients: &mut Gradients) {
     let Shape { d, .. } = problem.shape;
     let scale = f64::from(problem.scale);
+    let forward = inputs.forward();
     for row in rows(problem, group) {
-        let query = row.of_query(problem);
+        let query = query_row(problem, row);
         let [q, out, d_out] = [inputs.q, inputs.out, inputs.d_out].map(|tensor| &tensor[query..][..d]);
-        let lse = inputs.lse[row.of_lse(problem)];
+        let lse = inputs.lse[row.of_lse(problem, &forward)];
         if lse == f64::NEG_INFINITY {
             continue;
         }
         let delta = dot(out, d_out);
-        for j in (0..problem.shape.s_k).filter(|&j| sees(problem, row.i, j)) {
-            let key = row.of_key(problem, j);
+        for j in (0..problem.shape.s_k).filter(|&j| forward.sees(problem, row, j)) {
+            let key = key_row(problem, group, j);
             let (k, v) = (&inputs.k[key..][..d], &inputs.v[key..][..d]);
             let p = (scale * dot(q, k) - lse).exp();
             let ds = p * (dot(d_out, v) - delta);
@@ -91,15 +99,16 @@ pub fn plain_group(problem: &Problem, inputs: &Inputs, group: Group, gradients: 
     let (scale, dtype) = (problem.scale, problem.dtype);
     // f32 sums of this group's keys, [s_k, d].
     let (mut d_k, mut d_v) = (vec![0f32; s_k * d], vec![0f32; s_k * d]);
+    let forward = inputs.forward();
     for row in rows(problem, group) {
-        let query = row.of_query(problem);
+        let query = query_row(problem, row);
         let [q, out, d_out] = [inputs.q, inputs.out, inputs.d_out].map(|tensor| to_f32(&tensor[query..][..d]));
-        let lse = inputs.lse[row.of_lse(problem)] as f32;
+        let lse = inputs.lse[row.of_lse(problem, &forward)] as f32;
         let mut d_q = vec![0f32; d];
         if lse > f32::NEG_INFINITY || lse.is_nan() {
             let delta = dot_f32(&out, &d_out);
-            for j in (0..s_k).filter(|&j| sees(problem, row.i, j)) {
-                let key = row.of_key(problem, j);
+            for j in (0..s_k).filter(|&j| forward.sees(problem, row, j)) {
+                let key = key_row(problem, group, j);
                 let (k, v) = (to_f32(&inputs.k[key..][..d]), to_f32(&inputs.v[key..][..d]));
                 let p = (scale * dot_f32(&q, &k) - lse).exp();
                 let ds = rounded(dtype, p * (dot_f32(&d_out, &v) - delta));
@@ -122,6 +131,12 @@ pub fn plain_group(problem: &Problem, inputs: &Inputs, group: Group, gradients: 
             gradients.d_v[key + c] = rounded(dtype, d_v[j * d + c]).into();
         }
     }
+}
+
+/// Offset of a row in q, out and d_out.
+pub fn query_row(problem: &Problem, row: Row) -> usize {
+    let Shape { s_q, h_q, d, .. } = problem.shape;
+    ((row.batch * s_q + row.i) * h_q + row.head) * d
 }
 
 /// Offset of key `j` of a group in k and v.
@@ -148,7 +163,7 @@ pub fn terms(problem: &Problem, inputs: &Inputs) -> [f64; 3] {
 
 /// Zeros.
 pub fn zeros(problem: &Problem) -> Gradients {
-    let Shape { b, s_q, s_k, h_q, h_kv, d } = problem.shape;
+    let Shape { b, s_q, s_k, h_q, h_kv, d, .. } = problem.shape;
     let keys = vec![0.0; b * s_k * h_kv * d];
     Gradients { d_q: vec![0.0; b * s_q * h_q * d], d_k: keys.clone(), d_v: keys }
 }

@@ -2,7 +2,10 @@
 
 use super::super::flash_forward::{self, flash_forward};
 use super::cases::{BENCH_CASES, CHECK_CASES};
-use super::reference::{Gradients, Group, Inputs, key_row, plain_group, reference_group, rows, terms, zeros};
+use super::problem::of_sizes;
+use super::reference::{
+    Gradients, Group, Inputs, key_row, plain_group, query_row, reference_group, rows, terms, zeros,
+};
 use super::{Args, OP, Options, Problem, Shape, flash_backward, launches, plan};
 use crate::verify::tolerance::Tolerance;
 use crate::verify::{
@@ -18,6 +21,7 @@ pub(crate) const ENTRY: Op = Op {
     description: DESCRIPTION,
     check_cases: CHECK_CASES,
     bench_cases: BENCH_CASES,
+    make_inputs: Op::normal_inputs,
     prepare,
     launches,
 };
@@ -55,7 +59,7 @@ const fn tensor(
     optional: bool,
     meaning: &'static str,
 ) -> TensorSpec {
-    TensorSpec { name, dtypes, shape, optional, meaning }
+    TensorSpec { name, dtypes, shape, shape_of_sequences: &[], optional, meaning }
 }
 
 const fn option(name: &'static str, kind: OptionType, default: &'static str, meaning: &'static str) -> OptionSpec {
@@ -82,7 +86,7 @@ fn prepare(queue: &Queue, bindings: &Bindings) -> Result<Box<dyn Prepared>> {
         ["b", "s_q", "s_k", "h_q", "h_kv", "d"].map(|name| bindings.size(name).unwrap_or(0));
     let options = flash_forward::verify::options(bindings);
     let dtype = q.0.dtype;
-    let problem = Problem::of_op(OP, dtype, Shape { b, s_q, s_k, h_q, h_kv, d }, &options)?;
+    let problem = of_sizes(dtype, Shape { b, s_q, s_k, h_q, h_kv, d, d_v: d }, &options)?;
     let poisoned = |shape: &[usize]| DeviceTensor::poisoned(queue, dtype, Layout::contiguous(shape)?);
     let (out, lse) = match (bindings.tensor("out"), bindings.tensor("lse")) {
         (Some(out), Some(lse)) => (upload(out)?, upload(lse)?),
@@ -90,12 +94,9 @@ fn prepare(queue: &Queue, bindings: &Bindings) -> Result<Box<dyn Prepared>> {
             let mut out = poisoned(&[b, s_q, h_q, d])?;
             let mut lse = DeviceTensor::poisoned(queue, DType::F32, Layout::contiguous(&[b, h_q, s_q])?)?;
             let args = flash_forward::Args {
-                q: q.1.view()?,
-                k: k.1.view()?,
-                v: v.1.view()?,
-                out: out.view_mut()?,
                 lse: Some(lse.view_mut()?),
                 options,
+                ..flash_forward::Args::new(q.1.view()?, k.1.view()?, v.1.view()?, out.view_mut()?)
             };
             flash_forward(queue, args)?;
             ((out.download(queue, "out")?, out), (lse.download(queue, "lse")?, lse))
@@ -144,10 +145,10 @@ impl Prepared for Setup {
 
     fn agreement(&self, queue: &Queue, budget: usize) -> Result<Agreement> {
         let problem = &self.problem;
-        let Shape { b, s_q, s_k, h_q, h_kv, d } = problem.shape;
+        let Shape { b, s_q, s_k, h_q, h_kv, d, .. } = problem.shape;
         // Gradients of a key depend on all queries of its group: so whole groups, at least one.
-        let cost =
-            8 * (problem.visible_pairs() as usize).max(s_q + s_k) * d * h_q.checked_div(h_kv).unwrap_or(0).max(1);
+        let pairs = problem.visible_pairs().map_or(usize::MAX, |pairs| pairs as usize).max(s_q + s_k);
+        let cost = pairs.saturating_mul(8 * d * h_q.checked_div(h_kv).unwrap_or(0).max(1));
         let total = b * h_kv;
         let count = (budget / cost.max(1)).max(1).min(total);
         let values = self.inputs.each_ref().map(|(host, _)| host.to_f64());
@@ -163,7 +164,7 @@ impl Prepared for Setup {
             reference_group(problem, &inputs, group, &mut exact);
             plain_group(problem, &inputs, group, &mut plain);
             for row in rows(problem, group) {
-                sampled[0].push(row.of_query(problem), d, [&got.d_q, &exact.d_q, &plain.d_q]);
+                sampled[0].push(query_row(problem, row), d, [&got.d_q, &exact.d_q, &plain.d_q]);
             }
             for j in 0..s_k {
                 let row = key_row(problem, group, j);

@@ -2,8 +2,10 @@
 
 use std::mem::offset_of;
 
-use super::super::sequence_tensor::SequenceTensor;
 use super::{Operands, Plan, Problem};
+use crate::attention::SequenceOperand;
+use crate::attention::score::{RowTensor, ScoreOperands, ScoreParams, Sequences};
+use crate::attention::sequence_tensor::SequenceTensor;
 
 /// `FlashForwardParams` of `kernels/attention/flash_forward.cu`.
 #[repr(C)]
@@ -13,26 +15,28 @@ pub(super) struct FlashForwardParams {
     k: SequenceTensor,
     v: SequenceTensor,
     out: SequenceTensor,
-    /// 0 when it is not wanted.
-    lse: u64,
-    s_q: i32,
-    s_k: i32,
+    lse: RowTensor,
+    sinks: u64,
+    queries: Sequences,
+    keys: Sequences,
+    score: ScoreParams,
     h_q: i32,
     h_kv: i32,
-    num_query_tiles: i32,
+    d: i32,
+    d_v: i32,
+    num_row_tiles: i32,
+    pack: i32,
     /// -1: no limit.
     window_left: i32,
     window_right: i32,
-    /// Scale times log2(e): the kernel's exponentials are powers of 2.
-    scale_log2: f32,
 }
 
 // The kernel asserts the same numbers.
 const _: () = assert!(
-    size_of::<FlashForwardParams>() == 168
-        && offset_of!(FlashForwardParams, lse) == 128
-        && offset_of!(FlashForwardParams, s_q) == 136
-        && offset_of!(FlashForwardParams, scale_log2) == 164
+    size_of::<FlashForwardParams>() == 336
+        && offset_of!(FlashForwardParams, sinks) == 152
+        && offset_of!(FlashForwardParams, score) == 192
+        && offset_of!(FlashForwardParams, h_q) == 304
 );
 
 // SAFETY: `repr(C)`, plain data, no padding.
@@ -42,23 +46,41 @@ impl crate::launch::Params for FlashForwardParams {}
 impl FlashForwardParams {
     /// The sizes were checked to fit 32 bits.
     pub(super) fn new(problem: &Problem, plan: &Plan, operands: &Operands) -> Self {
-        let Operands { q, k, v, out, lse } = operands;
+        let Operands { q, k, v, out, lse, sinks, .. } = operands;
         let shape = problem.shape;
         let window = |window: Option<usize>| window.map_or(-1, |window| window as i32);
+        let sequences = |given: Option<SequenceOperand>, longest: usize| Sequences {
+            address: given.map_or(0, |given| given.address),
+            total: given.map_or(longest, |given| given.total) as i32,
+            longest: longest as i32,
+        };
+        let score = ScoreOperands {
+            bias: operands.bias.as_ref(),
+            mask_bits: operands.mask_bits.as_ref(),
+            alibi_slopes: operands.alibi_slopes.as_ref(),
+            prefix: operands.prefix.as_ref(),
+            scale: problem.scale,
+            softcap: problem.softcap,
+            dropout: problem.dropout,
+        };
         Self {
             q: SequenceTensor::new(q),
             k: SequenceTensor::new(k),
             v: SequenceTensor::new(v),
             out: SequenceTensor::new(out),
-            lse: lse.map_or(0, |lse| lse.address),
-            s_q: shape.s_q as i32,
-            s_k: shape.s_k as i32,
+            lse: RowTensor::new(lse.as_ref()),
+            sinks: sinks.map_or(0, |sinks| sinks.address),
+            queries: sequences(operands.cu_seqlens_q, shape.s_q),
+            keys: sequences(operands.cu_seqlens_k, shape.s_k),
+            score: ScoreParams::new(&score),
             h_q: shape.h_q as i32,
             h_kv: shape.h_kv as i32,
-            num_query_tiles: plan.num_query_tiles as i32,
+            d: shape.d as i32,
+            d_v: shape.d_v as i32,
+            num_row_tiles: plan.num_row_tiles as i32,
+            pack: plan.pack as i32,
             window_left: window(problem.window_left),
             window_right: window(problem.window_right),
-            scale_log2: problem.scale * std::f32::consts::LOG2_E,
         }
     }
 }

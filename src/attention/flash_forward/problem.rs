@@ -1,39 +1,85 @@
 //! The checked problem.
 
 use super::{OP, Options};
+use crate::attention::SequenceOperand;
+use crate::attention::philox::Dropout;
 use crate::check::Checks;
 use crate::{DType, Error, Operand, Result};
 
-/// The tensors, as the kernel sees them.
+/// The tensors, as the kernel sees them; see [`Args`](super::Args).
 #[derive(Clone, Copy, Debug)]
 pub struct Operands {
-    /// `[b, s_q, h_q, d]`
+    /// `[b, s_q, h_q, d]`, or `[total_q, h_q, d]`
     pub q: Operand,
-    /// `[b, s_k, h_kv, d]`
+    /// `[b, s_k, h_kv, d]`, or `[total_k, h_kv, d]`
     pub k: Operand,
-    /// `[b, s_k, h_kv, d]`
+    /// `[b, s_k, h_kv, d_v]`, or `[total_k, h_kv, d_v]`
     pub v: Operand,
-    /// `[b, s_q, h_q, d]`
+    /// `[b, s_q, h_q, d_v]`, or `[total_q, h_q, d_v]`
     pub out: Operand,
-    /// `[b, h_q, s_q]`
+    /// `[b, h_q, s_q]`, or `[h_q, total_q]`
     pub lse: Option<Operand>,
+    /// `[h_q]`
+    pub sinks: Option<Operand>,
+    /// `[h_q]`
+    pub alibi_slopes: Option<Operand>,
+    /// `[b or 1, h_q or 1, s_q, s_k]`
+    pub bias: Option<Operand>,
+    /// `[b or 1, h_q or 1, s_q, ceil(s_k / 32)]`
+    pub mask_bits: Option<Operand>,
+    /// `[b]`
+    pub prefix: Option<Operand>,
+    /// Sequences of q, out and lse.
+    pub cu_seqlens_q: Option<SequenceOperand>,
+    /// Sequences of k and v.
+    pub cu_seqlens_k: Option<SequenceOperand>,
 }
 
 /// Sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
-    /// Batch.
+    /// Batch: the number of sequences.
     pub b: usize,
-    /// Queries of a sequence.
+    /// Queries of a sequence; of the longest.
     pub s_q: usize,
-    /// Keys of a sequence.
+    /// Keys of a sequence; of the longest.
     pub s_k: usize,
     /// Heads of q.
     pub h_q: usize,
     /// Heads of k and v; each serves `h_q / h_kv` heads of q.
     pub h_kv: usize,
-    /// Head dimension.
+    /// Head dimension of q and k.
     pub d: usize,
+    /// Head dimension of v and out.
+    pub d_v: usize,
+}
+
+/// A tensor with a row for each row of scores, `[b or 1, h_q or 1, s_q, columns]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broadcast {
+    /// Element type.
+    pub dtype: DType,
+    /// Batch, or 1.
+    pub b: usize,
+    /// Heads of q, or 1.
+    pub h_q: usize,
+    /// Queries.
+    pub s_q: usize,
+    /// Elements of a row.
+    pub columns: usize,
+}
+
+impl Broadcast {
+    /// Bytes, each element once.
+    pub fn bytes(&self) -> usize {
+        self.b * self.h_q * self.s_q * self.columns * self.dtype.size_bytes()
+    }
+
+    /// Offset of a row, row-major; a dimension of size 1 serves all.
+    pub fn row(&self, batch: usize, head: usize, i: usize) -> usize {
+        let pick = |size: usize, index: usize| if size == 1 { 0 } else { index };
+        ((pick(self.b, batch) * self.h_q + pick(self.h_q, head)) * self.s_q + i) * self.columns
+    }
 }
 
 /// A problem that the kernel can solve.
@@ -49,57 +95,191 @@ pub struct Problem {
     pub window_left: Option<usize>,
     /// Keys seen after the query's own place; 0 when causal; `None`: all.
     pub window_right: Option<usize>,
+    /// Cap of the scores, finite and positive.
+    pub softcap: Option<f32>,
+    /// Which probabilities are dropped.
+    pub dropout: Option<Dropout>,
+    /// Whether rows have a sink.
+    pub sinks: bool,
+    /// Whether scores lose by distance.
+    pub alibi: bool,
+    /// Bias, if there is one.
+    pub bias: Option<Broadcast>,
+    /// Custom mask, if there is one.
+    pub mask_bits: Option<Broadcast>,
+    /// Whether sequences have a prefix.
+    pub prefix: bool,
+    /// Positions of all queries and of all keys, where sequences have various lengths.
+    pub totals: Option<[usize; 2]>,
 }
 
 const CHECKS: Checks = Checks { op: OP };
-const HEAD_DIMS: [usize; 3] = [64, 128, 256];
 /// The kernel loads and stores 16 bytes a lane.
 const ALIGNMENT: u64 = 16;
 /// Most positions, batches or heads.
 const MAX_SIZE: usize = 1 << 29;
+/// Largest head dimension.
+const MAX_HEAD_DIM: usize = 256;
 
 impl Problem {
     /// Checks tensors and options.
     ///
     /// # Errors
-    /// Rank, element type, head dimension, sizes that disagree, heads that don't divide, a scale that is not
-    /// finite, a last stride other than 1, misaligned rows, an output that overlaps itself or another tensor, sizes
-    /// beyond 2^29: each its own [`Error`], naming the argument, what it has and what is expected.
+    /// Rank, element type, head dimensions, sizes that disagree, heads that don't divide, one `cu_seqlens` without the
+    /// other, a scale or softcap that is not finite or a dropout probability outside `0..1`, a last stride other than 1,
+    /// misaligned rows, an output that overlaps itself or another tensor, sizes beyond 2^29: each its own [`Error`],
+    /// naming the argument, what it has and what is expected.
     pub fn check(operands: &Operands, options: &Options) -> Result<Self> {
-        let Operands { q, k, v, out, lse } = operands;
-        for (name, tensor, dimensions) in [
-            ("q", q, "[b, s_q, h_q, d]"),
-            ("k", k, "[b, s_k, h_kv, d]"),
-            ("v", v, "[b, s_k, h_kv, d]"),
-            ("out", out, "[b, s_q, h_q, d]"),
-        ] {
-            CHECKS.rank(name, tensor, 4, dimensions)?;
+        let Operands { q, k, v, out, lse, .. } = operands;
+        let sequences = match (operands.cu_seqlens_q, operands.cu_seqlens_k) {
+            (Some(queries), Some(keys)) => Some((queries, keys)),
+            (None, None) => None,
+            (Some(_), None) => {
+                return Err(Error::Alone { op: OP, argument: "cu_seqlens_q", missing: "cu_seqlens_k" });
+            }
+            (None, Some(_)) => {
+                return Err(Error::Alone { op: OP, argument: "cu_seqlens_k", missing: "cu_seqlens_q" });
+            }
+        };
+        let ranks = match sequences {
+            None => [
+                ("q", q, "[b, s_q, h_q, d]"),
+                ("k", k, "[b, s_k, h_kv, d]"),
+                ("v", v, "[b, s_k, h_kv, d_v]"),
+                ("out", out, "[b, s_q, h_q, d_v]"),
+            ],
+            Some(_) => [
+                ("q", q, "[total_q, h_q, d]"),
+                ("k", k, "[total_k, h_kv, d]"),
+                ("v", v, "[total_k, h_kv, d_v]"),
+                ("out", out, "[total_q, h_q, d_v]"),
+            ],
+        };
+        let rank = if sequences.is_some() { 3 } else { 4 };
+        for (name, tensor, dimensions) in ranks {
+            CHECKS.rank(name, tensor, rank, dimensions)?;
         }
         for (name, tensor) in [("k", k), ("v", v), ("out", out)] {
             CHECKS.element_type(name, tensor, q.dtype, " (= q)")?;
         }
-        let [b, s_q, h_q, d] = std::array::from_fn(|dim| q.layout.shape()[dim]);
-        let [s_k, h_kv] = [1, 2].map(|dim| k.layout.shape()[dim]);
-        let shape = Shape { b, s_q, s_k, h_q, h_kv, d };
-        let problem = Self::new(q.dtype, shape, options)?;
-        let keys = [("b", b, "q"), ("s_k", s_k, "k"), ("h_kv", h_kv, "k"), ("head_dim", d, "q")];
-        let queries = [("b", b, "q"), ("s_q", s_q, "q"), ("h_q", h_q, "q"), ("head_dim", d, "q")];
-        CHECKS.sizes("k", k, keys)?;
-        CHECKS.sizes("v", v, keys)?;
-        CHECKS.sizes("out", out, queries)?;
+        let size = |tensor: &Operand, from_last: usize| tensor.layout.shape()[rank - from_last];
+        let (h_q, d, h_kv, d_v) = (size(q, 2), size(q, 1), size(k, 2), size(v, 1));
+        let (b, s_q, s_k) = match sequences {
+            None => (size(q, 4), size(q, 3), size(k, 3)),
+            Some((queries, keys)) => (queries.sequences, queries.longest, keys.longest),
+        };
+        let shape = Shape { b, s_q, s_k, h_q, h_kv, d, d_v };
+        let mut problem = Self::new(q.dtype, shape, options)?;
+        match sequences {
+            None => {
+                let keys = |d| [("b", b, "q"), ("s_k", s_k, "k"), ("h_kv", h_kv, "k"), d];
+                CHECKS.sizes("k", k, keys(("head_dim", d, "q")))?;
+                CHECKS.sizes("v", v, keys(("d_v", d_v, "v")))?;
+                let queries = [("b", b, "q"), ("s_q", s_q, "q"), ("h_q", h_q, "q"), ("head_dim", d_v, "v")];
+                CHECKS.sizes("out", out, queries)?;
+            }
+            Some((queries, keys)) => problem.check_sequences(operands, queries, keys)?,
+        }
         for (name, tensor) in [("q", q), ("k", k), ("v", v), ("out", out)] {
             CHECKS.rows(name, tensor, ALIGNMENT)?;
         }
-        let inputs = [("q", q), ("k", k), ("v", v)];
+        problem.check_extras(operands)?;
+        let extras = [
+            ("sinks", &operands.sinks),
+            ("alibi_slopes", &operands.alibi_slopes),
+            ("bias", &operands.bias),
+            ("mask_bits", &operands.mask_bits),
+            ("prefix", &operands.prefix),
+        ];
+        let given = extras.iter().filter_map(|(name, tensor)| Some((*name, tensor.as_ref()?)));
+        let inputs: Vec<_> = [("q", q), ("k", k), ("v", v)].into_iter().chain(given).collect();
         CHECKS.writable("out", out, &inputs)?;
         if let Some(lse) = lse {
-            CHECKS.rank("lse", lse, 3, "[b, h_q, s_q]")?;
+            match problem.totals {
+                None => {
+                    CHECKS.rank("lse", lse, 3, "[b, h_q, s_q]")?;
+                    CHECKS.sizes("lse", lse, [("b", b, "q"), ("h_q", h_q, "q"), ("s_q", s_q, "q")])?;
+                }
+                Some([total_q, _]) => {
+                    CHECKS.rank("lse", lse, 2, "[h_q, total_q]")?;
+                    CHECKS.sizes("lse", lse, [("h_q", h_q, "q"), ("total_q", total_q, "q")])?;
+                }
+            }
             CHECKS.element_type("lse", lse, DType::F32, "")?;
-            CHECKS.sizes("lse", lse, [("b", b, "q"), ("h_q", h_q, "q"), ("s_q", s_q, "q")])?;
             CHECKS.contiguous("lse", lse)?;
             CHECKS.writable("lse", lse, &[&inputs[..], &[("out", out)]].concat())?;
         }
         Ok(problem)
+    }
+
+    /// Tensors of sequences of various lengths.
+    fn check_sequences(&mut self, operands: &Operands, queries: SequenceOperand, keys: SequenceOperand) -> Result<()> {
+        let Operands { q, k, v, out, .. } = operands;
+        let Shape { h_q, h_kv, d, d_v, .. } = self.shape;
+        if keys.sequences != queries.sequences {
+            let (argument, dimension, of) = ("cu_seqlens_k", "sequences", "cu_seqlens_q");
+            let (got, expected) = (keys.sequences, queries.sequences);
+            return Err(Error::Dimension { op: OP, argument, dimension, got, expected, of });
+        }
+        let (total_q, total_k) = (("total_q", queries.total, "cu_seqlens_q"), ("total_k", keys.total, "cu_seqlens_k"));
+        CHECKS.sizes("q", q, [total_q, ("h_q", h_q, "q"), ("head_dim", d, "q")])?;
+        CHECKS.sizes("k", k, [total_k, ("h_kv", h_kv, "k"), ("head_dim", d, "q")])?;
+        CHECKS.sizes("v", v, [total_k, ("h_kv", h_kv, "k"), ("d_v", d_v, "v")])?;
+        CHECKS.sizes("out", out, [total_q, ("h_q", h_q, "q"), ("head_dim", d_v, "v")])?;
+        for (what, got) in [("total_q", queries.total), ("total_k", keys.total)] {
+            too_large(OP, what, got)?;
+        }
+        self.totals = Some([queries.total, keys.total]);
+        Ok(())
+    }
+
+    /// What scores are changed by.
+    fn check_extras(&mut self, operands: &Operands) -> Result<()> {
+        let Operands { q, sinks, alibi_slopes, bias, mask_bits, prefix, .. } = operands;
+        let Shape { b, s_q, s_k, h_q, .. } = self.shape;
+        for (name, tensor) in [("sinks", sinks), ("alibi_slopes", alibi_slopes)] {
+            let Some(tensor) = tensor else { continue };
+            CHECKS.rank(name, tensor, 1, "[h_q]")?;
+            CHECKS.element_type(name, tensor, DType::F32, "")?;
+            CHECKS.sizes(name, tensor, [("h_q", h_q, "q")])?;
+            CHECKS.contiguous(name, tensor)?;
+        }
+        if let Some(prefix) = prefix {
+            CHECKS.rank("prefix", prefix, 1, "[b]")?;
+            CHECKS.element_type("prefix", prefix, DType::I32, "")?;
+            CHECKS.sizes("prefix", prefix, [("b", b, "q")])?;
+            CHECKS.contiguous("prefix", prefix)?;
+        }
+        let rows = [("b", b, "q"), ("h_q", h_q, "q")];
+        if let Some(bias) = bias {
+            CHECKS.rank("bias", bias, 4, "[b or 1, h_q or 1, s_q, s_k]")?;
+            if bias.dtype != DType::F32 {
+                CHECKS.element_type("bias", bias, q.dtype, " (= q) or f32")?;
+            }
+            CHECKS.broadcast_sizes("bias", bias, rows)?;
+            let exact = bias.layout.shape();
+            CHECKS.sizes(
+                "bias",
+                bias,
+                [("b", exact[0], ""), ("h_q", exact[1], ""), ("s_q", s_q, "q"), ("s_k", s_k, "k")],
+            )?;
+            CHECKS.rows("bias", bias, bias.dtype.size_bytes() as u64)?;
+        }
+        if let Some(mask) = mask_bits {
+            CHECKS.rank("mask_bits", mask, 4, "[b or 1, h_q or 1, s_q, ceil(s_k / 32)]")?;
+            CHECKS.element_type("mask_bits", mask, DType::U32, "")?;
+            CHECKS.broadcast_sizes("mask_bits", mask, rows)?;
+            let (exact, words) = (mask.layout.shape(), ("words", s_k.div_ceil(32), "ceil(s_k / 32)"));
+            CHECKS.sizes("mask_bits", mask, [("b", exact[0], ""), ("h_q", exact[1], ""), ("s_q", s_q, "q"), words])?;
+            CHECKS.rows("mask_bits", mask, 4)?;
+        }
+        let broadcast = |tensor: &Operand| {
+            let [b, h_q, _, columns] = std::array::from_fn(|dim| tensor.layout.shape()[dim]);
+            Broadcast { dtype: tensor.dtype, b, h_q, s_q, columns }
+        };
+        (self.bias, self.mask_bits) = (bias.as_ref().map(broadcast), mask_bits.as_ref().map(broadcast));
+        (self.sinks, self.alibi, self.prefix) = (sinks.is_some(), alibi_slopes.is_some(), prefix.is_some());
+        Ok(())
     }
 
     /// A problem from its sizes and options alone.
@@ -107,19 +287,23 @@ impl Problem {
     /// # Errors
     /// Those of [`Problem::check`] that don't concern memory.
     pub fn new(dtype: DType, shape: Shape, options: &Options) -> Result<Self> {
+        for (argument, d) in [("q", shape.d), ("v", shape.d_v)] {
+            if d == 0 || d % 8 != 0 || d > MAX_HEAD_DIM {
+                let (what, got, supported) = ("head_dim", d.to_string(), "multiples of 8 up to 256");
+                return Err(Error::Unsupported { op: OP, argument, what, got, supported });
+            }
+        }
         Self::of_op(OP, dtype, shape, options)
     }
 
-    /// Likewise for an operator with the same operands, which its errors name.
+    /// Likewise for an operator with these sizes and options, which its errors name. Which head dimensions it takes, all
+    /// above 0, is its own to check.
     pub(crate) fn of_op(op: &'static str, dtype: DType, shape: Shape, options: &Options) -> Result<Self> {
-        let unsupported = |what, got, supported| Err(Error::Unsupported { op, argument: "q", what, got, supported });
+        let Shape { b, s_q, s_k, h_q, h_kv, d, .. } = shape;
         if !matches!(dtype, DType::F16 | DType::BF16) {
-            return unsupported("dtype", dtype.to_string(), "f16, bf16");
+            let (argument, what, supported) = ("q", "dtype", "f16, bf16");
+            return Err(Error::Unsupported { op, argument, what, got: dtype.to_string(), supported });
         }
-        if !HEAD_DIMS.contains(&shape.d) {
-            return unsupported("head_dim", shape.d.to_string(), "64, 128, 256");
-        }
-        let Shape { b, s_q, s_k, h_q, h_kv, d } = shape;
         if h_q.checked_rem(h_kv).unwrap_or(h_q) != 0 {
             return Err(Error::NotDivisible { op, argument: "q", got: h_q, divisor: h_kv, of: "k" });
         }
@@ -127,17 +311,35 @@ impl Problem {
         if !scale.is_finite() {
             return Err(Error::NotFinite { op, option: "scale", got: scale.to_string() });
         }
+        if let Some(softcap) = options.softcap.filter(|softcap| !(softcap.is_finite() && *softcap > 0.0)) {
+            let expected = "a finite number above 0";
+            return Err(Error::OutOfRange { op, option: "softcap", got: softcap.to_string(), expected });
+        }
+        if !(0.0..1.0).contains(&options.dropout_p) {
+            let (got, expected) = (options.dropout_p.to_string(), "a number from 0 to below 1");
+            return Err(Error::OutOfRange { op, option: "dropout_p", got, expected });
+        }
         // Positions, their sums and differences are 32-bit integers in the kernel.
         for (what, got) in [("s_q", s_q), ("s_k", s_k), ("b", b), ("h_q", h_q)] {
-            if got > MAX_SIZE {
-                return Err(Error::TooLarge { op, what, got: got as u64, limit: MAX_SIZE as u64 });
-            }
+            too_large(op, what, got)?;
         }
         let window_right = if options.causal { Some(0) } else { options.window_right };
-        // A window that hides no key from any query is none.
-        let window_left = options.window_left.filter(|&left| left < s_k.saturating_sub(1));
-        let window_right = window_right.filter(|&right| right < s_q.saturating_sub(1));
-        Ok(Self { dtype, shape, scale, window_left, window_right })
+        Ok(Self {
+            dtype,
+            shape,
+            scale,
+            // A window that hides no key from any query is none.
+            window_left: options.window_left.filter(|&left| left < s_k.saturating_sub(1)),
+            window_right: window_right.filter(|&right| right < s_q.saturating_sub(1)),
+            softcap: options.softcap,
+            dropout: Dropout::new(options.dropout_p, options.dropout_seed),
+            sinks: false,
+            alibi: false,
+            bias: None,
+            mask_bits: None,
+            prefix: false,
+            totals: None,
+        })
     }
 
     /// Whether there is nothing to compute. A problem without keys is not empty: its rows are 0.
@@ -146,9 +348,18 @@ impl Problem {
         b == 0 || s_q == 0 || h_q == 0
     }
 
-    /// Pairs of query and key that see each other, in one head: the work, in dot products.
-    pub fn visible_pairs(&self) -> u64 {
-        (0..self.shape.s_q).map(|i| self.visible_keys(i).len() as u64).sum()
+    /// Whether the head dimensions and everything but scale, windows, sinks and sequences are what plain instances
+    /// take.
+    pub fn is_plain(&self) -> bool {
+        let changed = self.softcap.is_some() || self.dropout.is_some() || self.alibi || self.prefix;
+        !(changed || self.bias.is_some() || self.mask_bits.is_some())
+    }
+
+    /// Pairs of query and key that see each other, in one head of one batch entry: the work, in dot products. `None`
+    /// where that depends on what lies in device memory: lengths, a prefix, a custom mask.
+    pub fn visible_pairs(&self) -> Option<u64> {
+        let unknown = self.totals.is_some() || self.prefix || self.mask_bits.is_some();
+        (!unknown).then(|| (0..self.shape.s_q).map(|i| self.visible_keys(i).len() as u64).sum())
     }
 
     /// The queries that see any of the keys `keys`, which is not empty.
@@ -161,7 +372,7 @@ impl Problem {
         first as usize..end.clamp(first, s_q) as usize
     }
 
-    /// The keys that query `i` sees.
+    /// The keys that windows show to query `i`, where all sequences are of the same length.
     pub fn visible_keys(&self, i: usize) -> std::ops::Range<usize> {
         let s_k = self.shape.s_k as i64;
         let place = i as i64 + s_k - self.shape.s_q as i64;
@@ -169,4 +380,11 @@ impl Problem {
         let last = self.window_right.map_or(s_k - 1, |right| place.saturating_add(right as i64));
         first as usize..(last + 1).clamp(first, s_k) as usize
     }
+}
+
+fn too_large(op: &'static str, what: &'static str, got: usize) -> Result<()> {
+    if got > MAX_SIZE {
+        return Err(Error::TooLarge { op, what, got: got as u64, limit: MAX_SIZE as u64 });
+    }
+    Ok(())
 }

@@ -1,43 +1,73 @@
 //! How the operator is checked, measured and run by name.
 
-use super::cases::{BENCH_CASES, CHECK_CASES};
-use super::reference::{Row, plain_row, reference_row};
-use super::{Args, OP, Options, Problem, Shape, flash_forward, launches, plan};
+use super::cases::{BENCH_CASES, CHECK_CASES, make_inputs};
+use super::reference::{Inputs, plain_row, reference_row, rows};
+use super::{Args, Broadcast, OP, Options, Problem, Shape, flash_forward, launches, plan};
+use crate::attention::CuSeqlens;
 use crate::verify::tolerance::Tolerance;
 use crate::verify::{
     Agreement, Bindings, Description, DeviceTensor, HostTensor, Op, OptionSpec, OptionType, Prepared, TensorSpec,
     compare,
 };
-use crate::{DType, Layout, Limits, Queue, Resources, Result};
+use crate::{DType, Error, Layout, Limits, Queue, Resources, Result};
 
 /// The operator's entry in the family's table.
 pub(crate) const ENTRY: Op = Op {
     path: OP,
-    summary: "exact attention: out = softmax(scale * q k^T + mask) v",
+    summary: "exact attention: out = dropout(softmax(score(scale * q k^T))) v",
     description: DESCRIPTION,
     check_cases: CHECK_CASES,
     bench_cases: BENCH_CASES,
+    make_inputs,
     prepare,
     launches,
 };
 
 const HALVES: &[DType] = &[DType::F16, DType::BF16];
+const FLOATS: &[DType] = &[DType::F16, DType::BF16, DType::F32];
 
 const DESCRIPTION: Description = Description {
     inputs: &[
-        tensor("q", HALVES, &["b", "s_q", "h_q", "d"], "queries; d is 64, 128 or 256"),
-        tensor("k", HALVES, &["b", "s_k", "h_kv", "d"], "keys, of q's type; h_kv divides h_q"),
-        tensor("v", HALVES, &["b", "s_k", "h_kv", "d_v"], "values, of q's type; d_v is d"),
+        tensor(
+            "q",
+            HALVES,
+            &["b", "s_q", "h_q", "d"],
+            &["total_q", "h_q", "d"],
+            "queries; d a multiple of 8 up to 256",
+        ),
+        tensor(
+            "k",
+            HALVES,
+            &["b", "s_k", "h_kv", "d"],
+            &["total_k", "h_kv", "d"],
+            "keys, of q's type; h_kv divides h_q",
+        ),
+        tensor("v", HALVES, &["b", "s_k", "h_kv", "d_v"], &["total_k", "h_kv", "d_v"], "values, of q's type; d_v as d"),
+        optional("sinks", &[DType::F32], &["h_q"], "a score of each head that every row has besides, with no value"),
+        optional("alibi_slopes", &[DType::F32], &["h_q"], "scores lose slope * distance of query and key"),
+        optional("bias", FLOATS, &["b or 1", "h_q or 1", "s_q", "s_k"], "added to the scores; of q's type or f32"),
+        optional(
+            "mask_bits",
+            &[DType::U32],
+            &["b or 1", "h_q or 1", "s_q", "ceil(s_k / 32)"],
+            "key j is seen if bit j % 32 of word j / 32 is set, and windows show it",
+        ),
+        optional("prefix", &[DType::I32], &["b"], "first keys that all rows see, despite causal and window_right"),
+        optional("cu_seqlens_q", &[DType::I32], &["b + 1"], "sequence i of q is positions cu[i] .. cu[i + 1]"),
+        optional("cu_seqlens_k", &[DType::I32], &["b + 1"], "likewise of k and v; s_q and s_k are the longest then"),
     ],
     options: &[
         option("causal", OptionType::Bool, "false", "no key after the query's own place is seen"),
         option("scale", OptionType::Float, "1/sqrt(d)", "factor of the scores"),
         option("window_left", OptionType::Count, "no limit", "keys seen before the query's own place"),
         option("window_right", OptionType::Count, "no limit", "keys seen after the query's own place"),
+        option("softcap", OptionType::Float, "none", "a score s becomes softcap * tanh(s / softcap)"),
+        option("dropout_p", OptionType::Float, "0", "probability of a probability to be dropped"),
+        option("dropout_seed", OptionType::Count, "0", "key of the random numbers that decide it"),
     ],
     outputs: &[
-        tensor("out", HALVES, &["b", "s_q", "h_q", "d_v"], "result, of q's type"),
-        tensor("lse", &[DType::F32], &["b", "h_q", "s_q"], "natural logarithm of each row's sum of exponentials"),
+        tensor("out", HALVES, &["b", "s_q", "h_q", "d_v"], &["total_q", "h_q", "d_v"], "result, of q's type"),
+        tensor("lse", &[DType::F32], &["b", "h_q", "s_q"], &["h_q", "total_q"], "logarithm of each row's sum"),
     ],
 };
 
@@ -45,65 +75,174 @@ const fn tensor(
     name: &'static str,
     dtypes: &'static [DType],
     shape: &'static [&'static str],
+    shape_of_sequences: &'static [&'static str],
     meaning: &'static str,
 ) -> TensorSpec {
-    TensorSpec { name, dtypes, shape, optional: false, meaning }
+    TensorSpec { name, dtypes, shape, shape_of_sequences, optional: false, meaning }
+}
+
+const fn optional(
+    name: &'static str,
+    dtypes: &'static [DType],
+    shape: &'static [&'static str],
+    meaning: &'static str,
+) -> TensorSpec {
+    TensorSpec { name, dtypes, shape, shape_of_sequences: &[], optional: true, meaning }
 }
 
 const fn option(name: &'static str, kind: OptionType, default: &'static str, meaning: &'static str) -> OptionSpec {
     OptionSpec { name, kind, default, meaning }
 }
 
+/// Input on the host, as numbers.
+#[derive(Debug, Default)]
+struct Numbers {
+    q: Vec<f64>,
+    k: Vec<f64>,
+    v: Vec<f64>,
+    sinks: Vec<f64>,
+    alibi_slopes: Vec<f64>,
+    bias: Vec<f64>,
+    mask_bits: Vec<u32>,
+    prefix: Vec<i32>,
+    cu_seqlens_q: Vec<i32>,
+    cu_seqlens_k: Vec<i32>,
+}
+
+impl Numbers {
+    fn new(bindings: &Bindings) -> Self {
+        let floats = |name| bindings.tensor(name).map(HostTensor::to_f64).unwrap_or_default();
+        let integers = |name| floats(name).iter().map(|&x| x as i32).collect();
+        Self {
+            q: floats("q"),
+            k: floats("k"),
+            v: floats("v"),
+            sinks: floats("sinks"),
+            alibi_slopes: floats("alibi_slopes"),
+            bias: floats("bias"),
+            mask_bits: floats("mask_bits").iter().map(|&word| word as u32).collect(),
+            prefix: integers("prefix"),
+            cu_seqlens_q: integers("cu_seqlens_q"),
+            cu_seqlens_k: integers("cu_seqlens_k"),
+        }
+    }
+
+    fn inputs(&self) -> Inputs<'_> {
+        Inputs {
+            q: &self.q,
+            k: &self.k,
+            v: &self.v,
+            sinks: &self.sinks,
+            alibi_slopes: &self.alibi_slopes,
+            bias: &self.bias,
+            mask_bits: &self.mask_bits,
+            prefix: &self.prefix,
+            cu_seqlens_q: &self.cu_seqlens_q,
+            cu_seqlens_k: &self.cu_seqlens_k,
+        }
+    }
+}
+
 /// Tensors on the device, and what they were made of.
 struct Setup {
     problem: Problem,
     options: Options,
-    q: Input,
-    k: Input,
-    v: Input,
+    numbers: Numbers,
+    q: DeviceTensor,
+    k: DeviceTensor,
+    v: DeviceTensor,
+    sinks: Option<DeviceTensor>,
+    alibi_slopes: Option<DeviceTensor>,
+    bias: Option<DeviceTensor>,
+    mask_bits: Option<DeviceTensor>,
+    prefix: Option<DeviceTensor>,
+    cu_seqlens: Option<[CuSeqlens<'static>; 2]>,
     out: DeviceTensor,
     lse: DeviceTensor,
 }
 
-struct Input {
-    device: DeviceTensor,
-    host: HostTensor,
-}
-
 impl Setup {
     fn new(queue: &Queue, bindings: &Bindings) -> Result<Self> {
-        let input = |name| -> Result<Input> {
-            let host = bindings.required(OP, name)?.clone();
-            Ok(Input { device: host.upload(queue)?, host })
+        let required = |name| bindings.required(OP, name)?.upload(queue);
+        let extra = |name| bindings.tensor(name).map(|tensor| tensor.upload(queue)).transpose();
+        let (q, k, v) = (required("q")?, required("k")?, required("v")?);
+        let numbers = Numbers::new(bindings);
+        let cu_seqlens = match [&numbers.cu_seqlens_q, &numbers.cu_seqlens_k] {
+            [queries, keys] if queries.is_empty() && keys.is_empty() => None,
+            [queries, keys] => Some([CuSeqlens::new(queue, queries)?, CuSeqlens::new(queue, keys)?]),
         };
-        let (q, k, v) = (input("q")?, input("k")?, input("v")?);
         let size = |dimension| bindings.size(dimension).unwrap_or(0);
-        let shape = Shape {
-            b: size("b"),
-            s_q: size("s_q"),
-            s_k: size("s_k"),
-            h_q: size("h_q"),
-            h_kv: size("h_kv"),
-            d: size("d"),
+        let rank = if cu_seqlens.is_some() { 3 } else { 4 };
+        for (name, tensor) in [("q", &q), ("k", &k), ("v", &v)] {
+            if tensor.layout().rank() != rank {
+                let problem = format!("{name} has rank {}, expected {rank}", tensor.layout().rank());
+                return Err(Error::Binding { op: OP, problem: problem + " with what is given of cu_seqlens" });
+            }
+        }
+        let [b, s_q, s_k] = match &cu_seqlens {
+            None => ["b", "s_q", "s_k"].map(size),
+            Some([queries, keys]) => [queries.sequences(), queries.longest(), keys.longest()],
         };
-        let options = options(bindings);
-        let dtype = q.host.dtype;
-        let problem = Problem::new(dtype, shape, &options)?;
-        let out = Layout::contiguous(&[shape.b, shape.s_q, shape.h_q, shape.d])?;
-        let lse = Layout::contiguous(&[shape.b, shape.h_q, shape.s_q])?;
-        let (out, lse) = (DeviceTensor::poisoned(queue, dtype, out)?, DeviceTensor::poisoned(queue, DType::F32, lse)?);
-        Ok(Self { problem, options, q, k, v, out, lse })
+        let (h_q, h_kv, d, d_v) = (size("h_q"), size("h_kv"), size("d"), size("d_v"));
+        let (options, dtype) = (options(bindings), q.dtype());
+        let mut problem = Problem::new(dtype, Shape { b, s_q, s_k, h_q, h_kv, d, d_v }, &options)?;
+        let broadcast = |name| {
+            let tensor = bindings.tensor(name)?;
+            let &[b, h_q, s_q, columns] = tensor.shape.as_slice() else { return None };
+            Some(Broadcast { dtype: tensor.dtype, b, h_q, s_q, columns })
+        };
+        let given = |name| bindings.tensor(name).is_some();
+        (problem.sinks, problem.alibi, problem.prefix) = (given("sinks"), given("alibi_slopes"), given("prefix"));
+        (problem.bias, problem.mask_bits) = (broadcast("bias"), broadcast("mask_bits"));
+        let (out, lse) = match &cu_seqlens {
+            None => (vec![b, s_q, h_q, d_v], vec![b, h_q, s_q]),
+            Some([queries, keys]) => {
+                problem.totals = Some([queries.total(), keys.total()]);
+                (vec![queries.total(), h_q, d_v], vec![h_q, queries.total()])
+            }
+        };
+        let poisoned = |dtype, shape: &[usize]| DeviceTensor::poisoned(queue, dtype, Layout::contiguous(shape)?);
+        Ok(Self {
+            problem,
+            options,
+            numbers,
+            q,
+            k,
+            v,
+            sinks: extra("sinks")?,
+            alibi_slopes: extra("alibi_slopes")?,
+            bias: extra("bias")?,
+            mask_bits: extra("mask_bits")?,
+            prefix: extra("prefix")?,
+            cu_seqlens,
+            out: poisoned(dtype, &out)?,
+            lse: poisoned(DType::F32, &lse)?,
+        })
     }
 }
 
 impl Prepared for Setup {
     fn launch(&mut self, queue: &Queue) -> Result<()> {
+        fn view(tensor: &Option<DeviceTensor>) -> Result<Option<crate::TensorView<'_>>> {
+            tensor.as_ref().map(DeviceTensor::view).transpose()
+        }
+        let [cu_seqlens_q, cu_seqlens_k] = match &self.cu_seqlens {
+            Some([queries, keys]) => [Some(queries), Some(keys)],
+            None => [None, None],
+        };
         let args = Args {
-            q: self.q.device.view()?,
-            k: self.k.device.view()?,
-            v: self.v.device.view()?,
+            q: self.q.view()?,
+            k: self.k.view()?,
+            v: self.v.view()?,
             out: self.out.view_mut()?,
             lse: Some(self.lse.view_mut()?),
+            sinks: view(&self.sinks)?,
+            alibi_slopes: view(&self.alibi_slopes)?,
+            bias: view(&self.bias)?,
+            mask_bits: view(&self.mask_bits)?,
+            prefix: view(&self.prefix)?,
+            cu_seqlens_q,
+            cu_seqlens_k,
             options: self.options,
         };
         flash_forward(queue, args)
@@ -118,25 +257,21 @@ impl Prepared for Setup {
     }
 
     fn agreement(&self, queue: &Queue, budget: usize) -> Result<Agreement> {
-        let problem = &self.problem;
-        let Shape { b, s_q, s_k, h_q, d, .. } = problem.shape;
-        let total = b * h_q * s_q;
-        let count = (budget / (4 * s_k * d).max(1)).max(16).min(total);
-        let rows = (0..count).map(|sample| {
-            // The last row of all is among them: it sees the most.
-            let row = (sample + 1) * total / count - 1;
-            Row { batch: row / (h_q * s_q), head: row / s_q % h_q, i: row % s_q }
-        });
+        let (problem, inputs) = (&self.problem, &self.numbers.inputs());
+        let Shape { s_k, d, d_v, .. } = problem.shape;
+        let all: Vec<_> = rows(problem, inputs).collect();
+        let count = (budget / (2 * s_k * (d + d_v)).max(1)).max(16).min(all.len());
         let out = self.out.download(queue, "out")?.to_f64();
         let lse = self.lse.download(queue, "lse")?.to_f64();
-        let [q, k, v] = [&self.q, &self.k, &self.v].map(|input| input.host.to_f64());
         let (mut got, mut exact, mut plain) = (Rows::default(), Rows::default(), Rows::default());
-        for row in rows {
-            got.push((out[row.of_query(problem)..][..d].to_vec(), lse[row.of_lse(problem)]));
-            exact.push(reference_row(problem, &q, &k, &v, row));
-            plain.push(plain_row(problem, &q, &k, &v, row));
+        for sample in 0..count {
+            // The last row of all is among them: it sees the most.
+            let row = all[(sample + 1) * all.len() / count - 1];
+            got.push((out[row.of_out(problem, inputs)..][..d_v].to_vec(), lse[row.of_lse(problem, inputs)]));
+            exact.push(reference_row(problem, inputs, row));
+            plain.push(plain_row(problem, inputs, row));
         }
-        let out = HostTensor::from_f64("out", problem.dtype, &[count, d], &got.out);
+        let out = HostTensor::from_f64("out", problem.dtype, &[count, d_v], &got.out);
         let lse = HostTensor::from_f64("lse", DType::F32, &[count], &got.lse);
         Ok(Agreement {
             outputs: vec![
@@ -168,6 +303,9 @@ pub(crate) fn options(bindings: &Bindings) -> Options {
         scale: bindings.float("scale").map(|scale| scale as f32),
         window_left: window("window_left"),
         window_right: window("window_right"),
+        softcap: bindings.float("softcap").map(|softcap| softcap as f32),
+        dropout_p: bindings.float("dropout_p").unwrap_or(0.0) as f32,
+        dropout_seed: bindings.count("dropout_seed").unwrap_or(0),
     }
 }
 

@@ -10,6 +10,7 @@ macro_rules! case {
             dtype: DType::$dtype,
             sizes: &[("n", $n), ("b", $b), ("s_q", $s_q), ("h_q", $h_q), ("d", $d)],
             options: &[],
+            extras: &[],
             gpu_only: $gpu_only,
         }
     };

@@ -2,8 +2,8 @@
 
 use std::mem::offset_of;
 
-use super::super::sequence_tensor::SequenceTensor;
 use super::{Operands, Problem};
+use crate::attention::sequence_tensor::SequenceTensor;
 
 /// `MergeParams` of `kernels/attention/merge.cu`.
 #[repr(C)]

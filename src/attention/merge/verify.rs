@@ -14,6 +14,7 @@ pub(crate) const ENTRY: Op = Op {
     description: DESCRIPTION,
     check_cases: CHECK_CASES,
     bench_cases: BENCH_CASES,
+    make_inputs: Op::normal_inputs,
     prepare,
     launches,
 };
@@ -43,7 +44,7 @@ const fn tensor(
     shape: &'static [&'static str],
     meaning: &'static str,
 ) -> TensorSpec {
-    TensorSpec { name, dtypes, shape, optional: false, meaning }
+    TensorSpec { name, dtypes, shape, shape_of_sequences: &[], optional: false, meaning }
 }
 
 /// Tensors on the device, and what they were made of.

@@ -18,7 +18,7 @@ fn every_case_of_check_agrees() {
 
 /// With the exact results of the forward pass, not rounded.
 fn exact(mut attention: Attention) -> (Attention, Gradients) {
-    let forward = flash_forward::reference::reference(&attention.problem, &attention.q, &attention.k, &attention.v);
+    let forward = flash_forward::reference::reference(&attention.problem, &attention.inputs().forward());
     (attention.out, attention.lse) = (forward.out, forward.lse);
     let gradients = reference(&attention.problem, &attention.inputs());
     (attention, gradients)
@@ -36,7 +36,8 @@ fn the_reference_is_the_slope_of_the_forward_reference() {
         let (attention, gradients) = exact(Attention::new(F16, sizes, options));
         // The loss whose gradient with respect to out is d_out.
         let loss = |q: &[f64], k: &[f64], v: &[f64]| -> f64 {
-            let out = flash_forward::reference::reference(&attention.problem, q, k, v).out;
+            let inputs = flash_forward::reference::Inputs { q, k, v, ..Default::default() };
+            let out = flash_forward::reference::reference(&attention.problem, &inputs).out;
             out.iter().zip(&attention.d_out).map(|(x, y)| x * y).sum()
         };
         let step = 1e-5;

@@ -13,9 +13,9 @@ fn masks() -> impl Strategy<Value = Options> {
     let window = || proptest::option::of(0..150_usize);
     (any::<bool>(), window(), window()).prop_map(|(causal, window_left, window_right)| Options {
         causal,
-        scale: None,
         window_left,
         window_right,
+        ..FULL
     })
 }
 
@@ -65,7 +65,7 @@ proptest! {
 
     #[test]
     fn permuting_batches_permutes_gradients(attention in problems()) {
-        let Shape { b, s_q, s_k, h_q, h_kv, d } = attention.problem.shape;
+        let Shape { b, s_q, s_k, h_q, h_kv, d, .. } = attention.problem.shape;
         let order: Vec<usize> = (0..b).rev().collect();
         let (queries, keys, rows) = (s_q * h_q * d, s_k * h_kv * d, h_q * s_q);
         let permuted = Attention {

@@ -2,6 +2,7 @@
 
 use super::*;
 use llm_kernels::attention::flash_backward::{Operands, problem};
+use llm_kernels::attention::flash_forward::Broadcast;
 use llm_kernels::{Error, Operand};
 
 fn operand(slot: u64, dtype: DType, shape: &[usize]) -> Operand {
@@ -76,6 +77,7 @@ fn an_unsupported_head_dimension_is_refused_with_what_is_supported() {
         }
     });
     assert_eq!(odd, "q has head_dim 96; supported: 64, 128, 256");
+    assert_eq!(error(|t| reshape(&mut t.v, &[2, 20, 2, 128])), "v has head_dim 128, expected 64 (= q)");
 }
 
 #[test]
@@ -103,6 +105,45 @@ fn a_scale_that_is_not_finite_is_refused() {
         let error = problem(&valid(), &Options { scale: Some(scale), ..FULL }).unwrap_err();
         assert_eq!(error.to_string(), format!("attention/flash_backward: scale is {scale}, expected a finite number"));
     }
+}
+
+#[test]
+fn what_only_the_forward_pass_takes_is_refused_by_name() {
+    let refused = |what| format!("attention/flash_backward: {what} is given, which it does not take");
+    let softcap = problem(&valid(), &Options { softcap: Some(30.0), ..FULL }).unwrap_err();
+    assert_eq!(softcap.to_string(), refused("softcap"));
+    let dropout = problem(&valid(), &Options { dropout_p: 0.5, ..FULL }).unwrap_err();
+    assert_eq!(dropout.to_string(), refused("dropout_p"));
+    // Without effect, so taken.
+    problem(&valid(), &Options { dropout_seed: 7, ..FULL }).unwrap();
+    // Bad values have the errors of the forward pass, in this operator's name.
+    let endless = problem(&valid(), &Options { softcap: Some(f32::INFINITY), ..FULL }).unwrap_err();
+    assert_eq!(endless.to_string(), "attention/flash_backward: softcap is inf, expected a finite number above 0");
+    let certain = problem(&valid(), &Options { dropout_p: 1.0, ..FULL }).unwrap_err();
+    let range = "attention/flash_backward: dropout_p is 1, expected a number from 0 to below 1";
+    assert_eq!(certain.to_string(), range);
+
+    // The rest no operand stands for: a plan refuses it.
+    let size = shape([1, 64, 64, 2, 2, 64]);
+    let plain = Problem::new(F16, size, &FULL).unwrap();
+    let broadcast = Some(Broadcast { dtype: F32, b: 1, h_q: 1, s_q: 64, columns: 64 });
+    for (problem, what) in [
+        (Problem { sinks: true, ..plain }, "sinks"),
+        (Problem { alibi: true, ..plain }, "alibi_slopes"),
+        (Problem { bias: broadcast, ..plain }, "bias"),
+        (Problem { mask_bits: broadcast, ..plain }, "mask_bits"),
+        (Problem { prefix: true, ..plain }, "prefix"),
+        (Problem { totals: Some([64, 64]), ..plain }, "cu_seqlens"),
+    ] {
+        let error = plan(&problem, queue().device().limits()).unwrap_err();
+        assert_eq!(error.to_string(), refused(what));
+    }
+    let narrow = Problem::new(F16, Shape { d: 40, ..size }, &FULL).unwrap();
+    let error = plan(&narrow, queue().device().limits()).unwrap_err();
+    assert_eq!(error.to_string(), "attention/flash_backward: q has head_dim 40; supported: 64, 128, 256");
+    let uneven = Problem::new(F16, Shape { d_v: 32, ..size }, &FULL).unwrap();
+    let error = plan(&uneven, queue().device().limits()).unwrap_err();
+    assert_eq!(error.to_string(), "attention/flash_backward: v has head_dim 32, expected 64 (= q)");
 }
 
 #[test]

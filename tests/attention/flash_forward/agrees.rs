@@ -21,7 +21,7 @@ fn every_case_of_check_agrees() {
 #[test]
 fn a_difference_beyond_the_tolerance_is_seen() {
     let attention = Attention::new(F16, [1, 16, 32, 2, 1, 64], CAUSAL);
-    let exact = reference(&attention.problem, &attention.q, &attention.k, &attention.v);
+    let exact = reference(&attention.problem, &attention.inputs());
     let results = |out: &[f64], lse: &[f64]| Results {
         out: HostTensor::from_f64("out", F16, &[1, 16, 2, 64], out),
         lse: HostTensor::from_f64("lse", DType::F32, &[1, 2, 16], lse),
@@ -45,9 +45,9 @@ fn the_reference_is_the_softmax_of_a_small_example_by_hand() {
     let one_in_64 = |first: f64| std::iter::once(first).chain(std::iter::repeat_n(0.0, 63)).collect::<Vec<_>>();
     let k = [one_in_64(0.0), one_in_64(3f64.ln())].concat();
     let v = [one_in_64(4.0), one_in_64(8.0)].concat();
-    for (result, error) in
-        [(reference(&problem, &one_in_64(1.0), &k, &v), 1e-15), (plain(&problem, &one_in_64(1.0), &k, &v), 1e-6)]
-    {
+    let q = one_in_64(1.0);
+    let inputs = Inputs { q: &q, k: &k, v: &v, ..Inputs::default() };
+    for (result, error) in [(reference(&problem, &inputs), 1e-15), (plain(&problem, &inputs), 1e-6)] {
         assert!((result.out[0] - 7.0).abs() <= 7.0 * error, "{result:?}");
         assert!((result.lse[0] - 4f64.ln()).abs() <= error, "{result:?}");
     }
@@ -91,14 +91,15 @@ fn agrees_with_the_model(name: &str, window_left: Option<usize>) {
         q: q.to_f64(),
         k: k.to_f64(),
         v: v.to_f64(),
+        extras: Extras::default(),
     };
     let exact = Output { out: named(&tensors, "out").to_f64(), lse: named(&tensors, "lse").to_f64() };
-    let plain = plain(&attention.problem, &attention.q, &attention.k, &attention.v);
+    let plain = plain(&attention.problem, &attention.inputs());
     let agreement = attention.compare_with(&results, &exact, &plain);
     assert!(agreement.passed(), "{name}: {}", agreement.report());
 
     // The reference of this crate gives what the file holds, to the file's precision.
-    let own = reference(&attention.problem, &attention.q, &attention.k, &attention.v);
+    let own = reference(&attention.problem, &attention.inputs());
     let near = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 2e-6 * b.abs().max(1.0));
     assert!(near(&own.out, &exact.out) && near(&own.lse, &exact.lse), "{name}: the reference differs from the file");
 }

@@ -9,20 +9,13 @@ use crate::get;
 /// Counters of one launch; `None` on a GPU, which has no such figures.
 fn count(attention: &Attention) -> Option<Counters> {
     let _alone = LAUNCHES.write().unwrap_or_else(PoisonError::into_inner);
-    let queue = queue();
-    let layouts = attention.layouts();
-    let dtype = attention.problem.dtype;
-    let upload =
-        |values: &[f64], layout: Layout| HostTensor::from_f64("", dtype, layout.shape(), values).upload(queue).unwrap();
-    let tensors = [upload(&attention.q, layouts.q), upload(&attention.k, layouts.k), upload(&attention.v, layouts.v)];
-    let mut out = DeviceTensor::poisoned(queue, dtype, layouts.out).unwrap();
-    let Shape { b, s_q, h_q, .. } = attention.problem.shape;
-    let lse = Layout::contiguous(&[b, h_q, s_q]).unwrap();
-    let mut lse = DeviceTensor::poisoned(queue, DType::F32, lse).unwrap();
-    let [q, k, v] = tensors.each_ref().map(|tensor| tensor.view().unwrap());
-    let (out, lse) = (out.view_mut().unwrap(), Some(lse.view_mut().unwrap()));
-    let args = Args { q, k, v, out, lse, options: attention.options };
-    crate::count(|| flash_forward(queue, args))
+    let mut counters = None;
+    let counting = |work: &mut dyn FnMut() -> Result<()>| {
+        counters = crate::count(work);
+        Ok(())
+    };
+    attention.launch_in(attention.layouts(), counting).unwrap();
+    counters
 }
 
 /// Problems of whole tiles, of every head dimension.
@@ -90,9 +83,91 @@ fn no_tile_is_multiplied_that_no_query_sees() {
         let Shape { s_q, d, .. } = attention.problem.shape;
         let plan = plan(&attention.problem, queue().device().limits()).unwrap();
         let (block_m, block_n) = (plan.block_m, plan.block_n);
-        let last_key = |block| attention.problem.visible_keys((block + 1) * block_m - 1).end;
+        let last_key = |block: usize| attention.problem.visible_keys((block + 1) * block_m - 1).end;
         let tiles: usize = (0..s_q / block_m).map(|block| last_key(block).div_ceil(block_n)).sum();
         let needed = (tiles * block_m * block_n * 2 * d) as f64;
         assert_eq!(get(&counters, "tensor_multiply_adds"), needed, "{options:?}");
     }
+}
+
+/// The same problem for the instances with features, which slopes of 0 ask for.
+fn featured(sizes: [usize; 6], options: Options) -> Attention {
+    Attention::new(F16, sizes, options).with_alibi(vec![0.0; sizes[3]])
+}
+
+#[test]
+fn features_keep_instructions_for_each_mma_below_their_ceilings() {
+    // With ALiBi, and with a softcap besides; each feature costs its own arithmetic.
+    let ceilings = [(64, [9.9, 19.5]), (128, [6.5, 11.0]), (256, [6.0, 8.5])];
+    let mut ratios = Vec::new();
+    for (d, _) in ceilings {
+        for softcap in [None, Some(30.0)] {
+            let Some(counters) = count(&featured([1, 64, 1024, 1, 1, d], Options { softcap, ..FULL })) else {
+                return;
+            };
+            ratios.push(get(&counters, "inst_executed") / get(&counters, "inst_executed_pipe_tensor"));
+        }
+    }
+    let ceilings: Vec<f64> = ceilings.into_iter().flat_map(|(_, ceilings)| ceilings).collect();
+    let within = ratios.iter().zip(&ceilings).all(|(ratio, ceiling)| ratio <= ceiling);
+    assert!(within, "warp instructions for each mma {ratios:.2?}, ceilings {ceilings:?}");
+}
+
+#[test]
+fn features_have_no_bank_conflicts_and_read_whole_sectors() {
+    for attention in [64, 128, 256].map(|d| featured([1, 256, 256, 2, 1, d], CAUSAL)) {
+        let Some(counters) = count(&attention) else {
+            return;
+        };
+        let (taken, ideal) = (get(&counters, "shared_wavefronts"), get(&counters, "shared_ideal_wavefronts"));
+        assert!(ideal > 0.0 && taken <= 1.01 * ideal, "{attention:?}: {taken} for {ideal}");
+        let plan = plan(&attention.problem, queue().device().limits()).unwrap();
+        let (moved, planned) = (get(&counters, "global_bytes"), plan.resources.bytes_moved.unwrap());
+        assert!((moved - planned).abs() <= 0.04 * planned, "{attention:?}: {moved}, plan {planned}");
+    }
+}
+
+#[test]
+fn causal_executes_little_more_than_half_of_full_and_a_window_its_share() {
+    let executed = |attention: &Attention| count(attention).map(|counters| get(&counters, "inst_executed"));
+    for feature in [false, true] {
+        let with =
+            |sizes, options| if feature { featured(sizes, options) } else { Attention::new(F16, sizes, options) };
+        let Some(full) = executed(&with([1, 4096, 4096, 1, 1, 64], FULL)) else {
+            return;
+        };
+        let causal = executed(&with([1, 4096, 4096, 1, 1, 64], CAUSAL)).unwrap();
+        assert!(causal <= 0.55 * full, "features {feature}: causal {causal}, full {full}");
+        let window =
+            |left| executed(&with([1, 4096, 4096, 1, 1, 64], Options { window_left: Some(left), ..CAUSAL })).unwrap();
+        // Work grows with the window: each 256 keys more cost the same, and the whole is a fraction of causal's.
+        let (narrow, middle, wide) = (window(127), window(383), window(639));
+        let (first, second) = (middle - narrow, wide - middle);
+        assert!(narrow <= 0.25 * causal, "features {feature}: window 127 {narrow}, causal {causal}");
+        assert!((first - second).abs() <= 0.15 * first, "features {feature}: {narrow} {middle} {wide}");
+    }
+}
+
+#[test]
+fn packed_heads_read_keys_once_for_a_group() {
+    let attention = Attention::new(BF16, [1, 8, 512, 8, 2, 128], CAUSAL);
+    let Some(counters) = count(&attention) else {
+        return;
+    };
+    let plan = plan(&attention.problem, queue().device().limits()).unwrap();
+    assert_eq!(plan.pack, 4);
+    let (moved, planned) = (get(&counters, "global_bytes"), plan.resources.bytes_moved.unwrap());
+    assert!((moved - planned).abs() <= 0.02 * planned, "{moved}, plan {planned}");
+    // Nothing is read twice.
+    assert!(moved <= 1.02 * plan.resources.bytes_needed.unwrap(), "{moved}");
+}
+
+#[test]
+fn only_tiles_of_the_sequences_themselves_are_multiplied() {
+    let attention = Attention::of_lengths(0, F16, &[[128, 256], [0, 90], [256, 0], [64, 128]], [1, 1, 64, 64], FULL);
+    let Some(counters) = count(&attention) else {
+        return;
+    };
+    // Tiles of 128 queries and 128 keys: 2 and 1.
+    assert_eq!(get(&counters, "tensor_multiply_adds"), (3 * 128 * 128 * 2 * 64) as f64);
 }

@@ -3,7 +3,7 @@
 use super::*;
 use cudarc::driver::DevicePtr;
 use llm_kernels::attention::flash_forward::plan;
-use llm_kernels::{TensorView, TensorViewMut};
+use llm_kernels::{Error, TensorView, TensorViewMut};
 
 /// Queries and keys of a tile.
 fn tiles(d: usize) -> (usize, usize) {
@@ -80,7 +80,7 @@ fn an_lse_that_is_not_wanted_changes_nothing() {
     let tensors = [upload(&attention.q, layouts.q), upload(&attention.k, layouts.k), upload(&attention.v, layouts.v)];
     let [q, k, v] = tensors.each_ref().map(|tensor| tensor.view().unwrap());
     let mut out = DeviceTensor::poisoned(queue, F16, layouts.out).unwrap();
-    let args = Args { q, k, v, out: out.view_mut().unwrap(), lse: None, options: CAUSAL };
+    let args = Args { options: CAUSAL, ..Args::new(q, k, v, out.view_mut().unwrap()) };
     flash_forward(queue, args).unwrap();
     assert_eq!(out.download(queue, "out").unwrap(), with.out);
 }
@@ -142,7 +142,7 @@ fn offsets_beyond_2_to_the_31_elements_agree() {
         let out = unsafe { TensorViewMut::from_raw(context, address(3), F16, layout) };
         let mut lse = DeviceTensor::poisoned(queue, DType::F32, Layout::contiguous(&[b, 1, s]).unwrap()).unwrap();
         let lse_view = Some(lse.view_mut().unwrap());
-        let args = Args { q: view(0), k: view(1), v: view(2), out, lse: lse_view, options: CAUSAL };
+        let args = Args { lse: lse_view, options: CAUSAL, ..Args::new(view(0), view(1), view(2), out) };
         flash_forward(queue, args).unwrap();
         queue.synchronize().unwrap();
         let rows = (0..b * s).flat_map(|index| {
@@ -287,4 +287,72 @@ fn minus_infinite_scores_weigh_nothing() {
         attention.k[row.start] = f64::NEG_INFINITY;
     }
     attention.assert_agrees();
+}
+
+#[test]
+fn sizes_around_the_tile_s_agree_with_features() {
+    for (dtype, d, d_v) in [(F16, 64, 64), (BF16, 72, 8), (F16, 8, 136)] {
+        for s_q in [1, 63, 64, 65] {
+            for s_k in [0, 1, 31, 32, 33, 63, 64, 65, 129] {
+                let shape = Shape { b: 1, s_q, s_k, h_q: 1, h_kv: 1, d, d_v };
+                let attention = Attention::of_shape(s_k as u64, dtype, shape, CAUSAL).with_sinks(vec![0.25]);
+                let attention = attention.with_bias(dtype, [1, 1], |[_, _, i, j]| (i * 3 + j) as f64 % 4.0);
+                attention.with_mask([1, 1], |[_, _, i, j]| (i + j) % 5 != 0).assert_agrees();
+            }
+        }
+    }
+}
+
+#[test]
+fn columns_past_the_head_dimension_are_never_read_nor_written() {
+    // Rows of 40 and 24 elements in rows of 64; the rest is NaN, and must stay so in the output.
+    let shape = Shape { b: 2, s_q: 70, s_k: 90, h_q: 2, h_kv: 2, d: 40, d_v: 24 };
+    let attention = Attention::of_shape(0, F16, shape, CAUSAL);
+    let spaced = |s: usize, d: usize| Layout::strided(&[2, s, 2, d], &[s * 128, 128, 64, 1]).unwrap();
+    let layouts = Layouts { q: spaced(70, 40), k: spaced(90, 40), v: spaced(90, 24), out: spaced(70, 24) };
+    assert_eq!(attention.run_in(layouts).unwrap(), attention.assert_agrees());
+}
+
+#[test]
+fn sequences_may_be_empty_and_differ_in_any_way() {
+    for lengths in
+        [&[[0, 0]][..], &[], &[[0, 5], [5, 0], [0, 0], [3, 200], [200, 3]], &[[129, 129], [128, 127], [1, 1]]]
+    {
+        for (d, options) in [(64, CAUSAL), (128, FULL), (48, Options { window_left: Some(30), ..CAUSAL })] {
+            Attention::of_lengths(1, BF16, lengths, [4, 2, d, d], options).assert_agrees();
+        }
+    }
+}
+
+#[test]
+fn offsets_that_are_wrong_on_the_device_never_reach_outside_the_tensors() {
+    let _shared = LAUNCHES.read().unwrap_or_else(PoisonError::into_inner);
+    let queue = queue();
+    let input =
+        |s: usize| HostTensor::from_f64("", F16, &[s, 2, 64], &random::normal(1, s * 128)).upload(queue).unwrap();
+    let (q, k, v) = (input(100), input(150), input(150));
+    for offsets in [[0, 50, 100], [-7, i32::MAX, i32::MIN], [1 << 30, 90, 40], [99, 1000, 100], [i32::MIN, -1, 3]] {
+        let mut out = DeviceTensor::poisoned(queue, F16, Layout::contiguous(&[100, 2, 64]).unwrap()).unwrap();
+        let mut lse = DeviceTensor::poisoned(queue, DType::F32, Layout::contiguous(&[2, 100]).unwrap()).unwrap();
+        let device = HostTensor::from_slice("", &[3], &offsets).upload(queue).unwrap();
+        // SAFETY: what is promised of the offsets does not hold: that is the test. The kernel clamps them.
+        let raw = |total, longest| unsafe { CuSeqlens::from_raw(device.view().unwrap(), total, longest) }.unwrap();
+        let (queries, keys) = (raw(100, 60), raw(150, 100));
+        let args = Args {
+            lse: Some(lse.view_mut().unwrap()),
+            cu_seqlens_q: Some(&queries),
+            cu_seqlens_k: Some(&keys),
+            options: CAUSAL,
+            ..Args::new(q.view().unwrap(), k.view().unwrap(), v.view().unwrap(), out.view_mut().unwrap())
+        };
+        flash_forward(queue, args).unwrap();
+        // The device checks bounds: a read or write outside would be a fault.
+        queue.synchronize().unwrap();
+        let right = queries.validate(queue);
+        assert_eq!(right.is_ok(), offsets == [0, 50, 100], "{right:?}");
+        assert!(matches!(keys.validate(queue), Err(Error::Sequences { .. })));
+    }
+    let own = CuSeqlens::from_lengths(queue, &[3, 0, 9]).unwrap();
+    assert_eq!((own.offsets(), own.total(), own.longest(), own.sequences()), (Some(&[0, 3, 3, 12][..]), 12, 9, 3));
+    own.validate(queue).unwrap();
 }

@@ -1,6 +1,7 @@
 //! What must hold for any input, tried on made-up ones.
 
 use super::*;
+use llm_kernels::attention::flash_forward::plan;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
@@ -22,9 +23,9 @@ fn masks() -> impl Strategy<Value = Options> {
     let window = || proptest::option::of(0..180_usize);
     (any::<bool>(), window(), window()).prop_map(|(causal, window_left, window_right)| Options {
         causal,
-        scale: None,
         window_left,
         window_right,
+        ..FULL
     })
 }
 
@@ -80,7 +81,7 @@ proptest! {
 
     #[test]
     fn permuting_batches_permutes_results(attention in problems()) {
-        let Shape { b, s_q, s_k, h_q, h_kv, d } = attention.problem.shape;
+        let Shape { b, s_q, s_k, h_q, h_kv, d, .. } = attention.problem.shape;
         let order: Vec<usize> = (0..b).rev().collect();
         let permuted = Attention {
             q: reorder(&attention.q, &order, s_q * h_q * d),
@@ -119,7 +120,14 @@ proptest! {
         let shape = Shape { h_kv: h_q, ..attention.problem.shape };
         let problem = Problem { shape, ..attention.problem };
         let repeated = Attention { problem, k: repeat(&attention.k), v: repeat(&attention.v), ..attention.clone() };
-        prop_assert_eq!(attention.run(), repeated.run());
+        // Rows that are packed go through another instance.
+        let limits = queue().device().limits();
+        if plan(&attention.problem, limits).unwrap().pack == 1 {
+            prop_assert_eq!(attention.run(), repeated.run());
+        } else {
+            let agreement = attention.compare(&repeated.run());
+            prop_assert!(agreement.passed(), "{}", agreement.report());
+        }
     }
 
     #[test]

@@ -104,14 +104,14 @@ proptest! {
         cuts in proptest::collection::vec(0.0..1.0_f64, 0..4),
         causal in any::<bool>(),
     ) {
-        use flash_forward::reference::{plain, reference};
+        use flash_forward::reference::{Inputs, plain, reference};
         let (b, s_q, s_k, h_kv, group) = sizes;
         let (h_q, d) = (h_kv * group, 64);
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| (s_k as f64 * cut) as usize).collect();
         cuts.extend([0, s_k]);
         cuts.sort_unstable();
         let options = flash_forward::Options { causal, ..Default::default() };
-        let shape = flash_forward::Shape { b, s_q, s_k, h_q, h_kv, d };
+        let shape = flash_forward::Shape { b, s_q, s_k, h_q, h_kv, d, d_v: d };
         let whole = flash_forward::Problem::new(F16, shape, &options).unwrap();
         let values = |tensor, count| rounded(F16, &random::normal((seed >> 4) + tensor, count));
         let (q, k, v) = (values(0, b * s_q * h_q * d), values(1, b * s_k * h_kv * d), values(2, b * s_k * h_kv * d));
@@ -129,7 +129,8 @@ proptest! {
         let n = cuts.len() - 1;
         let problem = Problem::new(F16, F16, Shape { n, b, s_q, h_q, d }).unwrap();
         let merged = Parts { problem, out, lse }.run();
-        let (exact, plain) = (reference(&whole, &q, &k, &v), plain(&whole, &q, &k, &v));
+        let inputs = Inputs { q: &q, k: &k, v: &v, ..Inputs::default() };
+        let (exact, plain) = (reference(&whole, &inputs), plain(&whole, &inputs));
         // The parts are rounded once more than a single pass is.
         let tolerance = Tolerance { ulps: 2.0, ..Tolerance::values(F16) };
         let agreement = Agreement {
@@ -152,7 +153,7 @@ fn forward(
     causal: bool,
 ) -> (Vec<f64>, Vec<f64>) {
     let _shared = LAUNCHES.read().unwrap_or_else(PoisonError::into_inner);
-    let flash_forward::Shape { b, s_q, s_k, h_q, h_kv, d } = shape;
+    let flash_forward::Shape { b, s_q, s_k, h_q, h_kv, d, .. } = shape;
     let keys = Layout::contiguous(&[b, range.len(), h_kv, d]).unwrap();
     let queries = Layout::contiguous(&[b, s_q, h_q, d]).unwrap();
     let (k, v) = (upload(F16, k, keys).unwrap(), upload(F16, v, keys).unwrap());
@@ -162,12 +163,14 @@ fn forward(
     // Query i of the whole sees keys up to i + s_k - s_q: so many more than where the part's own alignment ends.
     let window_right = causal.then_some(s_k - range.end);
     let args = flash_forward::Args {
-        q: tensor.view().unwrap(),
-        k: k.view().unwrap(),
-        v: v.view().unwrap(),
-        out: out.view_mut().unwrap(),
         lse: Some(lse.view_mut().unwrap()),
         options: flash_forward::Options { window_right, ..Default::default() },
+        ..flash_forward::Args::new(
+            tensor.view().unwrap(),
+            k.view().unwrap(),
+            v.view().unwrap(),
+            out.view_mut().unwrap(),
+        )
     };
     flash_forward(queue(), args).unwrap();
     (out.download(queue(), "").unwrap().to_f64(), lse.download(queue(), "").unwrap().to_f64())

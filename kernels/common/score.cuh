@@ -1,0 +1,191 @@
+// What stands between the product q k and the softmax, and between the softmax and v: scale, softcap, bias, ALiBi, masks,
+// in this order, and dropout.
+//
+// Scores leave here in units of the exponent: natural ones times log2(e). Every feature is a branch that all threads of
+// a block take alike.
+#pragma once
+
+#include <math_constants.h>
+
+#include <cstdint>
+
+#include "common/philox.cuh"
+#include "common/tensor.cuh"
+#include "common/types.cuh"
+
+namespace llm_kernels {
+
+// Mirrored in Rust: src/attention/score.rs.
+struct ScoreParams {
+  ScoreTensor bias;            // [b or 1, h or 1, s_q, s_k], of the element type or f32.
+  ScoreTensor mask_bits;       // [b or 1, h or 1, s_q, ceil(s_k / 32)] u32: bit j % 32 of word j / 32 shows key j.
+  const float* alibi_slopes;   // [h]; null: none.
+  const int32_t* prefix;       // [b]; null: none.
+  uint64_t dropout_seed;
+  uint32_t dropout_threshold;  // A probability stays if its random number is not below; 0: no dropout.
+  float dropout_scale;         // 1 / (1 - p).
+  float scale_log2;            // Softmax scale times log2(e), finite, of either sign.
+  float softcap_log2;          // Cap times log2(e), finite and positive; 0: none.
+  float softcap_scale;         // Softmax scale divided by the cap.
+  int32_t bias_kind;           // kBiasIsF32 | kBiasIsPaired.
+};
+
+static_assert(sizeof(ScoreParams) == 112, "mirrored in Rust");
+
+inline constexpr int32_t kBiasIsF32 = 1;
+// Two elements from an even column on are aligned and exist together.
+inline constexpr int32_t kBiasIsPaired = 2;
+
+inline constexpr float kLog2E = 1.44269504088896341f;
+
+// The rows of scores that a lane holds: [i][h] is row 16 i + 8 h + lane / 4 of its warp's.
+template <int kRowTiles>
+struct ScoreRows {
+  int batch;
+  int query[kRowTiles][2];
+  int head[kRowTiles][2];
+};
+
+// Calls `change(score, i, h, column)` for all scores of this lane; columns count from the tile's first.
+template <int kRowTiles, int kScoreTiles, typename Change>
+__device__ __forceinline__ void for_each_score(float (&scores)[kRowTiles][kScoreTiles][4], unsigned lane,
+                                               Change change) {
+#pragma unroll
+  for (int i = 0; i < kRowTiles; ++i) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+#pragma unroll
+      for (int j = 0; j < kScoreTiles; ++j) {
+#pragma unroll
+        for (int e = 0; e < 2; ++e) change(scores[i][j][2 * h + e], i, h, static_cast<int>(j * 8 + lane % 4 * 2 + e));
+      }
+    }
+  }
+}
+
+// Adds a bias of element type E.
+template <typename E, int kRowTiles, int kScoreTiles>
+__device__ __forceinline__ void add_bias(float (&scores)[kRowTiles][kScoreTiles][4], const ScoreParams& params,
+                                         const ScoreRows<kRowTiles>& rows, int key_first, int s_k, unsigned lane) {
+  struct alignas(2 * sizeof(E)) Pair {
+    E x, y;
+  };
+#pragma unroll
+  for (int i = 0; i < kRowTiles; ++i) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const E* row = params.bias.row<E>(rows.batch, rows.head[i][h], rows.query[i][h]);
+#pragma unroll
+      for (int j = 0; j < kScoreTiles; ++j) {
+        const int column = key_first + j * 8 + lane % 4 * 2;
+        Pair pair = {};
+        if (params.bias_kind & kBiasIsPaired) {
+          if (column < s_k) pair = *reinterpret_cast<const Pair*>(row + column);
+        } else {
+          if (column < s_k) pair.x = row[column];
+          if (column + 1 < s_k) pair.y = row[column + 1];
+        }
+        scores[i][j][2 * h] = __fmaf_rn(to_f32(pair.x), kLog2E, scores[i][j][2 * h]);
+        scores[i][j][2 * h + 1] = __fmaf_rn(to_f32(pair.y), kLog2E, scores[i][j][2 * h + 1]);
+      }
+    }
+  }
+}
+
+// Sets the scores of keys whose bit is 0 to -inf. Words past the last key are not read.
+template <int kRowTiles, int kScoreTiles>
+__device__ __forceinline__ void apply_mask_bits(float (&scores)[kRowTiles][kScoreTiles][4], const ScoreParams& params,
+                                                const ScoreRows<kRowTiles>& rows, int key_first, int s_k,
+                                                unsigned lane) {
+  static_assert(kScoreTiles % 4 == 0, "whole words");
+#pragma unroll
+  for (int i = 0; i < kRowTiles; ++i) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const uint32_t* row = params.mask_bits.row<uint32_t>(rows.batch, rows.head[i][h], rows.query[i][h]);
+#pragma unroll
+      for (int word = 0; word < kScoreTiles / 4; ++word) {
+        const int first = key_first + word * 32;
+        const uint32_t bits = (first < s_k ? row[first / 32] : 0) >> (lane % 4 * 2);
+#pragma unroll
+        for (int column = 0; column < 32; ++column) {
+          // This lane has columns 0 and 1 of every 8, moved by twice its place in the quad.
+          if (column % 8 >= 2) continue;
+          float& score = scores[i][word * 4 + column / 8][2 * h + column % 8];
+          score = bits >> column & 1 ? score : -CUDART_INF_F;
+        }
+      }
+    }
+  }
+}
+
+// Products q k of a tile of keys from `key_first` on become scores in units of the exponent, up to the bits of the
+// custom mask; which keys a window shows is the caller's.
+template <typename T, int kRowTiles, int kScoreTiles>
+__device__ __forceinline__ void transform_scores(float (&scores)[kRowTiles][kScoreTiles][4], const ScoreParams& params,
+                                                 const ScoreRows<kRowTiles>& rows, int key_first, int s_k,
+                                                 int diagonal, unsigned lane) {
+  if (params.softcap_log2 > 0.0f) {
+    for_each_score(scores, lane, [&](float& score, int, int, int) {
+      score = params.softcap_log2 * tanhf(score * params.softcap_scale);
+    });
+  } else {
+    for_each_score(scores, lane, [&](float& score, int, int, int) { score *= params.scale_log2; });
+  }
+  if (params.bias.data != nullptr) {
+    if (params.bias_kind & kBiasIsF32) {
+      add_bias<f32>(scores, params, rows, key_first, s_k, lane);
+    } else {
+      add_bias<T>(scores, params, rows, key_first, s_k, lane);
+    }
+  }
+  if (params.alibi_slopes != nullptr) {
+#pragma unroll
+    for (int i = 0; i < kRowTiles; ++i) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const float slope = params.alibi_slopes[rows.head[i][h]] * -kLog2E;
+        // Places are below 2^24 or their distances rounded.
+        const float place = static_cast<float>(rows.query[i][h] + diagonal - key_first - static_cast<int>(lane % 4 * 2));
+#pragma unroll
+        for (int j = 0; j < kScoreTiles; ++j) {
+#pragma unroll
+          for (int e = 0; e < 2; ++e) {
+            float& score = scores[i][j][2 * h + e];
+            score = __fmaf_rn(slope, fabsf(place - static_cast<float>(j * 8 + e)), score);
+          }
+        }
+      }
+    }
+  }
+  if (params.mask_bits.data != nullptr) apply_mask_bits(scores, params, rows, key_first, s_k, lane);
+}
+
+// Sets dropped probabilities to 0. Four random numbers serve the four scores that a lane holds of a row in 16 columns:
+// score (batch, head, query i, key j) has word 2 (j / 8 % 2) + j % 2 of philox(counter = (j / 16 * 4 + j % 8 / 2, i, head,
+// batch), key = seed).
+template <int kRowTiles, int kScoreTiles>
+__device__ __forceinline__ void drop_out(float (&powers)[kRowTiles][kScoreTiles][4], const ScoreParams& params,
+                                         const ScoreRows<kRowTiles>& rows, int key_first, unsigned lane) {
+  const uint2 key = {static_cast<uint32_t>(params.dropout_seed), static_cast<uint32_t>(params.dropout_seed >> 32)};
+#pragma unroll
+  for (int i = 0; i < kRowTiles; ++i) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+#pragma unroll
+      for (int j = 0; j < kScoreTiles; j += 2) {
+        const uint32_t column = key_first / 4 + j * 2 + lane % 4;
+        const uint4 random = philox({column, static_cast<uint32_t>(rows.query[i][h]),
+                                     static_cast<uint32_t>(rows.head[i][h]), static_cast<uint32_t>(rows.batch)},
+                                    key);
+        const uint32_t least = params.dropout_threshold;
+        if (random.x < least) powers[i][j][2 * h] = 0.0f;
+        if (random.y < least) powers[i][j][2 * h + 1] = 0.0f;
+        if (random.z < least) powers[i][j + 1][2 * h] = 0.0f;
+        if (random.w < least) powers[i][j + 1][2 * h + 1] = 0.0f;
+      }
+    }
+  }
+}
+
+}  // namespace llm_kernels
