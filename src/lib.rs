@@ -43,3 +43,8 @@ pub use launch::{LaunchPlan, Queue};
 pub use layout::{Layout, MAX_RANK, overlap};
 pub use resources::Resources;
 pub use tensor::{Buffer, BufferMut, Operand, TensorView, TensorViewMut};
+
+/// The examples of the walk through an engine, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../examples/engine.md")]
+mod engine {}
