@@ -183,9 +183,10 @@ __device__ __forceinline__ void decode(const DecodeParams& params) {
   };
   const auto tell = [&](int tile, KeyPlace place) {
     if (thread >= kBlockN) return;
-    const int64_t key = place.exists() ? place.offset(params.k) * kElementBytes : -1;
-    const int64_t value = place.exists() ? place.offset(params.v) * kElementBytes : -1;
-    typename Traits::Offsets{offsets + tile % 2 * Traits::Offsets::kBytes}.store(thread, key, value);
+    const int64_t key = place.exists() ? place.offset(params.k) * kElementBytes : 0;
+    const int64_t value = place.exists() ? place.offset(params.v) * kElementBytes : 0;
+    const typename Traits::Offsets rows{offsets + tile % 2 * Traits::Offsets::kBytes};
+    rows.store(thread, key, value, place.exists());
   };
   const auto copy = [&](int tile, KeyPlace place) {
     const int stage = tile % 2, row_bytes = params.d * kElementBytes;

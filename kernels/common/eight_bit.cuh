@@ -47,8 +47,7 @@ struct Int8 {
   }
 };
 
-// Floating-point numbers of 4 exponent and 3 mantissa bits: exact in f16 and in bf16. The codes 0x7f and 0xff, NaN, count
-// as +-480.
+// Floating-point numbers of 4 exponent and 3 mantissa bits, without infinities: exact in f16 and in bf16, NaN is NaN.
 struct E4M3 {
   template <typename T>
   static __device__ __forceinline__ float unit() {
@@ -61,14 +60,18 @@ struct E4M3 {
     return {widen_high_bytes<T>(packed << 8), widen_high_bytes<T>(packed)};
   }
 
-  // The upper bytes of both halves: the sign stays, exponent and mantissa move to where the type has them.
+  // The upper bytes of both halves: the sign stays, exponent and mantissa move to where the type has them. If these are all
+  // ones, NaN, and then alone, one more carries into the bit above them; from there the rest of the exponent is set.
   template <typename T>
   static __device__ __forceinline__ uint32_t widen_high_bytes(uint32_t x) {
     if constexpr (std::is_same_v<T, f16>) {
-      return (x & 0x80008000u) | (x >> 1 & 0x3f803f80u);
+      const uint32_t magnitude = x >> 1 & 0x3f803f80u;
+      return (x & 0x80008000u) | magnitude | (magnitude + 0x00800080u & 0x40004000u);
     } else {
+      const uint32_t magnitude = x >> 4 & 0x07f007f0u;
+      const uint32_t carry = magnitude + 0x00100010u & 0x08000800u;
       // Times 2^120 for the bias: in range, where the product of operands so small would not be.
-      return ptx::fma_rn_bf16x2((x & 0x80008000u) | (x >> 4 & 0x07f007f0u), 0x7b807b80u, 0x80008000u);
+      return ptx::fma_rn_bf16x2((x & 0x80008000u) | (carry * 15 + magnitude), 0x7b807b80u, 0x80008000u);
     }
   }
 };
@@ -79,10 +82,11 @@ template <int kRows, int kColumns>
 __device__ __forceinline__ void part_columns(SharedTile<kRows, kColumns> tile, unsigned thread, unsigned num_threads) {
   constexpr int kPairs = kColumns / 16;
   for (unsigned item = thread; item < kRows * kPairs; item += num_threads) {
-    const int row = item / kPairs, pair = item % kPairs;
-    const uint32_t panel = pair / 4 * tile.kPanelBytes;
-    const uint32_t left = tile.chunk_address(row, pair % 4 * 2) + panel;
-    const uint32_t right = tile.chunk_address(row, pair % 4 * 2 + 1) + panel;
+    // Neighbours stay in a panel, whose rows have 4 pairs of chunks.
+    const int row = item / 4 % kRows;
+    const uint32_t panel = item / (4 * kRows) * tile.kPanelBytes;
+    const uint32_t left = tile.chunk_address(row, item % 4 * 2) + panel;
+    const uint32_t right = tile.chunk_address(row, item % 4 * 2 + 1) + panel;
     const uint4 a = ptx::ld_shared_16(left), b = ptx::ld_shared_16(right);
     ptx::st_shared_16(left, {__byte_perm(a.x, a.y, 0x5410), __byte_perm(a.z, a.w, 0x5410),
                              __byte_perm(b.x, b.y, 0x5410), __byte_perm(b.z, b.w, 0x5410)});

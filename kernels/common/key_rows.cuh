@@ -44,25 +44,26 @@ __device__ __forceinline__ KeyPlace key_place(const PageTable& table, int batch,
   return {min(max(page, 0), table.num_pages - 1), slot};
 }
 
-// The byte offsets of a tile's rows of keys and of values, -1 for rows that are not to be read: 16 bytes for each, in
-// shared memory, so that each is computed by one thread and not by all that copy the row.
+// The byte offsets of a tile's rows of keys and of values: 16 bytes for each, in shared memory, so that each is computed by
+// one thread and not by all that copy the row.
 template <int kRows>
 struct RowOffsets {
   static constexpr int kBytes = kRows * 16;
   static constexpr int kValues = 8;  // From a key's offset to its value's.
+  // Set in the offset of a row that is to be read; offsets are multiples of 16.
+  static constexpr uint32_t kExists = 1;
 
   uint32_t base;
 
-  __device__ __forceinline__ void store(int row, int64_t key, int64_t value) const {
-    ptx::st_shared_16(base + row * 16, {static_cast<uint32_t>(key), static_cast<uint32_t>(key >> 32),
-                                        static_cast<uint32_t>(value), static_cast<uint32_t>(value >> 32)});
+  // Offsets of a row that is not to be read are 0.
+  __device__ __forceinline__ void store(int row, int64_t key, int64_t value, bool exists) const {
+    const uint32_t flag = exists ? kExists : 0;
+    ptx::st_shared_16(base + row * 16, {static_cast<uint32_t>(key) | flag, static_cast<uint32_t>(key >> 32),
+                                        static_cast<uint32_t>(value) | flag, static_cast<uint32_t>(value >> 32)});
   }
 
-  // `which` is 0 or kValues.
-  __device__ __forceinline__ int64_t load(int row, int which) const {
-    const uint2 halves = ptx::ld_shared_8(base + row * 16 + which);
-    return static_cast<int64_t>(halves.y) << 32 | halves.x;
-  }
+  // The lower and the upper half; `which` is 0 or kValues.
+  __device__ __forceinline__ uint2 load(int row, int which) const { return ptx::ld_shared_8(base + row * 16 + which); }
 };
 
 // Copies a tile of kRows rows of kRowBytes bytes each into a swizzled tile of shared memory; of a row `row_bytes` exist,
@@ -74,16 +75,18 @@ __device__ __forceinline__ void copy_rows(Tile tile, const char* data, RowOffset
   constexpr int kRowsPerPass = kThreads / kLanes;
   static_assert(kRows % kRowsPerPass == 0, "whole passes");
   const int chunk = thread % kLanes;
+  const char* column = data + chunk * 16;
 #pragma unroll
   for (int pass = 0; pass < kRows / kRowsPerPass; ++pass) {
     const int row = pass * kRowsPerPass + thread / kLanes;
-    const int64_t offset = offsets.load(row, which);
-    const char* from = data + max(offset, int64_t{0}) + chunk * 16;
+    const uint2 offset = offsets.load(row, which);
+    const char* from = column + (static_cast<int64_t>(offset.y) << 32 | (offset.x & ~offsets.kExists));
+    const int row_end = (offset.x & offsets.kExists) != 0 ? row_bytes : 0;
     const uint32_t to = tile.chunk_address(row, chunk);
 #pragma unroll
     for (int panel = 0; panel < kRowBytes / (kLanes * 16); ++panel) {
-      const bool exists = offset >= 0 && panel * 128 + chunk * 16 < row_bytes;
-      ptx::cp_async_16_zero_fill(to + panel * kRows * 128, from + panel * 128, exists ? 16 : 0);
+      const uint32_t bytes = panel * 128 + chunk * 16 < row_end ? 16 : 0;
+      ptx::cp_async_16_zero_fill(to + panel * kRows * 128, from + panel * 128, bytes);
     }
   }
 }

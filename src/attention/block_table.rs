@@ -85,7 +85,9 @@ impl BlockTable<'static> {
         for (sequence, pages) in pages.iter().map(AsRef::as_ref).enumerate() {
             if pages.len() > pages_per_sequence {
                 let count = pages.len();
-                return Err(error(format!("sequence {sequence} has {count} pages, expected at most {pages_per_sequence}")));
+                return Err(error(format!(
+                    "sequence {sequence} has {count} pages, expected at most {pages_per_sequence}"
+                )));
             }
             for (index, &page) in pages.iter().enumerate() {
                 check_page(sequence, index, page, num_pages)?;
@@ -166,7 +168,11 @@ impl<'a> BlockTable<'a> {
     pub fn validate(&self, queue: &Queue, lengths: &TensorView, page_size: usize) -> Result<()> {
         let layout = lengths.layout();
         if lengths.dtype() != DType::I32 || layout.shape() != [self.sequences] || !layout.is_contiguous() {
-            return Err(error(format!("lengths are {} {layout:?}, expected i32 [{}]", lengths.dtype(), self.sequences)));
+            return Err(error(format!(
+                "lengths are {} {layout:?}, expected i32 [{}]",
+                lengths.dtype(),
+                self.sequences
+            )));
         }
         let _current = queue.enter()?;
         let entries = match &self.memory {
@@ -181,7 +187,9 @@ impl<'a> BlockTable<'a> {
             let capacity = self.pages_per_sequence.saturating_mul(page_size);
             let used = usize::try_from(length).ok().filter(|&length| length <= capacity);
             let used = used.ok_or_else(|| {
-                error(format!("sequence {sequence} has length {length}, expected 0 to {capacity}, which its pages hold"))
+                error(format!(
+                    "sequence {sequence} has length {length}, expected 0 to {capacity}, which its pages hold"
+                ))
             })?;
             let line = &entries[sequence * self.pages_per_sequence..][..used.div_ceil(page_size.max(1))];
             for (index, &page) in line.iter().enumerate() {

@@ -112,7 +112,8 @@ pub(super) fn make_inputs(op: &Op, case: &Case) -> Result<Vec<HostTensor>> {
     let size = |name| case.size(op.path, name);
     let (b, s_q, h_q, h_kv, d) = (size("b")?, size("s_q")?, size("h_q")?, size("h_kv")?, size("d")?);
     let (num_pages, page_size) = (size("num_pages")?, size("page_size")?);
-    let strange = |problem: &str| Error::Binding { op: op.path, problem: format!("case {:?} has {problem}", case.name) };
+    let strange =
+        |problem: &str| Error::Binding { op: op.path, problem: format!("case {:?} has {problem}", case.name) };
     let pages = match extra("pages_per_sequence") {
         Some(text) => Some(text.parse::<usize>().map_err(|_| strange("strange pages_per_sequence"))?),
         None => None,
@@ -177,7 +178,8 @@ pub(super) fn make_inputs(op: &Op, case: &Case) -> Result<Vec<HostTensor>> {
             // Within a factor of 10 of each other, about 1 / factor.
             let scale = |(x, &used): (f64, &bool)| if used { (0.5 * x).exp() / factor } else { f64::NAN };
             let slots = used.iter().flat_map(|used| std::iter::repeat_n(used, h_kv));
-            let scales: Vec<f64> = random::normal(seed, num_pages * page_size * h_kv).into_iter().zip(slots).map(scale).collect();
+            let scales: Vec<f64> =
+                random::normal(seed, num_pages * page_size * h_kv).into_iter().zip(slots).map(scale).collect();
             inputs.push(HostTensor::from_f64(name, DType::F32, &shape[..3], &scales));
         }
     }

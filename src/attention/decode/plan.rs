@@ -105,9 +105,8 @@ const SPLIT_SHARE: usize = 80;
 pub fn plan(problem: &Problem, limits: &Limits) -> Result<Plan> {
     let Shape { b, s_q, h_q, h_kv, d, .. } = problem.shape;
     let eight_bit = problem.cache_dtype != problem.dtype;
-    let fits = |instance: &&Instance| {
-        (instance.dtype, instance.eight_bit) == (problem.dtype, eight_bit) && d <= instance.d
-    };
+    let fits =
+        |instance: &&Instance| (instance.dtype, instance.eight_bit) == (problem.dtype, eight_bit) && d <= instance.d;
     let chosen = INSTANCES.iter().find(fits).ok_or_else(|| super::problem::head_dim(d, eight_bit))?;
     let group = h_q.checked_div(h_kv).unwrap_or(1);
     let rows = s_q * group;

@@ -91,11 +91,8 @@ const MAX_HEAD_DIM: usize = 256;
 
 /// A head dimension that no instance has.
 pub(super) fn head_dim(d: usize, eight_bit: bool) -> Error {
-    let supported = if eight_bit {
-        "multiples of 16 up to 256 with an 8-bit cache"
-    } else {
-        "multiples of 8 up to 256"
-    };
+    let supported =
+        if eight_bit { "multiples of 16 up to 256 with an 8-bit cache" } else { "multiples of 8 up to 256" };
     Error::Unsupported { op: OP, argument: "q", what: "head_dim", got: d.to_string(), supported }
 }
 

@@ -39,7 +39,12 @@ const DESCRIPTION: Description = Description {
         ),
         tensor("v", CACHES, &["num_pages", "page_size", "h_kv", "d"], "values, likewise"),
         tensor("lengths", INTEGER, &["b"], "keys of each sequence, those of the new queries included"),
-        optional("block_table", INTEGER, &["b", "pages_per_sequence"], "pages of each sequence; page_size a power of 2"),
+        optional(
+            "block_table",
+            INTEGER,
+            &["b", "pages_per_sequence"],
+            "pages of each sequence; page_size a power of 2",
+        ),
         optional("k_scales", FLOAT, &["num_pages", "page_size", "h_kv"], "factors of the keys of an 8-bit cache"),
         optional("v_scales", FLOAT, &["num_pages", "page_size", "h_kv"], "factors of its values"),
         optional("sinks", FLOAT, &["h_q"], "a score of each head that every row has besides, with no value"),
@@ -237,10 +242,9 @@ impl Prepared for Setup {
             let row = all[(sample + 1) * all.len() / count - 1];
             out.extend_from_slice(&all_out[row.of_out(problem)..][..d]);
             lse.push(all_lse[row.of_lse(problem)]);
-            for (of, (out, lse)) in [
-                (&mut exact, reference_row(problem, inputs, row)),
-                (&mut plain, plain_row(problem, inputs, row)),
-            ] {
+            for (of, (out, lse)) in
+                [(&mut exact, reference_row(problem, inputs, row)), (&mut plain, plain_row(problem, inputs, row))]
+            {
                 of[0].extend(out);
                 of[1].push(lse);
             }

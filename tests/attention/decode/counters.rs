@@ -97,11 +97,14 @@ fn splits_read_the_cache_once_and_empty_ones_cost_little() {
     // A part of 8 rows in f32 with their logarithms, written and read.
     let part = 8.0 * (128.0 + 1.0) * 4.0 * 2.0;
     let four = moved(&decode(4)).unwrap();
-    assert!(four - one <= 1.2 * 4.0 * part, "{four}, {one} in one");
-    // 64 tiles of 32 keys, but 200 splits: those without a tile write a logarithm, of which a merge reads a sector.
+    // And q again, by each.
+    let q = 8.0 * 128.0 * 2.0;
+    assert!(four - one <= 1.05 * 4.0 * part + 3.0 * q, "{four}, {one} in one");
+    // One tile, but 200 splits: those without read a length, a sector for each warp, and write logarithms, a sector for each
+    // of 2 heads of keys, of which the merge reads one.
     let short = Decode::new(F16, F16, LLAMA, &[64], splits(200));
     let (few, many) = (moved(&short.with_options(splits(1))).unwrap(), moved(&short).unwrap());
-    assert!(many - few <= 200.0 * 3.0 * 32.0 + 2.0 * part, "{many}, {few} in one");
+    assert!(many - few <= 200.0 * (2.0 * 5.0 + 1.0) * 32.0 + 2.0 * part, "{many}, {few} in one");
 }
 
 #[test]
@@ -142,4 +145,7 @@ fn instructions_for_each_kilobyte_of_cache_stay_below_their_ceilings() {
 }
 
 /// In the order of [`long`].
-const CEILINGS: [f64; 18] = [0.0; 18];
+const CEILINGS: [f64; 18] = [
+    107.0, 84.0, 66.0, 107.0, 84.0, 66.0, 268.0, 207.0, 173.0, 294.0, 237.0, 203.0, 335.0, 274.0, 240.0, 347.0, 288.0,
+    255.0,
+];

@@ -59,6 +59,22 @@ fn a_nan_reaches_exactly_the_rows_that_see_it() {
 }
 
 #[test]
+fn a_nan_of_8_bits_is_one() {
+    for dtype in [F16, BF16] {
+        let mut decode = Decode::new(dtype, E4M3, Sizes { s_q: 2, ..SMALL }, &[140], splits(2));
+        // The neighbours in a register have the largest numbers.
+        decode.k[(139 * 2 + 1) * 64..][..4].copy_from_slice(&[448.0, f64::NAN, -448.0, 448.0]);
+        let results = decode.assert_agrees();
+        // Query 1 sees it, with the heads of its group.
+        assert_eq!(results.lse().iter().filter(|x| x.is_nan()).count(), 2);
+        let mut decode = Decode::new(dtype, E4M3, Sizes { s_q: 2, ..SMALL }, &[140], splits(2));
+        decode.v[(20 * 2) * 64 + 9] = -f64::NAN;
+        let results = decode.assert_agrees();
+        assert_eq!(results.out().iter().filter(|x| x.is_nan()).count(), 4);
+    }
+}
+
+#[test]
 fn what_is_not_finite_beyond_the_length_or_the_window_is_not_read() {
     let mut decode = Decode::new(F16, F16, LLAMA, &[300, 100], Options { window_left: Some(63), ..splits(2) });
     for slot in (0..236).chain(300..300 + 36) {
@@ -306,7 +322,8 @@ fn a_page_set_later_is_used() {
     let queue = queue();
     let lengths = HostTensor::from_slice("", &[2], &[40_i32, 16]).upload(queue).unwrap();
     let mut table = BlockTable::new(queue, &[vec![3, 1], vec![0]], 3, 4).unwrap();
-    let valid = |table: &BlockTable| table.validate(queue, &lengths.view().unwrap(), 16).map_err(|error| error.to_string());
+    let valid =
+        |table: &BlockTable| table.validate(queue, &lengths.view().unwrap(), 16).map_err(|error| error.to_string());
     assert_eq!(valid(&table), Err("block_table: table[0][2] is page -1, expected 0 to 3".to_owned()));
     table.set(queue, 0, 2, 2).unwrap();
     assert_eq!(valid(&table), Ok(()));

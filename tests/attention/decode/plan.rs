@@ -16,7 +16,9 @@ fn problem(dtype: DType, cache: DType, [b, s_q, h_q, h_kv, d, s_k]: [usize; 6], 
 #[test]
 fn each_head_dimension_and_cache_takes_the_smallest_instance_that_holds_it() {
     for (d, expected) in [(8, "d64"), (64, "d64"), (72, "d128"), (128, "d128"), (136, "d256"), (256, "d256")] {
-        let name = |dtype, cache, d| plan(&problem(dtype, cache, [1, 1, 1, 1, d, 99], DEFAULT), &limits()).unwrap().launch.instance;
+        let name = |dtype, cache, d| {
+            plan(&problem(dtype, cache, [1, 1, 1, 1, d, 99], DEFAULT), &limits()).unwrap().launch.instance
+        };
         assert_eq!(name(F16, F16, d), format!("decode_f16_{expected}"));
         assert_eq!(name(BF16, BF16, d), format!("decode_bf16_{expected}"));
         let d = d.next_multiple_of(16);
@@ -27,7 +29,9 @@ fn each_head_dimension_and_cache_takes_the_smallest_instance_that_holds_it() {
 
 #[test]
 fn rows_of_a_group_share_a_block_up_to_64() {
-    for (s_q, group, tiles, blocks) in [(1, 1, 1, 1), (4, 4, 1, 1), (1, 17, 2, 1), (8, 4, 2, 1), (16, 4, 4, 1), (16, 5, 4, 2)] {
+    for (s_q, group, tiles, blocks) in
+        [(1, 1, 1, 1), (4, 4, 1, 1), (1, 17, 2, 1), (8, 4, 2, 1), (16, 4, 4, 1), (16, 5, 4, 2)]
+    {
         let plan = plan(&problem(F16, F16, [1, s_q, group, 1, 64, 99], DEFAULT), &limits()).unwrap();
         assert_eq!((plan.row_tiles, plan.num_row_blocks), (tiles, blocks), "{s_q} queries of {group} heads");
         assert_eq!(plan.launch.grid, [(plan.num_splits * blocks) as u32, 1, 1]);

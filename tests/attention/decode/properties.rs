@@ -22,8 +22,12 @@ fn types() -> impl Strategy<Value = (DType, DType)> {
 
 fn sizes() -> impl Strategy<Value = Sizes> {
     let d = prop_oneof![4 => 1..9_usize, 2 => 9..17_usize];
-    (1..17_usize, 1..3_usize, 1..6_usize, d)
-        .prop_map(|(s_q, h_kv, group, d)| Sizes { s_q, h_q: h_kv * group, h_kv, d: 16 * d })
+    (1..17_usize, 1..3_usize, 1..6_usize, d).prop_map(|(s_q, h_kv, group, d)| Sizes {
+        s_q,
+        h_q: h_kv * group,
+        h_kv,
+        d: 16 * d,
+    })
 }
 
 fn options() -> impl Strategy<Value = Options> {
