@@ -134,7 +134,14 @@ impl Checks {
         }
     }
 
-    fn aligned(&self, argument: &'static str, what: impl FnOnce() -> String, got: u64, multiple: u64) -> Result<()> {
+    /// An address, or what `what` says, that is a multiple.
+    pub(crate) fn aligned(
+        &self,
+        argument: &'static str,
+        what: impl FnOnce() -> String,
+        got: u64,
+        multiple: u64,
+    ) -> Result<()> {
         if got.is_multiple_of(multiple) {
             return Ok(());
         }

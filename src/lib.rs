@@ -27,6 +27,7 @@ mod dtype;
 mod e4m3;
 pub mod embedded;
 mod error;
+pub mod fused;
 mod launch;
 mod layout;
 mod resources;

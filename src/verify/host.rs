@@ -1,6 +1,8 @@
 //! Tensors in host memory, and their way to the device and back.
 
 use cudarc::driver::CudaSlice;
+#[cfg(feature = "software")]
+use cudarc::driver::DevicePtr;
 use half::{bf16, f16};
 
 use crate::{DType, E4M3, Element, Error, Layout, Queue, Result, TensorView, TensorViewMut};
@@ -65,6 +67,18 @@ impl HostTensor {
     }
 }
 
+/// To the checks of the software device poison is no data: reading it is a fault.
+fn forget_written(queue: &Queue, memory: &CudaSlice<u8>) -> Result<()> {
+    let _ = (queue, memory);
+    #[cfg(feature = "software")]
+    if queue.device().is_software() {
+        // The poison must have arrived.
+        queue.synchronize()?;
+        crate::software::forget_written(memory.device_ptr(queue.stream()).0, memory.len());
+    }
+    Ok(())
+}
+
 fn bytes<const BYTES: usize>(values: impl Iterator<Item = [u8; BYTES]>) -> Vec<u8> {
     values.flatten().collect()
 }
@@ -87,6 +101,7 @@ impl DeviceTensor {
         // No empty allocations: the driver refuses them.
         let poison = vec![0xFF_u8; (layout.span() * dtype.size_bytes()).max(1)];
         let memory = queue.stream().clone_htod(&poison).map_err(|error| Error::driver("upload", error))?;
+        forget_written(queue, &memory)?;
         Ok(Self { memory, dtype, layout })
     }
 

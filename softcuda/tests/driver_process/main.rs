@@ -5,6 +5,7 @@
 #[path = "../driver_calls/mod.rs"]
 mod calls;
 mod capture;
+mod checks;
 mod faults;
 mod install;
 mod library;
