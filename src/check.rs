@@ -108,6 +108,11 @@ impl Checks {
         self.aligned(argument, || "address".to_owned(), tensor.address, bytes)
     }
 
+    /// An address that suits the element type.
+    pub(crate) fn elements(&self, argument: &'static str, tensor: &Operand) -> Result<()> {
+        self.aligned(argument, || "address".to_owned(), tensor.address, tensor.dtype.size_bytes() as u64)
+    }
+
     /// An output that shares no memory with other tensors, nor with itself.
     pub(crate) fn writable(
         &self,

@@ -86,6 +86,12 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
+    /// A block table that names pages which the cache does not have, or lengths that it has no pages for.
+    #[error("block_table: {problem}")]
+    Pages {
+        /// What is wrong.
+        problem: String,
+    },
     /// A value that no kernel supports.
     #[error("{op}: {argument} has {what} {got}; supported: {supported}")]
     Unsupported {

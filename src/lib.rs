@@ -24,6 +24,7 @@ pub mod attention;
 mod check;
 mod device;
 mod dtype;
+mod e4m3;
 pub mod embedded;
 mod error;
 pub mod fused;
@@ -38,6 +39,7 @@ pub mod verify;
 
 pub use device::{Device, Limits};
 pub use dtype::{DType, Element};
+pub use e4m3::E4M3;
 pub use error::{Error, Result};
 pub use launch::{LaunchPlan, Queue};
 pub use layout::{Layout, MAX_RANK, overlap};

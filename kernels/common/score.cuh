@@ -119,12 +119,10 @@ __device__ __forceinline__ void apply_mask_bits(float (&scores)[kRowTiles][kScor
   }
 }
 
-// Products q k of a tile of keys from `key_first` on become scores in units of the exponent, up to the bits of the
-// custom mask; which keys a window shows is the caller's.
-template <typename T, int kRowTiles, int kScoreTiles>
-__device__ __forceinline__ void transform_scores(float (&scores)[kRowTiles][kScoreTiles][4], const ScoreParams& params,
-                                                 const ScoreRows<kRowTiles>& rows, int key_first, int s_k,
-                                                 int diagonal, unsigned lane) {
+// Products q k become scores in units of the exponent: scale, then softcap.
+template <int kRowTiles, int kScoreTiles>
+__device__ __forceinline__ void scale_scores(float (&scores)[kRowTiles][kScoreTiles][4], const ScoreParams& params,
+                                             unsigned lane) {
   if (params.softcap_log2 > 0.0f) {
     for_each_score(scores, lane, [&](float& score, int, int, int) {
       score = params.softcap_log2 * tanhf(score * params.softcap_scale);
@@ -132,32 +130,42 @@ __device__ __forceinline__ void transform_scores(float (&scores)[kRowTiles][kSco
   } else {
     for_each_score(scores, lane, [&](float& score, int, int, int) { score *= params.scale_log2; });
   }
-  if (params.bias.data != nullptr) {
-    if (params.bias_kind & kBiasIsF32) {
-      add_bias<f32>(scores, params, rows, key_first, s_k, lane);
-    } else {
-      add_bias<T>(scores, params, rows, key_first, s_k, lane);
-    }
-  }
-  if (params.alibi_slopes != nullptr) {
+}
+
+// ALiBi: scores lose slope * distance.
+template <int kRowTiles, int kScoreTiles>
+__device__ __forceinline__ void add_alibi(float (&scores)[kRowTiles][kScoreTiles][4], const ScoreParams& params,
+                                          const ScoreRows<kRowTiles>& rows, int key_first, int diagonal,
+                                          unsigned lane) {
 #pragma unroll
-    for (int i = 0; i < kRowTiles; ++i) {
+  for (int i = 0; i < kRowTiles; ++i) {
 #pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        const float slope = params.alibi_slopes[rows.head[i][h]] * -kLog2E;
-        // Places are below 2^24 or their distances rounded.
-        const float place = static_cast<float>(rows.query[i][h] + diagonal - key_first - static_cast<int>(lane % 4 * 2));
+    for (int h = 0; h < 2; ++h) {
+      const float slope = params.alibi_slopes[rows.head[i][h]] * -kLog2E;
+      // Places are below 2^24 or their distances rounded.
+      const float place = static_cast<float>(rows.query[i][h] + diagonal - key_first - static_cast<int>(lane % 4 * 2));
 #pragma unroll
-        for (int j = 0; j < kScoreTiles; ++j) {
-#pragma unroll
-          for (int e = 0; e < 2; ++e) {
-            float& score = scores[i][j][2 * h + e];
-            score = __fmaf_rn(slope, fabsf(place - static_cast<float>(j * 8 + e)), score);
-          }
-        }
+      for (int c = 0; c < 2 * kScoreTiles; ++c) {
+        float& score = scores[i][c / 2][2 * h + c % 2];
+        score = __fmaf_rn(slope, fabsf(place - static_cast<float>(c / 2 * 8 + c % 2)), score);
       }
     }
   }
+}
+
+// Products q k of a tile of keys from `key_first` on become scores in units of the exponent, up to the bits of the
+// custom mask; which keys a window shows is the caller's.
+template <typename T, int kRowTiles, int kScoreTiles>
+__device__ __forceinline__ void transform_scores(float (&scores)[kRowTiles][kScoreTiles][4], const ScoreParams& params,
+                                                 const ScoreRows<kRowTiles>& rows, int key_first, int s_k,
+                                                 int diagonal, unsigned lane) {
+  scale_scores(scores, params, lane);
+  if (params.bias.data != nullptr && params.bias_kind & kBiasIsF32) {
+    add_bias<f32>(scores, params, rows, key_first, s_k, lane);
+  } else if (params.bias.data != nullptr) {
+    add_bias<T>(scores, params, rows, key_first, s_k, lane);
+  }
+  if (params.alibi_slopes != nullptr) add_alibi(scores, params, rows, key_first, diagonal, lane);
   if (params.mask_bits.data != nullptr) apply_mask_bits(scores, params, rows, key_first, s_k, lane);
 }
 

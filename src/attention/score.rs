@@ -39,6 +39,12 @@ impl RowTensor {
         let (batch_stride, head_stride) = if layout.rank() == 2 { (0, size(1)) } else { (size(1) * size(2), size(2)) };
         Self { address: *address, batch_stride, head_stride }
     }
+
+    /// The `[b, h, s]` tensor of the dimensions from `first` on, at index 0 of those before.
+    pub(crate) fn inner(tensor: &Operand, first: usize) -> Self {
+        let size = |dim: usize| tensor.layout.shape()[first + dim] as i64;
+        Self { address: tensor.address, batch_stride: size(1) * size(2), head_stride: size(2) }
+    }
 }
 
 /// `Sequences`: where each sequence lies. Address 0: every batch entry is one, of `longest` positions.

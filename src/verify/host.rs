@@ -5,7 +5,7 @@ use cudarc::driver::CudaSlice;
 use cudarc::driver::DevicePtr;
 use half::{bf16, f16};
 
-use crate::{DType, Element, Error, Layout, Queue, Result, TensorView, TensorViewMut};
+use crate::{DType, E4M3, Element, Error, Layout, Queue, Result, TensorView, TensorViewMut};
 
 /// A tensor in host memory, row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +31,8 @@ impl HostTensor {
             DType::U32 => bytes(values.iter().map(|&x| (x as u32).to_le_bytes())),
             DType::I64 => bytes(values.iter().map(|&x| (x as i64).to_le_bytes())),
             DType::U8 => bytes(values.iter().map(|&x| (x as u8).to_le_bytes())),
+            DType::I8 => bytes(values.iter().map(|&x| (x as i8).to_le_bytes())),
+            DType::E4M3 => bytes(values.iter().map(|&x| [E4M3::from_f64(x).0])),
         };
         Self { name: name.to_owned(), dtype, shape: shape.to_vec(), bytes }
     }
@@ -52,6 +54,8 @@ impl HostTensor {
             DType::U32 => numbers(bytes, |x| u32::from_le_bytes(x).into()),
             DType::I64 => numbers(bytes, |x| i64::from_le_bytes(x) as f64),
             DType::U8 => numbers(bytes, |[x]| x.into()),
+            DType::I8 => numbers(bytes, |x| i8::from_le_bytes(x).into()),
+            DType::E4M3 => numbers(bytes, |[x]| E4M3(x).to_f64()),
         }
     }
 
