@@ -28,6 +28,7 @@ pub mod embedded;
 mod error;
 mod launch;
 mod layout;
+pub mod quant;
 mod resources;
 #[cfg(feature = "software")]
 pub mod software;
@@ -40,5 +41,6 @@ pub use dtype::{DType, Element};
 pub use error::{Error, Result};
 pub use launch::{LaunchPlan, Queue};
 pub use layout::{Layout, MAX_RANK, overlap};
+pub use quant::Format;
 pub use resources::Resources;
 pub use tensor::{Buffer, BufferMut, Operand, TensorView, TensorViewMut};
