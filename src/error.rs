@@ -256,6 +256,20 @@ pub enum Error {
         /// Bytes that the plan needs.
         needed: u64,
     },
+    /// Packed data that end too early.
+    #[error("{op}: {argument} has {got} bytes, expected {needed}: it ends within {place}")]
+    Truncated {
+        /// The operator.
+        op: &'static str,
+        /// The argument.
+        argument: &'static str,
+        /// Bytes that it has.
+        got: usize,
+        /// Bytes that it must have.
+        needed: usize,
+        /// What the first missing byte belongs to.
+        place: String,
+    },
     /// A layout that can't be: too many dimensions, or sizes that overflow.
     #[error("layout of shape {shape:?} and strides {strides:?}: {problem}")]
     Layout {

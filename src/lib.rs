@@ -30,6 +30,7 @@ mod error;
 pub mod fused;
 mod launch;
 mod layout;
+pub mod quant;
 mod resources;
 #[cfg(feature = "software")]
 pub mod software;
@@ -43,6 +44,7 @@ pub use e4m3::E4M3;
 pub use error::{Error, Result};
 pub use launch::{LaunchPlan, Queue};
 pub use layout::{Layout, MAX_RANK, overlap};
+pub use quant::Format;
 pub use resources::Resources;
 pub use tensor::{Buffer, BufferMut, Operand, TensorView, TensorViewMut};
 
