@@ -14,7 +14,7 @@ use llm_kernels::verify;
 /// Measures each case of an operator, after it has agreed with the reference.
 fn bench(criterion: &mut Criterion, path: &str) {
     let fail = |error: llm_kernels::Error| -> ! { panic!("{error}") };
-    let queue = verify::queue().unwrap_or_else(|error| fail(error));
+    let queue = verify::bench_queue().unwrap_or_else(|error| fail(error));
     let software = queue.device().is_software();
     let mut group = criterion.benchmark_group(path);
     group.sample_size(10).measurement_time(Duration::from_secs(10));

@@ -4,6 +4,8 @@ mod programs;
 mod schedule;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/workloads.rs"]
+mod workloads;
 
 use programs::{Expected, Outcome, Program, all};
 use softcuda::config::{Checks, Config};
@@ -60,6 +62,15 @@ fn reports_do_not_depend_on_running_warps_in_lock_step() {
             Expected::Benign(_) => matches!(alone, Outcome::Benign(_)),
         };
         assert!(agrees, "{}: {alone}", program.name);
+    }
+}
+
+#[test]
+fn the_kernels_of_the_benches_are_clean_and_right_with_all_checks() {
+    for mut workload in workloads::all() {
+        let expected = workload.verify();
+        workload.config().checks = Checks::ALL;
+        assert_eq!(workload.verify(), expected, "{}: other counters", workload.name);
     }
 }
 

@@ -33,7 +33,7 @@ impl Bench {
 
     /// The same on a device that records which bytes have been written.
     pub(crate) fn recording(ptx: &str) -> Bench {
-        let memory = GlobalMemory::new(0x7000_0000_0000, 1 << 24).and_then(GlobalMemory::recording);
+        let memory = GlobalMemory::new(0x7000_0000_0000, 1 << 30).and_then(GlobalMemory::recording);
         Bench::with_memory(ptx, memory.expect("address space for device memory"))
     }
 
