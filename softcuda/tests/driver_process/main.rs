@@ -9,6 +9,7 @@ mod faults;
 mod install;
 mod library;
 mod report;
+mod settings;
 
 use std::{
     collections::BTreeMap,
