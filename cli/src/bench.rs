@@ -112,7 +112,7 @@ fn table(rows: &[BenchRow]) -> String {
     for row in rows {
         let resources = &row.resources;
         let cell = |value: Option<f64>, unit: &str| value.map(|value| short(value) + unit).unwrap_or_default();
-        let ratio = |a: Option<f64>, b: Option<f64>| Some(a? / b?);
+        let ratio = |a: Option<f64>, b: Option<f64>| Some(a? / b.filter(|b| *b > 0.0)?);
         let counter = |name: &str| row.counters.as_ref().and_then(|counters| counters.get(name));
         let percent = |value: Option<f64>| value.map(|value| format!("{:.2} %", value * 100.0)).unwrap_or_default();
         let ideal = counter("shared_ideal_wavefronts");

@@ -13,7 +13,7 @@ use crate::output::{self, Table};
 use crate::{Global, progress, select};
 
 /// Blocks of each launch that run.
-const BLOCKS: NonZero<u32> = NonZero::new(6).expect("not zero");
+const BLOCKS: NonZero<u32> = NonZero::new(4).expect("not zero");
 
 /// Models the bench cases of operators, those for GPUs too.
 pub(crate) fn run(global: &Global, name: Option<&str>) -> Result<(), Failure> {

@@ -127,6 +127,12 @@ impl DeviceTensor {
 
     /// Writes row-major elements to where the layout has them; gaps keep what they hold.
     pub fn write(&mut self, queue: &Queue, elements: &[u8]) -> Result<()> {
+        if self.layout == Layout::contiguous(self.layout.shape())? && elements.len() == self.memory.len() {
+            return queue
+                .stream()
+                .memcpy_htod(elements, &mut self.memory)
+                .map_err(|error| Error::driver("upload", error));
+        }
         let mut image = self.image(queue)?;
         let size = self.dtype.size_bytes();
         for (element, offset) in elements.chunks_exact(size).zip(offsets(&self.layout)) {

@@ -162,7 +162,7 @@ impl KernelCall {
 
 /// The blocks of a grid whose steps the time model replays.
 fn traced(profile: Profile, blocks: u64) -> Vec<u64> {
-    const REPLAYED: u64 = 6;
+    const REPLAYED: u64 = 4;
     match profile.sample {
         Some(count) => profile::time::sample(blocks, u64::from(count.get())),
         None if profile.replay => profile::time::sample(blocks, REPLAYED),

@@ -10,6 +10,7 @@ mod faults;
 mod install;
 mod library;
 mod report;
+mod settings;
 
 use std::{
     collections::BTreeMap,

@@ -21,7 +21,7 @@ const L2_QUEUE: f64 = 512.0;
 /// Cycles between the starts of blocks on one multiprocessor.
 const STAGGER: u64 = 400;
 /// Events of a block that are replayed; of a longer one the first ones, and the time is scaled.
-const MOST_EVENTS: usize = 120_000;
+const MOST_EVENTS: usize = 40_000;
 
 /// What the replay says of a launch.
 #[derive(Clone, Debug, PartialEq)]

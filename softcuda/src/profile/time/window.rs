@@ -11,7 +11,7 @@ use crate::program::{Kernel, Unit};
 use std::collections::VecDeque;
 
 /// Instructions that are looked at.
-pub(super) const LOOK_AHEAD: usize = 24;
+pub(super) const LOOK_AHEAD: usize = 48;
 /// Instructions whose end is remembered; older ones have ended.
 const REMEMBERED: usize = 4096;
 /// Not issued yet.
@@ -231,6 +231,10 @@ impl<'a> Warp<'a> {
             let at = ready.max(free(cost, pending));
             if best.as_ref().is_none_or(|(_, earliest, ..)| at < *earliest) {
                 best = Some((place, at, ready, why));
+            }
+            // Nothing can be earlier.
+            if at == self.free.0 {
+                break;
             }
         }
         best

@@ -13,6 +13,7 @@ mod memory;
 mod moves;
 mod operands;
 mod order;
+mod site;
 mod warp;
 mod wmma;
 
@@ -226,23 +227,6 @@ impl<'a> Builder<'a> {
         self.first_register += part.body.registers.len() as u32;
         self.finish_function();
         Ok(())
-    }
-
-    /// Notes an instruction whose records start at `first`.
-    fn site(&mut self, instruction: &Instruction, first: u32) {
-        let mnemonic = self.mnemonic(instruction);
-        let (ops, in_kernel) = (first..self.ops.len() as u32, self.number == 0);
-        self.sites.push(Site::new(instruction, ops, mnemonic, self.first_register, in_kernel));
-    }
-
-    /// The index of an instruction's mnemonic and pipe.
-    fn mnemonic(&mut self, instruction: &Instruction) -> u16 {
-        let entry = (instruction.row.mnemonic, instruction.row.pipe);
-        let known = self.mnemonics.iter().position(|known| *known == entry);
-        known.unwrap_or_else(|| {
-            self.mnemonics.push(entry);
-            self.mnemonics.len() - 1
-        }) as u16
     }
 
     fn slot_limit(&self) -> u32 {
