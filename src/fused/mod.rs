@@ -7,13 +7,18 @@
 
 #[cfg(feature = "verify")]
 mod described;
+pub mod embedding;
 pub mod gated;
 pub mod gated_backward;
 pub mod rms_norm;
+pub mod rms_norm_backward;
 pub mod rope;
 mod rows;
+pub mod sample;
 mod tiles;
 
+#[doc(inline)]
+pub use embedding::embedding;
 #[doc(inline)]
 pub use gated::gated;
 #[doc(inline)]
@@ -21,9 +26,20 @@ pub use gated_backward::gated_backward;
 #[doc(inline)]
 pub use rms_norm::rms_norm;
 #[doc(inline)]
+pub use rms_norm_backward::rms_norm_backward;
+#[doc(inline)]
 pub use rope::rope;
+#[doc(inline)]
+pub use sample::sample;
 
 /// The operators of this family, as `check`, `bench` and `run` see them.
 #[cfg(feature = "verify")]
-pub const OPS: &[crate::verify::Op] =
-    &[rms_norm::verify::ENTRY, rope::verify::ENTRY, gated::verify::ENTRY, gated_backward::verify::ENTRY];
+pub const OPS: &[crate::verify::Op] = &[
+    rms_norm::verify::ENTRY,
+    rms_norm_backward::verify::ENTRY,
+    rope::verify::ENTRY,
+    gated::verify::ENTRY,
+    gated_backward::verify::ENTRY,
+    embedding::verify::ENTRY,
+    sample::verify::ENTRY,
+];

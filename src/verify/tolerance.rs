@@ -20,6 +20,11 @@ pub struct Tolerance {
 }
 
 impl Tolerance {
+    /// Nothing: for integers.
+    pub fn exact() -> Self {
+        Self { factor: 0.0, ulps: 0.0, least_scale: 0.0 }
+    }
+
     /// Values, of a floating-point type: one unit of f16 or bf16, of which rounding the result takes half; four of
     /// f32.
     pub fn values(dtype: DType) -> Self {

@@ -1,9 +1,12 @@
 //! The fused operators on the device that LLM_KERNELS_DEVICE names.
 
+mod embedding;
 mod gated;
 mod gated_backward;
 mod rms_norm;
+mod rms_norm_backward;
 mod rope;
+mod sample;
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

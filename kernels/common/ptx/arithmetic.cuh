@@ -12,6 +12,13 @@ __device__ __forceinline__ float ex2_approx_ftz(float x) {
   return y;
 }
 
+// log2(x), absolutely within 2^-22 for x in (0.5, 2), relatively beyond; subnormal operands count as zero.
+__device__ __forceinline__ float lg2_approx_ftz(float x) {
+  float y;
+  asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 // 1 / x within 1 ulp; subnormals become zero.
 __device__ __forceinline__ float rcp_approx_ftz(float x) {
   float y;
