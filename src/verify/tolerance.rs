@@ -20,11 +20,6 @@ pub struct Tolerance {
 }
 
 impl Tolerance {
-    /// Nothing: for integers.
-    pub fn exact() -> Self {
-        Self { factor: 0.0, ulps: 0.0, least_scale: 0.0 }
-    }
-
     /// Values, of a floating-point type: one unit of f16 or bf16, of which rounding the result takes half; four of
     /// f32.
     pub fn values(dtype: DType) -> Self {
@@ -32,7 +27,7 @@ impl Tolerance {
         Self { factor: 2.0, ulps, least_scale: 0.0 }
     }
 
-    /// The reference, bit for bit.
+    /// The reference, bit for bit; and integers.
     pub fn exact() -> Self {
         Self { factor: 0.0, ulps: 0.0, least_scale: 0.0 }
     }
