@@ -41,9 +41,7 @@ mod watch;
 mod word;
 
 use crate::profile::{BlockTrace, Counters, MOST_BLOCK_RUNS, Tally, Waves};
-use crate::{
-    check::BenignRace, chip::Architecture, config::Config, fault::Fault, memory::View, program::Kernel,
-};
+use crate::{check::BenignRace, chip::Architecture, config::Config, fault::Fault, memory::View, program::Kernel};
 use block::{Block, BlockStop};
 use engine::{Engine, Shared};
 use schedule::{Order, Random};
