@@ -328,11 +328,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_measured_and_by_which_clock_is_set_by_name() {
+        let profile = |names| with("SOFTCUDA_PROFILE", names).unwrap().profile;
+        assert_eq!(profile("lines, replay"), Profile { lines: true, replay: true, ..Profile::NONE });
+        assert_eq!((profile("none"), profile("all")), (Profile::NONE, Profile::ALL));
+        assert!(with("SOFTCUDA_PROFILE", "lanes").is_err());
+        assert_eq!(with("SOFTCUDA_CLOCK", "wall").unwrap().clock, Clock::Wall);
+        assert_eq!(with("SOFTCUDA_CLOCK", "model").unwrap().clock, Clock::Model);
+        let text = with("SOFTCUDA_CLOCK", "host").unwrap_err().to_string();
+        assert_eq!(text, "SOFTCUDA_CLOCK=\"host\": expected model or wall");
+        assert_eq!(with("SOFTCUDA_CHIP", "h100-sxm").unwrap().chip.map(|chip| chip.multiprocessors), Some(132));
+    }
+
+    #[test]
     fn devices_are_copies_of_the_list_of_architectures() {
         let devices = |arch: &'static str, copies: &'static str| {
             architectures_from_variables(|asked| match asked {
                 "SOFTCUDA_ARCH" => (!arch.is_empty()).then(|| arch.to_owned()),
-                _ => (!copies.is_empty()).then(|| copies.to_owned()),
+                "SOFTCUDA_DEVICES" => (!copies.is_empty()).then(|| copies.to_owned()),
+                _ => None,
             })
         };
         use Architecture::{Sm80, Sm89, Sm90};

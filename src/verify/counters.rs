@@ -1,5 +1,7 @@
 //! Counters of the software device: deterministic, so that tests can assert them.
 
+#[cfg(feature = "software")]
+use super::software_counters as device;
 use super::{Hot, Modelled};
 use crate::{Queue, Result};
 
@@ -84,7 +86,3 @@ mod device {
         work()
     }
 }
-
-#[cfg(feature = "software")]
-#[path = "software_counters.rs"]
-mod device;

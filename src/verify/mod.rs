@@ -13,6 +13,8 @@ mod modelled;
 mod op;
 pub mod random;
 mod rows;
+#[cfg(feature = "software")]
+mod software_counters;
 pub mod tolerance;
 
 pub use bindings::{Bindings, Value};

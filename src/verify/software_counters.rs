@@ -1,7 +1,6 @@
 //! What softcuda reports of its launches, added up.
 
-use super::{Counters, Hot, Modelled};
-use crate::verify::HotLine;
+use super::{Counters, Hot, HotLine, Modelled};
 use softcuda::chip::Architecture;
 use softcuda::profile::{LineCounters, Profile, by_source, hottest, set_profile};
 use std::collections::BTreeMap;
