@@ -38,8 +38,9 @@ static_assert(sizeof(RmsNormParams) == 192 && offsetof(RmsNormParams, rows) == 1
 namespace {
 
 constexpr int kMaxThreads = 512;
-// What squares are scaled with once their sum has overflowed: exact, and the largest f32 then fits.
-constexpr float kOverflowScale = 0x1p-80f;
+// What values are scaled with whose squares leave f32's range: exact, and any f32 then fits.
+constexpr float kLargeScale = 0x1p-80f, kSmallScale = 0x1p80f;
+constexpr float kSmallMean = 1e-28f;
 
 // One row, by its team. The row's units are taken kCount at a time from `first` on.
 template <int kUnit>
@@ -200,10 +201,10 @@ __device__ __forceinline__ void rms_norm(const RmsNormParams& params) {
     sum = team_sum(sum, team, scratch);
 
     float scale = 1.0f;
-    const bool overflows = !(sum <= FLT_MAX);
-    if (any_of_teams(overflows, team)) {
-      // Rare: values beyond 1e18 or so, infinities and NaN.
-      if (overflows) scale = kOverflowScale;
+    const bool large = !(sum <= FLT_MAX), small = __fmaf_rn(sum, inverse_width, params.epsilon) < kSmallMean;
+    if (any_of_teams(exists && (large || small), team)) {
+      // Rare: values beyond 1e18 or so, infinities and NaN; or values and epsilon near 0.
+      scale = large ? kLargeScale : small ? kSmallScale : 1.0f;
 #pragma unroll
       for (int i = 0; i < kHeld; ++i) {
 #pragma unroll
@@ -235,7 +236,7 @@ __device__ __forceinline__ void rms_norm(const RmsNormParams& params) {
 
 // Name, elements of a unit, units that a thread holds.
 #define RMS_NORM_INSTANCE(NAME, UNIT, HELD)                                                      \
-  extern "C" __global__ void __launch_bounds__(llm_kernels::kMaxThreads)                         \
+  extern "C" __global__ void __launch_bounds__(llm_kernels::kMaxThreads, 1)                      \
       NAME(const __grid_constant__ llm_kernels::RmsNormParams params) {                          \
     llm_kernels::rms_norm<UNIT, HELD>(params);                                                   \
   }

@@ -7,8 +7,8 @@
 //   d_weight = sum over rows of d_out x r
 //
 // Team: `team` threads own a row, as in rms_norm.cu, and go from row to row with their part of the weights and of the
-// sums for d_weight in registers. At the end every team stores its sums to the workspace; a second kernel adds them up,
-// always in the same order. Accumulation: f32. Memory: each row once in, once out; units beyond the held ones are read
+// sums for d_weight in registers. At the end every warp, or block if it is a team, stores its sums to the workspace; a
+// second kernel adds them up, always in the same order. Accumulation: f32. Memory: each row once in, once out; units beyond the held ones are read
 // twice. Derivation: src/fused/rms_norm_backward/README.md
 #include <cfloat>
 #include <cstddef>
@@ -25,7 +25,7 @@ struct RmsNormBackwardParams {
   RowTensor d_out;
   RowTensor d_x;
   RowTensor weight;    // One row.
-  float* partial;      // [teams, d], by `place`; null where d_weight is not wanted.
+  float* partial;      // [warps or blocks, d], by `place`; null where d_weight is not wanted.
   Rows rows;
   float epsilon;
   float weight_offset;
@@ -49,7 +49,9 @@ static_assert(sizeof(RmsNormBackwardParams) == 200 && offsetof(RmsNormBackwardPa
 namespace {
 
 constexpr int kMaxThreads = 512;
-constexpr float kOverflowScale = 0x1p-80f;
+// What values are scaled with whose squares leave f32's range: exact, and any f32 then fits.
+constexpr float kLargeScale = 0x1p-80f, kSmallScale = 0x1p80f;
+constexpr float kSmallMean = 1e-28f;
 
 // Where chunk `chunk` of 16 bytes of a unit lies in a row of partial sums: chunks of neighbouring units side by side.
 template <int kUnit>
@@ -159,8 +161,9 @@ __device__ __forceinline__ void rms_norm_backward(const RmsNormBackwardParams& p
   const uint32_t num_units = params.rows.width / kUnit;
   const uint32_t rest = member + kHeld * team;
   const float inverse_width = 1.0f / static_cast<float>(params.rows.width);
-  const int64_t team_of_all = static_cast<int64_t>(blockIdx.x) * rows_per_block + threadIdx.x / team;
-  float* partial = params.partial == nullptr ? nullptr : params.partial + team_of_all * params.rows.width;
+  const int owners = max(team, 32);  // Threads that store sums together.
+  const int64_t owner = static_cast<int64_t>(blockIdx.x) * (blockDim.x / owners) + threadIdx.x / owners;
+  float* partial = params.partial == nullptr ? nullptr : params.partial + owner * params.rows.width;
 
   float weights[kHeld][kUnit], d_weights[kHeld][kUnit] = {};
   Thread<kUnit>{params, num_units}.weigh(member, weights);
@@ -193,10 +196,11 @@ __device__ __forceinline__ void rms_norm_backward(const RmsNormBackwardParams& p
       products = team_sum(products, team, scratch);
     };
     sum_up();
-    const bool overflows = !(squares <= FLT_MAX);
-    if (any_of_teams(overflows, team)) {
-      // Rare: values beyond 1e18 or so, infinities and NaN.
-      if (overflows) scale = kOverflowScale;
+    const bool large = !(squares <= FLT_MAX);
+    const bool small = __fmaf_rn(squares, inverse_width, params.epsilon) < kSmallMean;
+    if (any_of_teams(exists && (large || small), team)) {
+      // Rare: values beyond 1e18 or so, infinities and NaN; or values and epsilon near 0.
+      scale = large ? kLargeScale : small ? kSmallScale : 1.0f;
       sum_up();
     }
     const float root = rsqrtf(__fmaf_rn(squares, inverse_width, params.epsilon * scale * scale));
@@ -226,7 +230,16 @@ __device__ __forceinline__ void rms_norm_backward(const RmsNormBackwardParams& p
       if (partial != nullptr) own.sum(partial, unit, more_d_weights, num_units, !is_first);
     }
   }
-  if (partial != nullptr) Thread<kUnit>{params, num_units}.sum(partial, member, d_weights, num_units, false);
+  if (partial == nullptr) return;
+  // Teams of a warp add up first.
+  for (int distance = team; distance < 32; distance *= 2) {
+#pragma unroll
+    for (int i = 0; i < kHeld * kUnit; ++i) {
+      float& sum = d_weights[i / kUnit][i % kUnit];
+      sum += __shfl_xor_sync(kAllLanes, sum, distance);
+    }
+  }
+  if (threadIdx.x % owners < team) Thread<kUnit>{params, num_units}.sum(partial, member, d_weights, num_units, false);
 }
 
 constexpr int kColumns = 32;
@@ -262,7 +275,7 @@ __device__ __forceinline__ void sum_d_weight(const DWeightParams& params) {
 
 // Name, elements of a unit, units that a thread holds.
 #define RMS_NORM_BACKWARD_INSTANCE(NAME, UNIT, HELD)                                             \
-  extern "C" __global__ void __launch_bounds__(llm_kernels::kMaxThreads)                         \
+  extern "C" __global__ void __launch_bounds__(llm_kernels::kMaxThreads, 1)                      \
       NAME(const __grid_constant__ llm_kernels::RmsNormBackwardParams params) {                  \
     llm_kernels::rms_norm_backward<UNIT, HELD>(params);                                          \
   }

@@ -194,16 +194,23 @@ __device__ __forceinline__ void sample(const SampleParams& params) {
   const Logits<kUnit> logits(params, row);
   const float scale_log2 = params.scale * CUDART_L2E_F;
 
-  // Every warp merges all parts: all threads then have the same.
+  // A warp merges the parts, for all.
+  __shared__ Part whole;
   Candidate candidate = Candidate::none();
   Sums sums{-CUDART_INF_F, 0.0f, 0.0f};
-  for (uint32_t part = threadIdx.x % 32; part < params.num_parts; part += 32) {
-    const Part& other = params.parts[static_cast<int64_t>(row) * params.num_parts + part];
-    candidate.offer(other.candidate.key, other.candidate.token, other.candidate.logit);
-    sums.add(other.sums, scale_log2);
+  if (threadIdx.x < 32) {
+    for (uint32_t part = threadIdx.x; part < params.num_parts; part += 32) {
+      const Part& other = params.parts[static_cast<int64_t>(row) * params.num_parts + part];
+      candidate.offer(other.candidate.key, other.candidate.token, other.candidate.logit);
+      sums.add(other.sums, scale_log2);
+    }
+    candidate.reduce();
+    sums.reduce(scale_log2);
+    if (threadIdx.x == 0) whole = {candidate, sums};
   }
-  candidate.reduce();
-  sums.reduce(scale_log2);
+  __syncthreads();
+  candidate = whole.candidate;
+  sums = whole.sums;
 
   const bool counts = params.top_k > 0 || params.top_p < 1.0f;
   const bool filters = params.scale != 0.0f && (counts || params.log_min_p > -CUDART_INF_F);

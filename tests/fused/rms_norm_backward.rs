@@ -271,7 +271,7 @@ mod rejects {
         assert_eq!(weight, "d_weight has d 63, expected 64 (= x)");
         assert_eq!(error(|t, _| t.d_x.dtype = DType::I32), "d_x has dtype i32; supported: f32, f16, bf16");
         assert_eq!(error(|t, _| t.d_x.address = t.x.address), "d_x overlaps x in memory");
-        assert_eq!(error(|t, _| t.workspace.address = t.d_out.address), "workspace overlaps x in memory");
+        assert_eq!(error(|t, _| t.workspace.address = t.d_out.address), "workspace overlaps d_out in memory");
         assert!(error(|t, _| t.workspace.address += 8).ends_with("expected a multiple of 16"));
         assert_eq!(error(|_, o| o.epsilon = -1.0), "epsilon is -1, expected a finite number from 0 on");
     }
@@ -332,7 +332,7 @@ mod counters {
     #[test]
     fn every_row_is_moved_once_in_whole_sectors_and_instructions_are_few() {
         for (dtype, shape, wants_weight, allowed, ceiling) in [
-            (F16, [40_000, 64], true, 1.15, 60.0),
+            (F16, [40_000, 64], true, 1.06, 60.0),
             (BF16, [1_000, 4096], false, 1.0, 45.0),
             (F32, [4_000, 640], false, 1.0, 45.0),
         ] {

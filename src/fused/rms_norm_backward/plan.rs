@@ -14,7 +14,7 @@ pub struct Plan {
     pub team: usize,
     /// Elements of a row that stay in registers; the others are read twice.
     pub held: usize,
-    /// Partial sums of each weight's gradient, one a team.
+    /// Partial sums of each weight's gradient: one a warp, or a block that is a team.
     pub num_partials: usize,
     /// What they take, in bytes.
     pub workspace_bytes: usize,
@@ -72,7 +72,7 @@ pub fn plan(problem: &Problem, limits: &Limits) -> Result<Plan> {
     let blocks = problem.num_rows.div_ceil(rows_per_block).min(resident.max(1));
     let held = (team * units_held * unit).min(problem.d);
     let wants_weight = problem.types.d_weight.is_some() && problem.d > 0;
-    let num_partials = if wants_weight { blocks * rows_per_block } else { 0 };
+    let num_partials = if wants_weight { (blocks * threads).div_ceil(team.max(32)) } else { 0 };
     let workspace_bytes = num_partials * problem.d * 4;
     let is_empty = problem.num_rows == 0 || problem.d == 0;
     Ok(Plan {

@@ -31,7 +31,7 @@ const ROW_THREADS: usize = 512;
 /// Units of a part for each of its threads, at least.
 const UNITS_PER_THREAD: usize = 2;
 /// Blocks of a multiprocessor that keep it busy.
-const RESIDENT_BLOCKS: usize = 6;
+const RESIDENT_BLOCKS: usize = 4;
 /// What a part gives: a key, a token, a logit, a maximum and two sums.
 const PART_BYTES: usize = 24;
 
