@@ -8,6 +8,7 @@
 #include <math_constants.h>
 
 #include <cstdint>
+#include <type_traits>
 
 #include "common/philox.cuh"
 #include "common/tensor.cuh"
@@ -97,21 +98,24 @@ template <int kRowTiles, int kScoreTiles>
 __device__ __forceinline__ void apply_mask_bits(float (&scores)[kRowTiles][kScoreTiles][4], const ScoreParams& params,
                                                 const ScoreRows<kRowTiles>& rows, int key_first, int s_k,
                                                 unsigned lane) {
-  static_assert(kScoreTiles % 4 == 0, "whole words");
+  // Columns of a tile that are in one word: a tile begins where a word, or the half of one, does.
+  constexpr int kColumns = kScoreTiles < 4 ? kScoreTiles * 8 : 32;
+  static_assert(32 % kColumns == 0 && kScoreTiles * 8 % kColumns == 0, "whole words, or an equal part of one");
 #pragma unroll
   for (int i = 0; i < kRowTiles; ++i) {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const uint32_t* row = params.mask_bits.row<uint32_t>(rows.batch, rows.head[i][h], rows.query[i][h]);
 #pragma unroll
-      for (int word = 0; word < kScoreTiles / 4; ++word) {
-        const int first = key_first + word * 32;
-        const uint32_t bits = (first < s_k ? row[first / 32] : 0) >> (lane % 4 * 2);
+      for (int word = 0; word < kScoreTiles * 8 / kColumns; ++word) {
+        const int first = key_first + word * kColumns;
+        const int place = kColumns == 32 ? 0 : first % 32;
+        const uint32_t bits = (first < s_k ? row[first / 32] : 0) >> (lane % 4 * 2 + place);
 #pragma unroll
-        for (int column = 0; column < 32; ++column) {
+        for (int column = 0; column < kColumns; ++column) {
           // This lane has columns 0 and 1 of every 8, moved by twice its place in the quad.
           if (column % 8 >= 2) continue;
-          float& score = scores[i][word * 4 + column / 8][2 * h + column % 8];
+          float& score = scores[i][word * (kColumns / 8) + column / 8][2 * h + column % 8];
           score = bits >> column & 1 ? score : -CUDART_INF_F;
         }
       }
@@ -133,7 +137,7 @@ __device__ __forceinline__ void transform_scores(float (&scores)[kRowTiles][kSco
     for_each_score(scores, lane, [&](float& score, int, int, int) { score *= params.scale_log2; });
   }
   if (params.bias.data != nullptr) {
-    if (params.bias_kind & kBiasIsF32) {
+    if (std::is_same_v<T, f32> || params.bias_kind & kBiasIsF32) {
       add_bias<f32>(scores, params, rows, key_first, s_k, lane);
     } else {
       add_bias<T>(scores, params, rows, key_first, s_k, lane);
