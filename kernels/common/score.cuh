@@ -1,12 +1,10 @@
 // What stands between the product q k and the softmax, and between the softmax and v: scale, softcap, bias, ALiBi, masks,
 // in this order, and dropout.
 //
-// Scores leave here in units of the exponent: natural ones times log2(e). Every feature is a branch that all threads of
-// a block take alike.
+// Scores leave here in units of the exponent: natural ones times log2(e). A block takes each feature's branch as a whole.
 #pragma once
 
 #include <math_constants.h>
-
 #include <cstdint>
 
 #include "common/philox.cuh"
@@ -97,21 +95,24 @@ template <int kRowTiles, int kScoreTiles>
 __device__ __forceinline__ void apply_mask_bits(float (&scores)[kRowTiles][kScoreTiles][4], const ScoreParams& params,
                                                 const ScoreRows<kRowTiles>& rows, int key_first, int s_k,
                                                 unsigned lane) {
-  static_assert(kScoreTiles % 4 == 0, "whole words");
+  // Columns of a tile in one word. A tile begins where a word, or the half of one, does.
+  constexpr int kColumns = kScoreTiles < 4 ? kScoreTiles * 8 : 32;
+  static_assert(32 % kColumns == 0 && kScoreTiles * 8 % kColumns == 0, "whole words, or an equal part of one");
 #pragma unroll
   for (int i = 0; i < kRowTiles; ++i) {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const uint32_t* row = params.mask_bits.row<uint32_t>(rows.batch, rows.head[i][h], rows.query[i][h]);
 #pragma unroll
-      for (int word = 0; word < kScoreTiles / 4; ++word) {
-        const int first = key_first + word * 32;
-        const uint32_t bits = (first < s_k ? row[first / 32] : 0) >> (lane % 4 * 2);
+      for (int word = 0; word < kScoreTiles * 8 / kColumns; ++word) {
+        const int first = key_first + word * kColumns;
+        const int place = kColumns == 32 ? 0 : first % 32;
+        const uint32_t bits = (first < s_k ? row[first / 32] : 0) >> (lane % 4 * 2 + place);
 #pragma unroll
-        for (int column = 0; column < 32; ++column) {
+        for (int column = 0; column < kColumns; ++column) {
           // This lane has columns 0 and 1 of every 8, moved by twice its place in the quad.
           if (column % 8 >= 2) continue;
-          float& score = scores[i][word * 4 + column / 8][2 * h + column % 8];
+          float& score = scores[i][word * (kColumns / 8) + column / 8][2 * h + column % 8];
           score = bits >> column & 1 ? score : -CUDART_INF_F;
         }
       }

@@ -7,6 +7,7 @@ mod features;
 mod plan;
 mod properties;
 mod rejects;
+mod single_precision;
 
 use std::sync::PoisonError;
 
@@ -19,7 +20,7 @@ use llm_kernels::{DType, Layout, Result};
 
 use crate::{CAUSAL, FULL, LAUNCHES, queue, rounded, upload};
 
-use DType::{BF16, F16};
+use DType::{BF16, F16, F32};
 
 /// A problem with its input, row-major.
 #[derive(Clone)]

@@ -24,7 +24,7 @@ pub const OP: &str = "attention/flash_forward";
 /// `Args { lse: Some(lse), options, ..Args::new(q, k, v, out) }`.
 #[derive(Debug)]
 pub struct Args<'a> {
-    /// Queries `[b, s_q, h_q, d]`, f16 or bf16, `d` a multiple of 8 up to 256. With `cu_seqlens_q` `[total_q, h_q, d]`.
+    /// Queries `[b, s_q, h_q, d]`, f16, bf16 or f32, `d` a multiple of 8 up to 256. With `cu_seqlens_q` `[total_q, h_q, d]`.
     pub q: TensorView<'a>,
     /// Keys `[b, s_k, h_kv, d]`; `h_kv` divides `h_q`. With `cu_seqlens_k` `[total_k, h_kv, d]`.
     pub k: TensorView<'a>,

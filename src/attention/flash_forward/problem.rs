@@ -85,7 +85,7 @@ impl Broadcast {
 /// A problem that the kernel can solve.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Problem {
-    /// Element type of q, k, v and out: f16 or bf16.
+    /// Element type of q, k, v and out: f16, bf16 or f32.
     pub dtype: DType,
     /// Sizes.
     pub shape: Shape,
@@ -254,7 +254,8 @@ impl Problem {
         if let Some(bias) = bias {
             CHECKS.rank("bias", bias, 4, "[b or 1, h_q or 1, s_q, s_k]")?;
             if bias.dtype != DType::F32 {
-                CHECKS.element_type("bias", bias, q.dtype, " (= q) or f32")?;
+                let or_f32 = if q.dtype == DType::F32 { " (= q)" } else { " (= q) or f32" };
+                CHECKS.element_type("bias", bias, q.dtype, or_f32)?;
             }
             CHECKS.broadcast_sizes("bias", bias, rows)?;
             let exact = bias.layout.shape();
@@ -293,17 +294,26 @@ impl Problem {
                 return Err(Error::Unsupported { op: OP, argument, what, got, supported });
             }
         }
-        Self::of_op(OP, dtype, shape, options)
+        if !matches!(dtype, DType::F16 | DType::BF16 | DType::F32) {
+            let (argument, what, supported) = ("q", "dtype", "f16, bf16, f32");
+            return Err(Error::Unsupported { op: OP, argument, what, got: dtype.to_string(), supported });
+        }
+        Self::of_sizes(OP, dtype, shape, options)
     }
 
-    /// Likewise for an operator with these sizes and options, which its errors name. Which head dimensions it takes, all
-    /// above 0, is its own to check.
+    /// Likewise for an operator on f16 or bf16 with these sizes and options, which its errors name. Which head dimensions
+    /// it takes, all above 0, is its own to check.
     pub(crate) fn of_op(op: &'static str, dtype: DType, shape: Shape, options: &Options) -> Result<Self> {
-        let Shape { b, s_q, s_k, h_q, h_kv, d, .. } = shape;
         if !matches!(dtype, DType::F16 | DType::BF16) {
             let (argument, what, supported) = ("q", "dtype", "f16, bf16");
             return Err(Error::Unsupported { op, argument, what, got: dtype.to_string(), supported });
         }
+        Self::of_sizes(op, dtype, shape, options)
+    }
+
+    /// Likewise whatever the element type.
+    fn of_sizes(op: &'static str, dtype: DType, shape: Shape, options: &Options) -> Result<Self> {
+        let Shape { b, s_q, s_k, h_q, h_kv, d, .. } = shape;
         if h_q.checked_rem(h_kv).unwrap_or(h_q) != 0 {
             return Err(Error::NotDivisible { op, argument: "q", got: h_q, divisor: h_kv, of: "k" });
         }

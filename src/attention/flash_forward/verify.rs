@@ -23,26 +23,25 @@ pub(crate) const ENTRY: Op = Op {
     launches,
 };
 
-const HALVES: &[DType] = &[DType::F16, DType::BF16];
 const FLOATS: &[DType] = &[DType::F16, DType::BF16, DType::F32];
 
 const DESCRIPTION: Description = Description {
     inputs: &[
         tensor(
             "q",
-            HALVES,
+            FLOATS,
             &["b", "s_q", "h_q", "d"],
             &["total_q", "h_q", "d"],
             "queries; d a multiple of 8 up to 256",
         ),
         tensor(
             "k",
-            HALVES,
+            FLOATS,
             &["b", "s_k", "h_kv", "d"],
             &["total_k", "h_kv", "d"],
             "keys, of q's type; h_kv divides h_q",
         ),
-        tensor("v", HALVES, &["b", "s_k", "h_kv", "d_v"], &["total_k", "h_kv", "d_v"], "values, of q's type; d_v as d"),
+        tensor("v", FLOATS, &["b", "s_k", "h_kv", "d_v"], &["total_k", "h_kv", "d_v"], "values, of q's type; d_v as d"),
         optional("sinks", &[DType::F32], &["h_q"], "a score of each head that every row has besides, with no value"),
         optional("alibi_slopes", &[DType::F32], &["h_q"], "scores lose slope * distance of query and key"),
         optional("bias", FLOATS, &["b or 1", "h_q or 1", "s_q", "s_k"], "added to the scores; of q's type or f32"),
@@ -66,7 +65,7 @@ const DESCRIPTION: Description = Description {
         option("dropout_seed", OptionType::Count, "0", "key of the random numbers that decide it"),
     ],
     outputs: &[
-        tensor("out", HALVES, &["b", "s_q", "h_q", "d_v"], &["total_q", "h_q", "d_v"], "result, of q's type"),
+        tensor("out", FLOATS, &["b", "s_q", "h_q", "d_v"], &["total_q", "h_q", "d_v"], "result, of q's type"),
         tensor("lse", &[DType::F32], &["b", "h_q", "s_q"], &["h_q", "total_q"], "logarithm of each row's sum"),
     ],
 };
