@@ -84,5 +84,6 @@ fn a_check_that_is_off_finds_nothing() {
     };
     of_file("shared_races", Checks { races: false, ..Checks::ALL });
     of_file("global_races", Checks { races: false, ..Checks::ALL });
+    of_file("exchanges", Checks { races: false, ..Checks::ALL });
     of_file("initialisation", Checks { initialisation: false, ..Checks::ALL });
 }

@@ -50,8 +50,15 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &str, &str); 6] =
-    files!["memory", "initialisation", "asynchronous", "synchronisation", "shared_races", "global_races"];
+const FILES: [(&str, &str, &str); 7] = files![
+    "memory",
+    "initialisation",
+    "asynchronous",
+    "synchronisation",
+    "shared_races",
+    "global_races",
+    "exchanges"
+];
 
 /// All programs.
 pub(crate) fn all() -> &'static [Program] {
@@ -62,10 +69,9 @@ pub(crate) fn all() -> &'static [Program] {
 /// The programs of a file.
 fn read(file: &'static str, source: &str, ptx: &'static str) -> Vec<Program> {
     let mut programs = Vec::new();
-    let mut lines = source.lines();
     let mut announced: Option<(&str, [u32; 5])> = None;
     let mut report = Vec::new();
-    while let Some(line) = lines.next() {
+    for line in source.lines() {
         let comment = line.strip_prefix("// ").unwrap_or_default();
         if let Some((kind, shape)) =
             comment.split_once(" <<<").filter(|(kind, _)| ["fault", "benign", "clean"].contains(kind))

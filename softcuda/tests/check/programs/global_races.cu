@@ -386,24 +386,3 @@ __device__ void exchange(uint32_t* in, uint32_t* out) {
 PROGRAM(grid_without_a_barrier) { exchange<false>(in, out); }
 // clean <<<4, 64>>>
 PROGRAM(grid_with_a_barrier) { exchange<true>(in, out); }
-
-// fault <<<1, 64>>>
-// | race on 4 bytes at device address 0x700000004440, 64 bytes into the allocation at 0x700000004400 (16384 bytes): load
-// |   by thread (0, 0, 0) of block (0, 0, 0)
-// |   at kernel groups_that_do_not_meet, PTX line 1929, global_races.cu:401
-// |   not ordered after the store
-// |   by thread (16, 0, 0) of block (0, 0, 0)
-// |   at kernel groups_that_do_not_meet, PTX line 1911, global_races.cu:399
-PROGRAM(groups_that_do_not_meet) {
-    auto tile = cooperative_groups::tiled_partition<16>(cooperative_groups::this_thread_block());
-    out[threadIdx.x] = in[threadIdx.x];
-    tile.sync();
-    out[1024 + threadIdx.x] = out[threadIdx.x ^ 16];
-}
-// clean <<<1, 64>>>
-PROGRAM(groups_that_meet) {
-    auto tile = cooperative_groups::tiled_partition<16>(cooperative_groups::this_thread_block());
-    out[threadIdx.x] = in[threadIdx.x];
-    tile.sync();
-    out[1024 + threadIdx.x] = out[threadIdx.x ^ 15];
-}

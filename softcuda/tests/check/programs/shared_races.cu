@@ -4,10 +4,10 @@
 // fault <<<1, 64>>>
 // | race on 4 bytes at shared address 0x80: load
 // |   by thread (0, 0, 0) of block (0, 0, 0)
-// |   at kernel read_without_a_barrier, PTX line 76, shared_races.cu:14
+// |   at kernel read_without_a_barrier, PTX line 74, shared_races.cu:14
 // |   not ordered after the store
 // |   by thread (32, 0, 0) of block (0, 0, 0)
-// |   at kernel read_without_a_barrier, PTX line 72, shared_races.cu:13
+// |   at kernel read_without_a_barrier, PTX line 70, shared_races.cu:13
 PROGRAM(read_without_a_barrier) {
     __shared__ uint32_t tile[64];
     tile[threadIdx.x] = in[threadIdx.x];
@@ -24,10 +24,10 @@ PROGRAM(read_behind_a_barrier) {
 // fault <<<1, 64>>>
 // | race on 4 bytes at shared address 0x0: store
 // |   by thread (0, 0, 0) of block (0, 0, 0)
-// |   at kernel tile_refilled_without_a_barrier, PTX line 155, shared_races.cu:35
+// |   at kernel tile_refilled_without_a_barrier, PTX line 153, shared_races.cu:35
 // |   not ordered after the load
 // |   by thread (63, 0, 0) of block (0, 0, 0)
-// |   at kernel tile_refilled_without_a_barrier, PTX line 152, shared_races.cu:37
+// |   at kernel tile_refilled_without_a_barrier, PTX line 150, shared_races.cu:37
 PROGRAM(tile_refilled_without_a_barrier) {
     __shared__ uint32_t tile[64];
     uint32_t sum = 0;
@@ -54,10 +54,10 @@ PROGRAM(tile_refilled_behind_a_barrier) {
 // fault <<<1, 64>>>
 // | race on 4 bytes at shared address 0x0: store
 // |   by thread (32, 0, 0) of block (0, 0, 0)
-// |   at kernel two_warps_write_one_word, PTX line 280, shared_races.cu:63
+// |   at kernel two_warps_write_one_word, PTX line 278, shared_races.cu:63
 // |   not ordered after the store
 // |   by thread (0, 0, 0) of block (0, 0, 0)
-// |   at kernel two_warps_write_one_word, PTX line 280, shared_races.cu:63
+// |   at kernel two_warps_write_one_word, PTX line 278, shared_races.cu:63
 PROGRAM(two_warps_write_one_word) {
     __shared__ uint32_t winner;
     if (threadIdx.x % 32 == 0) winner = threadIdx.x;
@@ -74,10 +74,10 @@ PROGRAM(one_warp_writes_a_word) {
 // benign <<<1, 64>>>
 // | benign race, the same value by both, on 4 bytes at shared address 0x0: store
 // |   by thread (32, 0, 0) of block (0, 0, 0)
-// |   at kernel two_warps_write_the_same, PTX line 357, shared_races.cu:83
+// |   at kernel two_warps_write_the_same, PTX line 355, shared_races.cu:83
 // |   not ordered after the store
 // |   by thread (0, 0, 0) of block (0, 0, 0)
-// |   at kernel two_warps_write_the_same, PTX line 357, shared_races.cu:83
+// |   at kernel two_warps_write_the_same, PTX line 355, shared_races.cu:83
 PROGRAM(two_warps_write_the_same) {
     __shared__ uint32_t winner;
     if (threadIdx.x % 32 == 0) winner = in[7];
@@ -88,10 +88,10 @@ PROGRAM(two_warps_write_the_same) {
 // fault <<<1, 32>>>
 // | race on 4 bytes at shared address 0x0: store
 // |   by thread (1, 0, 0) of block (0, 0, 0)
-// |   at kernel lanes_of_one_store_meet, PTX line 399, shared_races.cu:97
+// |   at kernel lanes_of_one_store_meet, PTX line 397, shared_races.cu:97
 // |   not ordered after the store
 // |   by thread (0, 0, 0) of block (0, 0, 0)
-// |   at kernel lanes_of_one_store_meet, PTX line 399, shared_races.cu:97
+// |   at kernel lanes_of_one_store_meet, PTX line 397, shared_races.cu:97
 PROGRAM(lanes_of_one_store_meet) {
     __shared__ uint32_t tile[16];
     tile[threadIdx.x / 2] = in[threadIdx.x];
@@ -108,10 +108,10 @@ PROGRAM(lanes_of_one_store_apart) {
 // benign <<<1, 32>>>
 // | benign race, the same value by both, on 4 bytes at shared address 0x0: store
 // |   by thread (1, 0, 0) of block (0, 0, 0)
-// |   at kernel lanes_of_one_store_write_the_same, PTX line 490, shared_races.cu:117
+// |   at kernel lanes_of_one_store_write_the_same, PTX line 488, shared_races.cu:117
 // |   not ordered after the store
 // |   by thread (0, 0, 0) of block (0, 0, 0)
-// |   at kernel lanes_of_one_store_write_the_same, PTX line 490, shared_races.cu:117
+// |   at kernel lanes_of_one_store_write_the_same, PTX line 488, shared_races.cu:117
 PROGRAM(lanes_of_one_store_write_the_same) {
     __shared__ uint32_t tile[16];
     tile[threadIdx.x / 2] = in[threadIdx.x / 2];
@@ -122,10 +122,10 @@ PROGRAM(lanes_of_one_store_write_the_same) {
 // fault <<<1, 32>>>
 // | race on 4 bytes at shared address 0x4: load
 // |   by thread (0, 0, 0) of block (0, 0, 0)
-// |   at kernel lanes_without_syncwarp, PTX line 531, shared_races.cu:132
+// |   at kernel lanes_without_syncwarp, PTX line 529, shared_races.cu:132
 // |   not ordered after the store
 // |   by thread (1, 0, 0) of block (0, 0, 0)
-// |   at kernel lanes_without_syncwarp, PTX line 527, shared_races.cu:131
+// |   at kernel lanes_without_syncwarp, PTX line 525, shared_races.cu:131
 PROGRAM(lanes_without_syncwarp) {
     __shared__ uint32_t tile[32];
     tile[threadIdx.x] = in[threadIdx.x];
@@ -159,10 +159,10 @@ __device__ void reduce(uint32_t* in, uint32_t* out) {
 // fault <<<1, 64>>>
 // | race on 4 bytes at shared address 0x4: store
 // |   by thread (1, 0, 0) of block (0, 0, 0)
-// |   at kernel warp_reduction_without_syncwarp, PTX line 632, shared_races.cu:153
+// |   at kernel warp_reduction_without_syncwarp, PTX line 630, shared_races.cu:153
 // |   not ordered after the load
 // |   by thread (0, 0, 0) of block (0, 0, 0)
-// |   at kernel warp_reduction_without_syncwarp, PTX line 629, shared_races.cu:151
+// |   at kernel warp_reduction_without_syncwarp, PTX line 627, shared_races.cu:151
 PROGRAM(warp_reduction_without_syncwarp) { reduce<false>(in, out); }
 // clean <<<1, 64>>>
 PROGRAM(warp_reduction_with_syncwarp) { reduce<true>(in, out); }
@@ -170,10 +170,10 @@ PROGRAM(warp_reduction_with_syncwarp) { reduce<true>(in, out); }
 // fault <<<1, 32>>>
 // | race on 4 bytes at shared address 0x7c: load
 // |   by thread (0, 0, 0) of block (0, 0, 0)
-// |   at kernel syncwarp_of_half_the_lanes, PTX line 789, shared_races.cu:181
+// |   at kernel syncwarp_of_half_the_lanes, PTX line 787, shared_races.cu:181
 // |   not ordered after the store
 // |   by thread (31, 0, 0) of block (0, 0, 0)
-// |   at kernel syncwarp_of_half_the_lanes, PTX line 776, shared_races.cu:179
+// |   at kernel syncwarp_of_half_the_lanes, PTX line 774, shared_races.cu:179
 PROGRAM(syncwarp_of_half_the_lanes) {
     __shared__ uint32_t tile[32];
     tile[threadIdx.x] = in[threadIdx.x];
@@ -191,10 +191,10 @@ PROGRAM(syncwarp_of_the_lanes_that_meet) {
 // fault <<<1, 64>>>
 // | race on 2 bytes at shared address 0x40: store
 // |   by thread (32, 0, 0) of block (0, 0, 0)
-// |   at kernel word_and_its_neighbour_bytes, PTX line 878, shared_races.cu:203
+// |   at kernel word_and_its_neighbour_bytes, PTX line 876, shared_races.cu:203
 // |   not ordered after the store
 // |   by thread (16, 0, 0) of block (0, 0, 0)
-// |   at kernel word_and_its_neighbour_bytes, PTX line 869, shared_races.cu:201
+// |   at kernel word_and_its_neighbour_bytes, PTX line 867, shared_races.cu:201
 PROGRAM(word_and_its_neighbour_bytes) {
     __shared__ uint32_t tile[32];
     if (threadIdx.x < 32) {
@@ -216,10 +216,10 @@ PROGRAM(neighbouring_half_words) {
 // fault <<<1, 96>>>
 // | race on 4 bytes at shared address 0x0: load
 // |   by thread (64, 0, 0) of block (0, 0, 0)
-// |   at kernel named_barrier_without_the_reader, PTX line 991, shared_races.cu:230
+// |   at kernel named_barrier_without_the_reader, PTX line 989, shared_races.cu:230
 // |   not ordered after the store
 // |   by thread (0, 0, 0) of block (0, 0, 0)
-// |   at kernel named_barrier_without_the_reader, PTX line 971, shared_races.cu:226
+// |   at kernel named_barrier_without_the_reader, PTX line 969, shared_races.cu:226
 PROGRAM(named_barrier_without_the_reader) {
     __shared__ uint32_t tile[64];
     if (threadIdx.x < 64) {
@@ -267,10 +267,10 @@ __device__ void handed_over(uint32_t* in, uint32_t* out) {
 // fault <<<1, 128>>>
 // | race on 4 bytes at shared address 0xfc: load
 // |   by thread (64, 0, 0) of block (0, 0, 0)
-// |   at kernel producer_that_waits_for_nobody, PTX line 1128, shared_races.cu:282
+// |   at kernel producer_that_waits_for_nobody, PTX line 1126, shared_races.cu:282
 // |   not ordered after the store
 // |   by thread (63, 0, 0) of block (0, 0, 0)
-// |   at kernel producer_that_waits_for_nobody, PTX line 1109, shared_races.cu:279
+// |   at kernel producer_that_waits_for_nobody, PTX line 1107, shared_races.cu:279
 PROGRAM(producer_that_waits_for_nobody) {
     __shared__ uint32_t tile[64];
     if (threadIdx.x < 64) {
@@ -288,10 +288,10 @@ PROGRAM(producer_and_consumer) { handed_over<true>(in, out); }
 // fault <<<1, 64>>>
 // | race on 4 bytes at shared address 0x0: store
 // |   by thread (3, 0, 0) of block (0, 0, 0)
-// |   at kernel histogram_without_atomics, PTX line 1332, shared_races.cu:299
+// |   at kernel histogram_without_atomics, PTX line 1330, shared_races.cu:299
 // |   not ordered after the load
 // |   by thread (32, 0, 0) of block (0, 0, 0)
-// |   at kernel histogram_without_atomics, PTX line 1330, shared_races.cu:299
+// |   at kernel histogram_without_atomics, PTX line 1328, shared_races.cu:299
 PROGRAM(histogram_without_atomics) {
     __shared__ uint32_t bins[8];
     if (threadIdx.x < 8) bins[threadIdx.x] = 0;
@@ -313,10 +313,10 @@ PROGRAM(histogram_with_atomics) {
 // fault <<<1, 64>>>
 // | race on 4 bytes at shared address 0x0: load
 // |   by thread (0, 0, 0) of block (0, 0, 0)
-// |   at kernel atomic_and_plain_read, PTX line 1443, shared_races.cu:325
+// |   at kernel atomic_and_plain_read, PTX line 1441, shared_races.cu:325
 // |   not ordered after the atomic
 // |   by thread (63, 0, 0) of block (0, 0, 0)
-// |   at kernel atomic_and_plain_read, PTX line 1441, device_atomic_functions.hpp:112
+// |   at kernel atomic_and_plain_read, PTX line 1439, device_atomic_functions.hpp:112
 PROGRAM(atomic_and_plain_read) {
     __shared__ uint32_t count;
     if (threadIdx.x == 0) count = 0;
@@ -337,10 +337,10 @@ PROGRAM(atomic_and_plain_read_behind_a_barrier) {
 // fault <<<1, 64>>>
 // | race on 4 bytes at shared address 0x0: load
 // |   by thread (32, 0, 0) of block (0, 0, 0)
-// |   at kernel flag_in_shared_memory_without_fences, PTX line 1543, shared_races.cu:355
+// |   at kernel flag_in_shared_memory_without_fences, PTX line 1541, shared_races.cu:355
 // |   not ordered after the store
 // |   by thread (0, 0, 0) of block (0, 0, 0)
-// |   at kernel flag_in_shared_memory_without_fences, PTX line 1552, shared_races.cu:350
+// |   at kernel flag_in_shared_memory_without_fences, PTX line 1550, shared_races.cu:350
 PROGRAM(flag_in_shared_memory_without_fences) {
     __shared__ uint32_t value;
     __shared__ volatile uint32_t ready;
@@ -376,10 +376,10 @@ PROGRAM(flag_in_shared_memory_with_fences) {
 // fault <<<1, 32>>>
 // | race on 4 bytes at shared address 0x4: ldmatrix
 // |   by thread (0, 0, 0) of block (0, 0, 0)
-// |   at kernel matrix_of_other_lanes_stores, PTX line 1668, program.cuh:38
+// |   at kernel matrix_of_other_lanes_stores, PTX line 1666, program.cuh:38
 // |   not ordered after the store
 // |   by thread (1, 0, 0) of block (0, 0, 0)
-// |   at kernel matrix_of_other_lanes_stores, PTX line 1658, shared_races.cu:385
+// |   at kernel matrix_of_other_lanes_stores, PTX line 1656, shared_races.cu:385
 PROGRAM(matrix_of_other_lanes_stores) {
     __shared__ uint32_t rows[8][4];
     rows[threadIdx.x / 4][threadIdx.x % 4] = in[threadIdx.x];
@@ -391,24 +391,4 @@ PROGRAM(matrix_of_other_lanes_stores_behind_syncwarp) {
     rows[threadIdx.x / 4][threadIdx.x % 4] = in[threadIdx.x];
     __syncwarp();
     out[threadIdx.x] = load_matrix(rows[threadIdx.x % 8]);
-}
-
-// fault <<<1, dim3(16, 16)>>>
-// | race on 4 bytes at shared address 0x44: load
-// |   by thread (1, 0, 0) of block (0, 0, 0)
-// |   at kernel transposition_without_a_barrier, PTX line 1759, shared_races.cu:406
-// |   not ordered after the store
-// |   by thread (0, 1, 0) of block (0, 0, 0)
-// |   at kernel transposition_without_a_barrier, PTX line 1754, shared_races.cu:405
-PROGRAM(transposition_without_a_barrier) {
-    __shared__ uint32_t tile[16][17];
-    tile[threadIdx.y][threadIdx.x] = in[16 * threadIdx.y + threadIdx.x];
-    out[16 * threadIdx.y + threadIdx.x] = tile[threadIdx.x][threadIdx.y];
-}
-// clean <<<1, dim3(16, 16)>>>
-PROGRAM(transposition_with_a_barrier) {
-    __shared__ uint32_t tile[16][17];
-    tile[threadIdx.y][threadIdx.x] = in[16 * threadIdx.y + threadIdx.x];
-    __syncthreads();
-    out[16 * threadIdx.y + threadIdx.x] = tile[threadIdx.x][threadIdx.y];
 }
