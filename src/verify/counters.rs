@@ -48,10 +48,16 @@ fn collect() -> Counters {
     let counts = || launches.iter().map(|launch| &launch.counters);
     let pipe = |name| counts().filter_map(move |count| count.pipes.get(name));
     let sum = |values: &mut dyn Iterator<Item = u64>| values.sum::<u64>() as f64;
+    let threads = |counted: &dyn Fn(&str) -> bool| {
+        let all = counts().flat_map(|count| &count.instructions);
+        all.filter(|(name, _)| counted(name)).map(|(_, count)| count.thread).collect::<Vec<_>>().into_iter()
+    };
     let entries = vec![
         ("launches", launches.len() as f64),
         ("inst_executed", sum(&mut counts().map(|count| count.warp_instructions()))),
         ("thread_inst_executed", sum(&mut counts().map(|count| count.thread_instructions()))),
+        // What a thread computes, loads, stores and decides: compilers remove most moves and changes of address space.
+        ("thread_inst_executed_but_moves", sum(&mut threads(&|name| !["mov", "cvta"].contains(&name)))),
         ("inst_executed_pipe_tensor", sum(&mut pipe("tensor").map(|count| count.warp))),
         ("tensor_multiply_adds", sum(&mut counts().map(|count| count.tensor_multiply_adds))),
         ("global_bytes", sum(&mut counts().map(|count| count.global_bytes()))),

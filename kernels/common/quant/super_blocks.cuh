@@ -12,13 +12,16 @@ namespace llm_kernels {
 __device__ __forceinline__ int byte_of(const uint32_t (&words)[2], int i) {
   // By value: a choice between places would need memory.
   const uint32_t low = words[0], high = words[1];
-  return (i < 4 ? low : high) >> 8 * (i % 4) & 0xff;
+  return ptx::prmt(i < 4 ? low : high, 0, 0x4440 + i % 4);
 }
 __device__ __forceinline__ int byte_of(const uint32_t (&words)[4], int i) {
   const uint32_t first = words[0], second = words[1], third = words[2], fourth = words[3];
   const uint32_t low = i < 8 ? first : third, high = i < 8 ? second : fourth;
-  return (i % 8 < 4 ? low : high) >> 8 * (i % 4) & 0xff;
+  return ptx::prmt(i % 8 < 4 ? low : high, 0, 0x4440 + i % 4);
 }
+
+// The other sign, where the compiler does not see one: it would change signs at every use instead.
+__device__ __forceinline__ float negated(float x) { return __uint_as_float(__float_as_uint(x) ^ 0x80000000u); }
 
 // 16 bytes of scale (lower) and minimum (upper 4 bits) for 16 weights each, 64 bytes of 2-bit weights, d, dmin.
 struct Q2_K {
@@ -41,7 +44,7 @@ struct Q2_K {
     Header header;
     block.words(0, header.scales);
     const float2 scales = ptx::cvt_f32x2_f16x2(block.word(80));
-    header.d = scales.x, header.m = -scales.y;
+    header.d = scales.x, header.m = negated(scales.y);
     return header;
   }
 
@@ -135,7 +138,7 @@ struct ScaledNibbleBlock {
     uint32_t words[4];
     block.words(0, words);
     const float2 scales = ptx::cvt_f32x2_f16x2(words[0]);
-    header.d = scales.x, header.m = -scales.y;
+    header.d = scales.x, header.m = negated(scales.y);
     header.scales[0] = words[1] & 0x3f3f3f3f;
     header.minimums[0] = words[2] & 0x3f3f3f3f;
     // The last four have 4 bits in the third word, and 2 above those of the first four.
