@@ -133,4 +133,47 @@ __device__ __forceinline__ void accumulate(float& sum, const float (&weights)[8]
   }
 }
 
+// Adds the products of one block to the sums of each vector.
+template <typename Format, typename Element, typename Block>
+__device__ __forceinline__ void multiply_block(float (&sums)[VectorSlots<Format, Element>::kMaxVectors], Block block,
+                                               const char* x, const char* entries, int vectors, int slots_bytes,
+                                               int scales_bytes) {
+  using Slots = VectorSlots<Format, Element>;
+  const auto header = Format::header(block);
+  // Of units of two blocks only halves: there are two copies already.
+  constexpr int kUnrolled = !Slots::kQuantised ? 1 : Slots::kBlocks == 2 && Slots::kGroups == 8 ? 4 : Slots::kGroups;
+#pragma unroll kUnrolled
+  for (int group = 0; group < Slots::kGroups; ++group) {
+    const auto weights = Format::decode(block, header, group);
+    const char* from = x + group * 32 * sizeof(Element);
+    if constexpr (Slots::kQuantised) {
+#pragma unroll
+      for (int v = 0; v < Slots::kMaxVectors; ++v) {
+        if (v > 0 && v >= vectors) break;
+        const char* entry = entries + group * Slots::kEntryBytes + v * scales_bytes;
+        uint2 factors = {};
+        if constexpr (Slots::kSums) {
+          factors = *reinterpret_cast<const uint2*>(entry);
+        } else {
+          factors.x = *reinterpret_cast<const uint32_t*>(entry);
+        }
+        accumulate<Format>(sums[v], header, weights, group, from + v * slots_bytes, __uint_as_float(factors.x),
+                           factors.y);
+      }
+    } else {
+#pragma unroll
+      for (int part = 0; part < 32; part += 8) {
+        float values[8];
+#pragma unroll
+        for (int w = 0; w < 8; ++w) values[w] = dequantised_weight<Format>(header, weights, group, part + w);
+#pragma unroll
+        for (int v = 0; v < Slots::kMaxVectors; ++v) {
+          if (v > 0 && v >= vectors) break;
+          accumulate(sums[v], values, from + v * slots_bytes + part * 4);
+        }
+      }
+    }
+  }
+}
+
 }  // namespace llm_kernels
