@@ -17,13 +17,14 @@ extern "C" __global__ void __launch_bounds__(llm_kernels::kQuantiseThreads)
   llm_kernels::quantise(params);
 }
 
+// A block is as large as its copies need; where ptxas may choose, it spills rather than to use some more registers.
 // Names for few rows of quantised and of exact activations, and for many rows; and the format.
 #define INSTANCES(QUANTISED, EXACT, MATRIX, FORMAT)                                                         \
-  extern "C" __global__ void __launch_bounds__(llm_kernels::VectorTile<llm_kernels::FORMAT>::kThreads)     \
+  extern "C" __global__ void __launch_bounds__(llm_kernels::VectorTile<llm_kernels::FORMAT>::kThreads, 1)  \
       QUANTISED(const __grid_constant__ llm_kernels::VectorParams params) {                                \
     llm_kernels::multiply_vectors<llm_kernels::FORMAT, int8_t>(params);                                    \
   }                                                                                                        \
-  extern "C" __global__ void __launch_bounds__(llm_kernels::VectorTile<llm_kernels::FORMAT>::kThreads)     \
+  extern "C" __global__ void __launch_bounds__(llm_kernels::VectorTile<llm_kernels::FORMAT>::kThreads, 1)  \
       EXACT(const __grid_constant__ llm_kernels::VectorParams params) {                                    \
     llm_kernels::multiply_vectors<llm_kernels::FORMAT, float>(params);                                     \
   }                                                                                                        \

@@ -1,112 +1,10 @@
-// The kernel around gguf_vector.cuh: copies, rows, sums.
+// The kernel around gguf_vector.cuh: chunks, rows, sums.
 #pragma once
 
 #include "common/reduce.cuh"
-#include "quant/gguf_vector.cuh"
+#include "quant/gguf_vector_load.cuh"
 
 namespace llm_kernels {
-
-// The place of a block in a tile: a row, and a block of it.
-struct BlockPlace {
-  int row, column;
-
-  __device__ __forceinline__ BlockPlace(int block, const VectorParams& params)
-      : row(__umulhi(2 * block, params.inverse)), column(block - row * params.blocks_per_row) {}
-};
-
-// Fills the slots with `vectors` rows of x from `first` on.
-template <typename Format, typename Element>
-__device__ __forceinline__ void load_vectors(const VectorParams& params, char* slots, char* scales, int first,
-                                             int vectors, unsigned thread) {
-  using Slots = VectorSlots<Format, Element>;
-  constexpr int kThreads = VectorTile<Format>::kThreads;
-  constexpr int kChunks = Slots::kSlotBytes / 16, kGroups = Slots::kGroups;
-  const int num_slots = params.blocks_per_row + 32 * Slots::kBlocks - 1;
-  for (int v = 0; v < vectors; ++v) {
-    const int64_t row = (first + v) * params.x_stride;
-    for (int item = thread; item < num_slots * kChunks; item += kThreads) {
-      const int slot = item / kChunks, chunk = item % kChunks;
-      const int64_t from = row + BlockPlace(slot, params).column * Format::kWeights + chunk * (16 / sizeof(Element));
-      char* to = slots + Slots::offset(slot) + chunk * 16;
-      if constexpr (Slots::kQuantised) {
-        ptx::cp_async_16(ptx::shared_address(to), static_cast<const char*>(params.x) + from);
-      } else {
-        *reinterpret_cast<float4*>(to) = load_four(params.x, from, params.x_type);
-      }
-    }
-    if constexpr (Slots::kQuantised) {
-      const uint2* from = params.x_scales + static_cast<int64_t>(first + v) * params.blocks_per_row * kGroups;
-      for (int item = thread; item < num_slots * kGroups; item += kThreads) {
-        const int slot = item / kGroups, group = item % kGroups;
-        *reinterpret_cast<uint2*>(scales + Slots::scale_offset(slot) + group * 8) =
-            from[BlockPlace(slot, params).column * kGroups + group];
-      }
-      scales += Slots::scale_bytes(params.blocks_per_row);
-    }
-    slots += Slots::bytes(params.blocks_per_row);
-  }
-}
-
-// Issues the copies of a chunk of which `valid` bytes exist; the others become zero.
-template <typename Format>
-__device__ __forceinline__ void load_chunk(uint32_t stage, const char* source, int64_t valid, unsigned lane) {
-  constexpr int kBytes = VectorTile<Format>::kChunkBytes;
-  source += lane * 16;
-  stage += lane * 16;
-  const bool whole = valid >= kBytes;
-#pragma unroll
-  for (int at = 0; at < kBytes; at += 512) {
-    if (at + 512 > kBytes && at + static_cast<int>(lane) * 16 >= kBytes) break;
-    if (whole) {
-      ptx::cp_async_16(stage + at, source + at);
-    } else {
-      const int left = static_cast<int>(valid) - at - static_cast<int>(lane) * 16;
-      ptx::cp_async_16_zero_fill(stage + at, left > 0 ? source + at : source - lane * 16, max(0, min(left, 16)));
-    }
-  }
-}
-
-// Adds the products of one block to the sums of each vector.
-template <typename Format, typename Element, typename Block>
-__device__ __forceinline__ void multiply_block(float (&sums)[VectorSlots<Format, Element>::kMaxVectors], Block block,
-                                               const char* slots, const char* scales, int slot, int vectors, int slots_bytes,
-                                               int scales_bytes) {
-  using Slots = VectorSlots<Format, Element>;
-  constexpr int kUnrolled = Slots::kQuantised && Slots::kGroups == 8 ? 4 : 1;
-  const auto header = Format::header(block);
-  const char* x = slots + Slots::offset(slot);
-  const char* scale = scales + Slots::scale_offset(slot);
-  // Unrolled as far as groups share words.
-#pragma unroll 1
-  for (int half = 0; half < Slots::kGroups; half += kUnrolled) {
-#pragma unroll
-    for (int i = 0; i < kUnrolled; ++i) {
-      const int group = half + i;
-      const auto weights = Format::decode(block, header, group);
-      const char* from = x + group * 32 * sizeof(Element);
-      if constexpr (Slots::kQuantised) {
-#pragma unroll
-        for (int v = 0; v < Slots::kMaxVectors; ++v) {
-          if (v >= vectors) break;
-          const uint2 factors = *reinterpret_cast<const uint2*>(scale + group * 8 + v * scales_bytes);
-          accumulate<Format>(sums[v], header, weights, group, from + v * slots_bytes, factors);
-        }
-      } else {
-#pragma unroll
-        for (int part = 0; part < 32; part += 8) {
-          float values[8];
-#pragma unroll
-          for (int w = 0; w < 8; ++w) values[w] = dequantised_weight<Format>(header, weights, group, part + w);
-#pragma unroll
-          for (int v = 0; v < Slots::kMaxVectors; ++v) {
-            if (v >= vectors) break;
-            accumulate(sums[v], values, from + v * slots_bytes + part * 4);
-          }
-        }
-      }
-    }
-  }
-}
 
 // Adds up what the lanes of all warps have left of each row, and stores the results.
 template <typename Format>
@@ -124,7 +22,7 @@ __device__ __forceinline__ void store_rows(const VectorParams& params, const flo
       if (v >= vectors || row < rows.x || row > rows.y) continue;
       const float* of_row = partials + ((warp * params.rows_per_warp + row - rows.x) * vectors + v) * 32;
 #pragma unroll
-      for (int i = 0; i < 8; ++i) sum += of_row[(4 * (i + item) + part) % 32];
+      for (int i = 0; i < 8; ++i) sum += of_row[(4 * (i + item) + part) & 31];
     }
     sum = quad_sum(sum);
     if (part == 0 && v < vectors) {
@@ -139,14 +37,14 @@ template <typename Format, typename Element>
 __device__ __forceinline__ void multiply_vectors(const VectorParams& params) {
   using Tile = VectorTile<Format>;
   using Slots = VectorSlots<Format, Element>;
-  extern __shared__ __align__(16) char shared[];
+  extern __shared__ __align__(128) char shared[];
   __shared__ int2 rows_of_warp[Tile::kWarps];
   const unsigned thread = ptx::thread_index(), lane = thread % 32, warp = thread / 32;
   const int first_row = ptx::block_index() * params.rows_per_tile;
   const int num_rows = min(params.rows_per_tile, params.n - first_row);
   const int first_vector = ptx::block_index<1>() * params.vectors_per_block;
   const int vectors = min(params.vectors_per_block, params.m - first_vector);
-  const int slots_bytes = Slots::bytes(params.blocks_per_row), scales_bytes = Slots::scale_bytes(params.blocks_per_row);
+  const int slots_bytes = Slots::bytes(params.num_slots), scales_bytes = Slots::scale_bytes(params.num_slots);
   char* slots = shared + Tile::kStageBytes;
   char* scales = slots + vectors * slots_bytes;
   float* partials = reinterpret_cast<float*>(scales + vectors * scales_bytes);
@@ -159,11 +57,12 @@ __device__ __forceinline__ void multiply_vectors(const VectorParams& params) {
   const int64_t tile = static_cast<int64_t>(first_row) * params.blocks_per_row * Format::kBytes;
   const int64_t tile_bytes = static_cast<int64_t>(num_blocks) * Format::kBytes;
   const uint32_t stages = ptx::shared_address(shared) + warp * (Tile::kStages * Tile::kChunkBytes);
+  const char* source = params.w + tile + static_cast<int64_t>(chunk) * Tile::kChunkBytes;
+  int64_t valid = tile_bytes - static_cast<int64_t>(chunk) * Tile::kChunkBytes;
   auto load = [&](int i) {
-    const int64_t at = static_cast<int64_t>(i) * Tile::kChunkBytes;
-    if (i < end) {
-      load_chunk<Format>(stages + i % 2 * Tile::kChunkBytes, params.w + tile + at, tile_bytes - at, lane);
-    }
+    if (i < end) load_chunk<Format>(stages + i % 2 * Tile::kChunkBytes, source, valid, lane);
+    source += Tile::kChunkBytes;
+    valid -= Tile::kChunkBytes;
     ptx::cp_async_commit_group();
   };
   load(chunk);
@@ -184,39 +83,83 @@ __device__ __forceinline__ void multiply_vectors(const VectorParams& params) {
 
   own += lane;
   float sums[Slots::kMaxVectors] = {};
+  // Units may lie across rows.
+  const bool ragged = params.blocks_per_row % Tile::kBlocks != 0;
   int current = 0;  // The row, of the warp's, that the sums are of.
   auto leave = [&] {
 #pragma unroll
     for (int v = 0; v < Slots::kMaxVectors; ++v) {
-      if (v >= vectors) break;
+      if (v > 0 && v >= vectors) break;
       own[(current * vectors + v) * 32] = sums[v];
       sums[v] = 0.0f;
     }
   };
+  // Where this lane's unit of small blocks is, while units don't lie across rows.
+  const BlockPlace start(place.column + static_cast<int>(lane) * Tile::kBlocks, params);
+  int row = start.row, column = start.column;
   for (; chunk < end; ++chunk) {
     load(chunk + 1);
     ptx::cp_async_wait_group<1>();
     __syncwarp();
-    const char* unit = shared + warp * (Tile::kStages * Tile::kChunkBytes) + chunk % 2 * Tile::kChunkBytes + lane * Tile::kUnitBytes;
+    const char* unit = shared + (warp * Tile::kStages + chunk % 2) * Tile::kChunkBytes + lane * Tile::kUnitBytes;
     const int left = num_blocks - chunk * Tile::kChunkBlocks - static_cast<int>(lane) * Tile::kBlocks;
-    const int slot = place.column + static_cast<int>(lane) * Tile::kBlocks;
-    auto block = [&](auto packed, int i) {
-      if (i >= left) return;
-      // The second block of a unit is of another row only where rows have an odd number of blocks.
-      if (i == 0 || params.blocks_per_row % 2 != 0) {
-        const int row = place.row - warp_row + BlockPlace(slot + i, params).row;
-        if (row != current) {
-          leave();
-          current = row;
+    const int first = place.column + static_cast<int>(lane) * Tile::kBlocks;
+    const char *x, *entries;
+    auto find = [&](int row_of_block, int slot) {
+      x = slots + Slots::offset(slot);
+      entries = scales + Slots::scale_offset(slot);
+      if (row_of_block != current) {
+        leave();
+        current = row_of_block;
+      }
+    };
+    auto find_block = [&](int i) {
+      const int rounds = BlockPlace(first + i, params).row;
+      find(place.row - warp_row + rounds, first + i - rounds * params.wrap);
+    };
+    auto multiply = [&](auto packed) {
+      multiply_block<Format, Element>(sums, packed, x, entries, vectors, slots_bytes, scales_bytes);
+      x += Slots::kSlotBytes;
+      entries += Slots::kGroups * Slots::kEntryBytes;
+    };
+    if constexpr (Tile::kSmall) {
+      if (ragged) {
+#pragma unroll 1
+        for (int i = 0; i < min(left, Tile::kBlocks); ++i) {
+          find_block(i);
+          multiply(PackedBlockAnywhere{unit + i * Format::kBytes});
+        }
+      } else if (left > 0) {
+        find(row, params.wrap != 0 ? column : first);
+        constexpr int kWords = Tile::kUnitBytes / 4;
+        uint32_t words[kWords];
+        PackedBlock<Tile::kAlignment, 0>{unit}.words(0, words);
+        multiply(LoadedBlock<kWords, 0>{words});
+        multiply(LoadedBlock<kWords, Format::kBytes>{words});
+        if constexpr (Tile::kBlocks == 4) {
+          multiply(LoadedBlock<kWords, 2 * Format::kBytes>{words});
+          multiply(LoadedBlock<kWords, 3 * Format::kBytes>{words});
         }
       }
-      multiply_block<Format, Element>(sums, packed, slots, scales, slot + i, vectors, slots_bytes, scales_bytes);
-    };
-    block(PackedBlock<Tile::kAlignment, 0>{unit}, 0);
-    if constexpr (Tile::kBlocks == 2) block(PackedBlock<4, 2>{unit + Format::kBytes - 2}, 1);
-    place.row += step.row;
-    place.column += step.column;
-    if (place.column >= params.blocks_per_row) place.column -= params.blocks_per_row, ++place.row;
+      column += step.column, row += step.row;
+      if (column >= params.blocks_per_row) column -= params.blocks_per_row, ++row;
+    } else {
+      if (left > 0) {
+        find_block(0);
+        multiply(PackedBlock<Tile::kAlignment, 0>{unit});
+      }
+      if constexpr (Tile::kBlocks == 2) {
+        if (left > 1) {
+          if (ragged) find_block(1);
+          multiply(PackedBlock<4, 2>{unit + Format::kBytes - 2});
+        }
+      }
+    }
+    if (!Tile::kSmall || ragged || params.wrap == 0) {
+      place.row += step.row;
+      place.column += step.column;
+      if (place.column >= params.blocks_per_row) place.column -= params.blocks_per_row, ++place.row;
+    }
     // The next copies go where this chunk was.
     __syncwarp();
   }

@@ -1,7 +1,5 @@
 //! Block formats of GGUF files.
 
-mod definition;
-
 use std::fmt;
 
 /// A block format, exactly as ggml lays it out.
@@ -112,7 +110,7 @@ impl Format {
     ///
     /// Bytes after the last whole block are passed over.
     pub fn dequantise(self, packed: &[u8]) -> Vec<f32> {
-        packed.chunks_exact(self.block_bytes()).flat_map(|block| definition::block(self, block)).collect()
+        packed.chunks_exact(self.block_bytes()).flat_map(|block| super::definition::block(self, block)).collect()
     }
 }
 

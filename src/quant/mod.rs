@@ -1,5 +1,6 @@
 //! Products with quantised weights.
 
+mod definition;
 mod element_type;
 mod format;
 pub mod gguf;

@@ -33,6 +33,8 @@ pub(super) fn counters() -> Counters {
         ("inst_executed", sum(&mut counts().map(|count| count.warp_instructions()))),
         ("thread_inst_executed", sum(&mut counts().map(|count| count.thread_instructions()))),
         ("thread_inst_predicated_off", sum(&mut counts().map(|count| count.predicated_off))),
+        // What a thread computes, loads, stores and decides: compilers remove most moves and changes of address space.
+        ("thread_inst_executed_but_moves", sum(&mut threads(&|name| !["mov", "cvta"].contains(&name)))),
         ("inst_executed_pipe_tensor", sum(&mut pipe("tensor").map(|count| count.warp))),
         ("tensor_multiply_adds", sum(&mut counts().map(|count| count.tensor_multiply_adds))),
         ("global_bytes", sum(&mut counts().map(|count| count.global_bytes()))),

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "common/quant/low_bit_blocks.cuh"
 #include "common/quant/packed_block.cuh"
 #include "common/quant/small_blocks.cuh"
 #include "common/quant/super_blocks.cuh"

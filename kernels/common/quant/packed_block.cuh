@@ -43,6 +43,23 @@ struct PackedBlock {
   }
 };
 
+// A block that starts kStart bytes into words that have been loaded; kStart is even.
+template <int kWords, int kStart>
+struct LoadedBlock {
+  const uint32_t (&loaded)[kWords];
+
+  __device__ __forceinline__ uint32_t word(int offset) const {
+    const int from = kStart + offset;
+    return (from & 2) == 0 ? loaded[from / 4] : ptx::prmt(loaded[from / 4], loaded[from / 4 + 1], 0x5432);
+  }
+
+  template <int kCount>
+  __device__ __forceinline__ void words(int offset, uint32_t (&out)[kCount]) const {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) out[i] = word(offset + 4 * i);
+  }
+};
+
 // A block at any even address, known when the kernel runs. The last word may be read up to 2 bytes beyond the block.
 struct PackedBlockAnywhere {
   const char* start;

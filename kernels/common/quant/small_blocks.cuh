@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "common/ptx.cuh"
+#include "common/ptx/packed_half.cuh"
 
 namespace llm_kernels {
 
@@ -48,9 +49,12 @@ struct NibbleBlock {
       const float2 scales = ptx::cvt_f32x2_f16x2(words[0]);
       return {scales.x, scales.y, words[1]};
     }
-    const float2 scales = ptx::cvt_f32x2_f16x2(block.word(0));
-    header.d = scales.x;
-    if constexpr (kMinimum) header.m = scales.y;
+    if constexpr (kMinimum) {
+      const float2 scales = ptx::cvt_f32x2_f16x2(block.word(0));
+      header.d = scales.x, header.m = scales.y;
+    } else {
+      header.d = ptx::cvt_f32_lower_f16(block.word(0));
+    }
     if constexpr (kFifthBit) header.fifth_bits = block.word(2);
     return header;
   }
@@ -101,7 +105,7 @@ struct Q8_0 {
 
   template <typename Block>
   static __device__ __forceinline__ Header header(Block block) {
-    return {ptx::cvt_f32x2_f16x2(block.word(0)).x, 0.0f};
+    return {ptx::cvt_f32_lower_f16(block.word(0)), 0.0f};
   }
 
   template <typename Block>

@@ -46,7 +46,7 @@ struct IQ4_NL {
 
   template <typename Block>
   static __device__ __forceinline__ Header header(Block block) {
-    return {ptx::cvt_f32x2_f16x2(block.word(0)).x, 0.0f};
+    return {ptx::cvt_f32_lower_f16(block.word(0)), 0.0f};
   }
 
   template <typename Block>

@@ -39,6 +39,8 @@ pub(super) struct VectorParams {
     rows_per_tile: i32,
     rows_per_warp: i32,
     vectors_per_block: i32,
+    num_slots: i32,
+    wrap: i32,
     x_type: i32,
     bias_type: i32,
     y_type: i32,
@@ -67,7 +69,7 @@ pub(super) struct MatrixParams {
 // The kernels assert the same numbers.
 const _: () = assert!(size_of::<QuantiseParams>() == 48 && offset_of!(QuantiseParams, items_per_row) == 40);
 const _: () = assert!(
-    size_of::<VectorParams>() == 104 && offset_of!(VectorParams, n) == 64 && offset_of!(VectorParams, y_type) == 100
+    size_of::<VectorParams>() == 112 && offset_of!(VectorParams, n) == 64 && offset_of!(VectorParams, y_type) == 108
 );
 const _: () = assert!(
     size_of::<MatrixParams>() == 80 && offset_of!(MatrixParams, n) == 56 && offset_of!(MatrixParams, y_type) == 76
@@ -146,6 +148,8 @@ impl VectorParams {
             rows_per_tile: tile.rows_per_tile as i32,
             rows_per_warp: tile.rows_per_warp as i32,
             vectors_per_block: tile.vectors_per_block as i32,
+            num_slots: tile.num_slots as i32,
+            wrap: if tile.wraps { blocks_per_row as i32 } else { 0 },
             x_type: element_type::code(problem.x_dtype),
             bias_type: problem.bias_dtype.map_or(0, element_type::code),
             y_type: element_type::code(problem.y_dtype),

@@ -15,6 +15,10 @@ pub struct VectorTile {
     pub vectors_per_block: usize,
     /// Warps of a thread block.
     pub warps: usize,
+    /// Slots of a row of activations.
+    pub num_slots: usize,
+    /// Whether lanes go back to the first slot behind the last.
+    pub wraps: bool,
     /// Its shared memory.
     pub shared_bytes: usize,
 }
@@ -23,28 +27,44 @@ pub struct VectorTile {
 pub(super) const MAX_VECTORS: usize = 8;
 const MAX_EXACT_VECTORS: usize = 4;
 
-/// Blocks of a unit: as many as make it a multiple of 4 bytes.
+/// Blocks of a unit.
 fn unit_blocks(format: Format) -> usize {
-    if format.block_bytes().is_multiple_of(4) { 1 } else { 2 }
+    match format {
+        Format::Q5_1 => 2,
+        _ if format.block_weights() == 32 => 4,
+        _ if format.block_bytes().is_multiple_of(4) => 1,
+        _ => 2,
+    }
 }
 
 fn chunk_bytes(format: Format) -> usize {
     32 * unit_blocks(format) * format.block_bytes()
 }
 
-/// Bytes of one row of activations, in as many slots as 32 units go round.
-fn slots_bytes(problem: &Problem) -> usize {
-    let unit = unit_blocks(problem.format);
-    let (slots, weights) = (problem.blocks_per_row() + 32 * unit, problem.format.block_weights());
-    match problem.activations {
-        Activations::Exact => slots * weights * 4 + slots / unit * 16 + 16,
-        Activations::Q8 => {
-            let groups = weights / 32;
-            let padding = if (groups * unit).is_multiple_of(2) { 8 } else { 0 };
-            let scales = slots * groups * 8 + slots / unit * padding;
-            slots * weights + slots / unit * 16 + 16 + scales.next_multiple_of(16)
-        }
+/// Slots of a row of activations, and whether lanes go back to the first behind the last.
+///
+/// They may where no two units of a warp then meet in a bank. Else a row goes round until 32 units find theirs.
+fn slots(problem: &Problem) -> (usize, bool) {
+    let (blocks, unit) = (problem.blocks_per_row(), unit_blocks(problem.format));
+    if blocks == 0 {
+        return (0, true);
     }
+    let units = blocks / unit;
+    let wraps = blocks.is_multiple_of(unit) && (32_usize.is_multiple_of(units) || units.is_multiple_of(32));
+    if wraps { (blocks, true) } else { ((blocks + 32 * unit - 1).next_multiple_of(unit), false) }
+}
+
+/// Bytes of one row of activations.
+fn slots_bytes(problem: &Problem) -> usize {
+    let (slots, unit, weights) = (slots(problem).0, unit_blocks(problem.format), problem.format.block_weights());
+    if problem.activations == Activations::Exact {
+        return slots * weights * 4 + slots / unit * 16;
+    }
+    let groups = weights / 32;
+    let entry = if matches!(problem.format, Format::Q8_0 | Format::IQ4NL | Format::IQ4XS) { 4 } else { 8 };
+    let padding = if (groups * unit).is_multiple_of(2) { entry } else { 0 };
+    let scales = slots * groups * entry + slots / unit * padding;
+    slots * weights + slots / unit * 16 + scales.next_multiple_of(16)
 }
 
 impl VectorTile {
@@ -54,7 +74,7 @@ impl VectorTile {
         let warps = if chunk_bytes(format) > 8192 { 2 } else { 4 };
         // Large tiles load the activations less often, small ones occupy more of the chip. Multiples of 16 rows start
         // at whole sectors.
-        let enough = |rows: &usize| problem.n.div_ceil(*rows) >= 4 * limits.multiprocessors as usize;
+        let enough = |rows: &usize| problem.n.div_ceil(*rows) >= limits.multiprocessors as usize;
         let rows_per_tile = [64, 32].into_iter().find(enough).unwrap_or(16);
         let chunk_blocks = 32 * unit_blocks(format);
         let chunks = (rows_per_tile * blocks_per_row).div_ceil(chunk_blocks);
@@ -68,6 +88,7 @@ impl VectorTile {
         let most = (1..=wanted).rev().find(fits).unwrap_or(1);
         // As even as the number of passes allows.
         let vectors_per_block = problem.m.div_ceil(problem.m.div_ceil(most).max(1)).max(1);
-        Self { rows_per_tile, rows_per_warp, vectors_per_block, warps, shared_bytes: shared(vectors_per_block) }
+        let ((num_slots, wraps), shared_bytes) = (slots(problem), shared(vectors_per_block));
+        Self { rows_per_tile, rows_per_warp, vectors_per_block, warps, num_slots, wraps, shared_bytes }
     }
 }

@@ -36,8 +36,8 @@ fn a_plan_is_known_before_it_runs() {
     let plan = plan(&problem(Format::Q4K, Q8, [1, 4096, 2048]), &limits).unwrap();
     let quantise = plan.quantise.unwrap();
     assert_eq!((quantise.instance, quantise.grid, quantise.block), ("gguf_quantise", [2, 1, 1], [128, 1, 1]));
-    // 16 rows a block: larger tiles would leave multiprocessors idle.
-    assert_eq!((plan.multiply.instance, plan.multiply.grid), ("gguf_vector_q8_q4_k", [256, 1, 1]));
+    // 32 rows a block: larger tiles would leave multiprocessors idle.
+    assert_eq!((plan.multiply.instance, plan.multiply.grid), ("gguf_vector_q8_q4_k", [128, 1, 1]));
     assert_eq!(plan.multiply.block, [128, 1, 1]);
     // A byte for an element, 8 for 32.
     assert_eq!((plan.workspace.scales, plan.workspace.bytes), (2048, 2048 + 512));
@@ -46,7 +46,7 @@ fn a_plan_is_known_before_it_runs() {
 #[test]
 fn tiles_grow_with_the_matrix_up_to_64_rows() {
     let limits = Limits { multiprocessors: 108, ..Limits::of_capability(8, 0) };
-    for (n, rows) in [(100, 16), (4096, 16), (14336, 32), (262_144, 64)] {
+    for (n, rows) in [(100, 16), (2048, 16), (4096, 32), (14336, 64), (262_144, 64)] {
         let plan = plan(&problem(Format::Q4K, Q8, [1, n, 2048]), &limits).unwrap();
         assert_eq!(plan.tile.unwrap().rows_per_tile, rows, "n = {n}");
     }
