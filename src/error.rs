@@ -106,13 +106,19 @@ pub enum Error {
         /// What is supported.
         supported: &'static str,
     },
-    /// Something that another operator of the family takes, and this one not.
-    #[error("{op}: {what} is given, which it does not take")]
-    NotTaken {
+    /// A tensor whose shape is not that of another.
+    #[error("{op}: {argument} has shape {got:?}, expected {expected:?} (= {of})")]
+    Shape {
         /// The operator.
         op: &'static str,
-        /// What was given.
-        what: &'static str,
+        /// The argument.
+        argument: &'static str,
+        /// Its shape.
+        got: Vec<usize>,
+        /// The shape expected.
+        expected: Vec<usize>,
+        /// The argument that fixes it.
+        of: &'static str,
     },
     /// Heads that can't be shared out evenly.
     #[error("{op}: {argument} has {got} heads, expected a multiple of {divisor} (heads of {of})")]

@@ -18,6 +18,13 @@ __device__ __forceinline__ float quad_sum(float x) {
   return x + __shfl_xor_sync(kAllLanes, x, 2);
 }
 
+// Sum over all lanes of a warp, equal in all of them.
+__device__ __forceinline__ float warp_sum(float x) {
+#pragma unroll
+  for (int distance = 16; distance > 0; distance /= 2) x += __shfl_xor_sync(kAllLanes, x, distance);
+  return x;
+}
+
 // Sum over a team: `team` neighbouring threads, a power of two up to 32, or the whole block, whose warps then meet in
 // `scratch`, shared memory of one float a warp. Equal in all of them; the order of the additions is fixed.
 __device__ __forceinline__ float team_sum(float x, int team, float* scratch) {

@@ -36,6 +36,11 @@ inline constexpr int32_t kBiasIsPaired = 2;
 
 inline constexpr float kLog2E = 1.44269504088896341f;
 
+// A product q k, scaled, as the fraction of the softcap that becomes of it.
+__device__ __forceinline__ float softcap_fraction(float product, const ScoreParams& params) {
+  return tanhf(product * params.softcap_scale);
+}
+
 // The rows of scores that a lane holds: [i][h] is row 16 i + 8 h + lane / 4 of its warp's.
 template <int kRowTiles>
 struct ScoreRows {
@@ -126,7 +131,7 @@ __device__ __forceinline__ void scale_scores(float (&scores)[kRowTiles][kScoreTi
                                              unsigned lane) {
   if (params.softcap_log2 > 0.0f) {
     for_each_score(scores, lane, [&](float& score, int, int, int) {
-      score = params.softcap_log2 * tanhf(score * params.softcap_scale);
+      score = params.softcap_log2 * softcap_fraction(score, params);
     });
   } else {
     for_each_score(scores, lane, [&](float& score, int, int, int) { score *= params.scale_log2; });
@@ -170,23 +175,18 @@ __device__ __forceinline__ void transform_scores(float (&scores)[kRowTiles][kSco
   if (params.mask_bits.data != nullptr) apply_mask_bits(scores, params, rows, key_first, s_k, lane);
 }
 
-// Sets dropped probabilities to 0. Four random numbers serve the four scores that a lane holds of a row in 16 columns:
-// score (batch, head, query i, key j) has word 2 (j / 8 % 2) + j % 2 of philox(counter = (j / 16 * 4 + j % 8 / 2, i, head,
-// batch), key = seed).
+// Sets dropped probabilities to 0. Four random numbers serve the four scores that a lane holds of a row in 16 columns.
 template <int kRowTiles, int kScoreTiles>
 __device__ __forceinline__ void drop_out(float (&powers)[kRowTiles][kScoreTiles][4], const ScoreParams& params,
                                          const ScoreRows<kRowTiles>& rows, int key_first, unsigned lane) {
-  const uint2 key = {static_cast<uint32_t>(params.dropout_seed), static_cast<uint32_t>(params.dropout_seed >> 32)};
 #pragma unroll
   for (int i = 0; i < kRowTiles; ++i) {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
 #pragma unroll
       for (int j = 0; j < kScoreTiles; j += 2) {
-        const uint32_t column = key_first / 4 + j * 2 + lane % 4;
-        const uint4 random = philox({column, static_cast<uint32_t>(rows.query[i][h]),
-                                     static_cast<uint32_t>(rows.head[i][h]), static_cast<uint32_t>(rows.batch)},
-                                    key);
+        const int key = key_first + j * 8 + static_cast<int>(lane % 4 * 2);
+        const uint4 random = dropout_numbers(params.dropout_seed, rows.batch, rows.head[i][h], rows.query[i][h], key);
         const uint32_t least = params.dropout_threshold;
         if (random.x < least) powers[i][j][2 * h] = 0.0f;
         if (random.y < least) powers[i][j][2 * h + 1] = 0.0f;

@@ -28,6 +28,10 @@ pub(super) fn counters() -> Counters {
     let counts = || launches.iter().map(|launch| &launch.counters);
     let pipe = |name| counts().filter_map(move |count| count.pipes.get(name));
     let sum = |values: &mut dyn Iterator<Item = u64>| values.sum::<u64>() as f64;
+    let threads = |counted: &dyn Fn(&str) -> bool| {
+        let all = counts().flat_map(|count| &count.instructions);
+        all.filter(|(name, _)| counted(name)).map(|(_, count)| count.thread).collect::<Vec<_>>().into_iter()
+    };
     let mut entries = vec![
         ("launches", launches.len() as f64),
         ("inst_executed", sum(&mut counts().map(|count| count.warp_instructions()))),

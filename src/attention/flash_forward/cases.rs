@@ -129,13 +129,14 @@ pub(super) const BENCH_CASES: &[Case] = &[
     case!("Gemma 2 9B, 4096 tokens",       BF16, [1, 4096, 4096, 16, 8, 256, 256], &[("causal", "true"), ("softcap", "50")], NONE, true),
 ];
 
-/// Input of a case: numbers of the standard normal distribution, and the case's extras.
-pub(super) fn make_inputs(op: &Op, case: &Case) -> Result<Vec<HostTensor>> {
+/// Input of a case, of this operator or of its gradients: numbers of the standard normal distribution, and the case's extras.
+pub(crate) fn make_inputs(op: &Op, case: &Case) -> Result<Vec<HostTensor>> {
     let extra = |name: &str| case.extras.iter().find(|(extra, _)| *extra == name).map(|&(_, text)| text);
     let size = |name| case.size(op.path, name);
     let (b, s_q, s_k, h_q) = (size("b")?, size("s_q")?, size("s_k")?, size("h_q")?);
     let mut inputs = op.normal_inputs(case)?;
-    for (tensor, cu_seqlens) in inputs.iter_mut().zip(["cu_seqlens_q", "cu_seqlens_k", "cu_seqlens_k"]) {
+    for (tensor, cu_seqlens) in inputs.iter_mut().zip(["cu_seqlens_q", "cu_seqlens_k", "cu_seqlens_k", "cu_seqlens_q"])
+    {
         let Some(total) = extra(cu_seqlens).and_then(|text| text.rsplit(' ').next()?.parse().ok()) else { continue };
         let shape = [total, tensor.shape[2], tensor.shape[3]];
         let values = random::normal(shape.len() as u64, shape.iter().product());

@@ -1,7 +1,8 @@
 #![doc = include_str!("README.md")]
 
 #[cfg(feature = "verify")]
-mod cases;
+pub(crate) mod cases;
+mod operands;
 mod params;
 mod plan;
 mod problem;
@@ -9,10 +10,11 @@ pub mod reference;
 #[cfg(feature = "verify")]
 pub(crate) mod verify;
 
+pub use operands::Operands;
 #[cfg(feature = "verify")]
 pub(crate) use plan::launches;
 pub use plan::{Plan, plan};
-pub use problem::{Broadcast, Operands, Problem, Shape};
+pub use problem::{Broadcast, Problem, Shape};
 
 use crate::attention::CuSeqlens;
 use crate::{Queue, Result, TensorView, TensorViewMut};

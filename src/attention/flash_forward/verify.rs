@@ -9,7 +9,7 @@ use crate::verify::{
     Agreement, Bindings, Description, DeviceTensor, HostTensor, Op, OptionSpec, OptionType, Prepared, TensorSpec,
     compare,
 };
-use crate::{DType, Error, Layout, Limits, Queue, Resources, Result};
+use crate::{DType, Error, Layout, Limits, Queue, Resources, Result, TensorView};
 
 /// The operator's entry in the family's table.
 pub(crate) const ENTRY: Op = Op {
@@ -95,7 +95,7 @@ const fn option(name: &'static str, kind: OptionType, default: &'static str, mea
 
 /// Input on the host, as numbers.
 #[derive(Debug, Default)]
-struct Numbers {
+pub(crate) struct Numbers {
     q: Vec<f64>,
     k: Vec<f64>,
     v: Vec<f64>,
@@ -126,7 +126,7 @@ impl Numbers {
         }
     }
 
-    fn inputs(&self) -> Inputs<'_> {
+    pub(crate) fn inputs(&self) -> Inputs<'_> {
         Inputs {
             q: &self.q,
             k: &self.k,
@@ -143,26 +143,27 @@ impl Numbers {
 }
 
 /// Tensors on the device, and what they were made of.
-struct Setup {
-    problem: Problem,
-    options: Options,
-    numbers: Numbers,
-    q: DeviceTensor,
-    k: DeviceTensor,
-    v: DeviceTensor,
-    sinks: Option<DeviceTensor>,
-    alibi_slopes: Option<DeviceTensor>,
-    bias: Option<DeviceTensor>,
-    mask_bits: Option<DeviceTensor>,
-    prefix: Option<DeviceTensor>,
-    cu_seqlens: Option<[CuSeqlens<'static>; 2]>,
-    out: DeviceTensor,
-    lse: DeviceTensor,
+pub(crate) struct Setup {
+    pub(crate) problem: Problem,
+    pub(crate) options: Options,
+    pub(crate) numbers: Numbers,
+    pub(crate) q: DeviceTensor,
+    pub(crate) k: DeviceTensor,
+    pub(crate) v: DeviceTensor,
+    pub(crate) sinks: Option<DeviceTensor>,
+    pub(crate) alibi_slopes: Option<DeviceTensor>,
+    pub(crate) bias: Option<DeviceTensor>,
+    pub(crate) mask_bits: Option<DeviceTensor>,
+    pub(crate) prefix: Option<DeviceTensor>,
+    pub(crate) cu_seqlens: Option<[CuSeqlens<'static>; 2]>,
+    pub(crate) out: DeviceTensor,
+    pub(crate) lse: DeviceTensor,
 }
 
 impl Setup {
-    fn new(queue: &Queue, bindings: &Bindings) -> Result<Self> {
-        let required = |name| bindings.required(OP, name)?.upload(queue);
+    /// For an operator with these inputs.
+    pub(crate) fn new(op: &'static str, queue: &Queue, bindings: &Bindings) -> Result<Self> {
+        let required = |name| bindings.required(op, name)?.upload(queue);
         let extra = |name| bindings.tensor(name).map(|tensor| tensor.upload(queue)).transpose();
         let (q, k, v) = (required("q")?, required("k")?, required("v")?);
         let numbers = Numbers::new(bindings);
@@ -175,7 +176,7 @@ impl Setup {
         for (name, tensor) in [("q", &q), ("k", &k), ("v", &v)] {
             if tensor.layout().rank() != rank {
                 let problem = format!("{name} has rank {}, expected {rank}", tensor.layout().rank());
-                return Err(Error::Binding { op: OP, problem: problem + " with what is given of cu_seqlens" });
+                return Err(Error::Binding { op, problem: problem + " with what is given of cu_seqlens" });
             }
         }
         let [b, s_q, s_k] = match &cu_seqlens {
@@ -220,15 +221,17 @@ impl Setup {
     }
 }
 
+/// Where sequences of various lengths lie.
+pub(crate) fn both<'a>(cu_seqlens: &'a Option<[CuSeqlens<'static>; 2]>) -> [Option<&'a CuSeqlens<'static>>; 2] {
+    match cu_seqlens {
+        Some([queries, keys]) => [Some(queries), Some(keys)],
+        None => [None, None],
+    }
+}
+
 impl Prepared for Setup {
     fn launch(&mut self, queue: &Queue) -> Result<()> {
-        fn view(tensor: &Option<DeviceTensor>) -> Result<Option<crate::TensorView<'_>>> {
-            tensor.as_ref().map(DeviceTensor::view).transpose()
-        }
-        let [cu_seqlens_q, cu_seqlens_k] = match &self.cu_seqlens {
-            Some([queries, keys]) => [Some(queries), Some(keys)],
-            None => [None, None],
-        };
+        let [cu_seqlens_q, cu_seqlens_k] = both(&self.cu_seqlens);
         let args = Args {
             q: self.q.view()?,
             k: self.k.view()?,
@@ -294,6 +297,11 @@ impl Rows {
     }
 }
 
+/// A tensor that may be left out.
+pub(crate) fn view(tensor: &Option<DeviceTensor>) -> Result<Option<TensorView<'_>>> {
+    tensor.as_ref().map(DeviceTensor::view).transpose()
+}
+
 /// Scale and mask by name.
 pub(crate) fn options(bindings: &Bindings) -> Options {
     let window = |name| bindings.count(name).map(|window| usize::try_from(window).unwrap_or(usize::MAX));
@@ -309,5 +317,5 @@ pub(crate) fn options(bindings: &Bindings) -> Options {
 }
 
 fn prepare(queue: &Queue, bindings: &Bindings) -> Result<Box<dyn Prepared>> {
-    Ok(Box::new(Setup::new(queue, bindings)?))
+    Ok(Box::new(Setup::new(OP, queue, bindings)?))
 }
