@@ -164,7 +164,9 @@ __device__ __forceinline__ void flash_backward(const FlashBackwardParams& params
   const int sum_last =
       key_first == 0 ? -1 : QueryTiles<Traits::kBlockM>(mask, key_first - Traits::kBlockN, Traits::kBlockN).last;
   if (thread == 0) {
-    ptx::st_shared_16(head_slot, {0, static_cast<uint32_t>(tiles.last), static_cast<uint32_t>(sum_last), 0});
+    // The first half changes with the head, while others may read the second.
+    ptx::st_shared_16(head_slot, {0, static_cast<uint32_t>(tiles.last), static_cast<uint32_t>(tiles.last),
+                                  static_cast<uint32_t>(sum_last)});
   }
   const bool has_queries = tiles.first <= tiles.last && params.heads_per_part > 0;
   if (has_queries) {
@@ -179,7 +181,7 @@ __device__ __forceinline__ void flash_backward(const FlashBackwardParams& params
     const unsigned thread = ptx::thread_index();
     const int head = block.first_head(params) + head_of_part;
     const Sequence queries = params.queries.at(block.batch);
-    const int tile_last = ptx::ld_shared_16(head_slot).y;
+    const int tile_last = ptx::ld_shared_8(head_slot + 8).x;
     const int query_last = tile_last * Traits::kBlockM;
     const int64_t first_slot = static_cast<int64_t>(head) * params.query_tiles +
                                first_tile(params.queries, block.batch, Traits::kBlockM);
@@ -282,7 +284,7 @@ __device__ __forceinline__ void flash_backward(const FlashBackwardParams& params
       };
       const auto load_partial = [&](int step) {
         if (!has_columns(step)) return;
-        const bool exists = tile <= static_cast<int>(ptx::ld_shared_16(head_slot).z);
+        const bool exists = tile <= static_cast<int>(ptx::ld_shared_8(head_slot + 8).y);
         load_slab<Traits::kHeadDim>(partial, d_q + slab_offset(0, step * 4, Traits::kHeadDim, 0), exists);
       };
       const auto multiply_keys = [&](int step) {
