@@ -50,15 +50,8 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &str, &str); 7] = files![
-    "memory",
-    "initialisation",
-    "asynchronous",
-    "synchronisation",
-    "shared_races",
-    "global_races",
-    "exchanges"
-];
+const FILES: [(&str, &str, &str); 7] =
+    files!["memory", "initialisation", "asynchronous", "synchronisation", "shared_races", "global_races", "exchanges"];
 
 /// All programs.
 pub(crate) fn all() -> &'static [Program] {

@@ -27,14 +27,18 @@ pub struct QuantisedBlock {
 }
 
 impl QuantisedBlock {
-    /// Integers nearest to `x / scale`, with the scale such that the largest becomes 127.
+    /// Integers nearest to `x * (127 / largest)`, both operations rounded to f32: bit for bit what the kernel gives. Numbers
+    /// below 2^-60 are multiplied by 2^60 first, since that factor would be infinite.
     pub fn new(x: &[f64]) -> Self {
         let largest = x.iter().fold(0.0, |largest: f64, x| largest.max(x.abs()));
         if x.iter().any(|x| !x.is_finite()) {
             return Self { q: [0; 32], scale: f32::NAN };
         }
-        let q = |i: usize| if largest > 0.0 { (x[i] * (127.0 / largest)).round_ties_even() as i32 } else { 0 };
-        Self { q: std::array::from_fn(q), scale: (largest / 127.0) as f32 }
+        let largest = largest as f32;
+        let lift = if largest < 2.0_f32.powi(-60) { 2.0_f32.powi(60) } else { 1.0 };
+        let inverse = if largest > 0.0 { 127.0 / (largest * lift) } else { 0.0 };
+        let q = |i: usize| (x[i] as f32 * lift * inverse).round_ties_even() as i32;
+        Self { q: std::array::from_fn(q), scale: largest / 127.0 }
     }
 }
 
