@@ -153,8 +153,8 @@ static CHIPS: [OnceLock<Chip>; 3] = [const { OnceLock::new() }; 3];
 
 /// Makes a chip stand for its architecture, in place of the one that is built in; the chip back if that comes too late:
 /// the architecture has been used.
-pub fn replace(chip: Chip) -> Result<(), Chip> {
-    CHIPS[chip.architecture as usize].set(chip)
+pub fn replace(chip: Chip) -> Result<(), Box<Chip>> {
+    CHIPS[chip.architecture as usize].set(chip).map_err(Box::new)
 }
 
 #[cfg(test)]

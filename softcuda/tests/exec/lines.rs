@@ -54,7 +54,7 @@ fn the_hottest_line_is_the_one_with_the_conflicts() {
 
 #[test]
 fn lines_of_one_source_line_add_up() {
-    let text = text("").replace("{\n", "{\n").replace(
+    let text = text("").replace(
         "ret;",
         ".loc 1 7 0\nadd.u32 %r1, %r0, 1;\nadd.u32 %r1, %r1, 1;\n.loc 1 8 0\nst.global.u32 [%d1], %r1;\n.loc 1 7 0\nmov.u32 %r1, 3;\nret;",
     ) + ".file 1 \"k.cu\"\n";

@@ -87,8 +87,8 @@ pub fn reference_group(problem: &Problem, inputs: &Inputs, group: Group, gradien
                 gradients.d_q[query + c] += scale * ds * slope * k[c];
                 gradients.d_k[key * d + c] += scale * ds * slope * q[c];
             }
-            for c in 0..d_v {
-                gradients.d_v[key * d_v + c] += p * keep * d_out[c];
+            for (d_v, d_out) in gradients.d_v[key * d_v..].iter_mut().zip(d_out) {
+                *d_v += p * keep * d_out;
             }
         }
         if problem.sinks {

@@ -83,8 +83,8 @@ pub fn sample(queue: &Queue, mut args: Args) -> Result<()> {
     let plan = plan(&problem, queue.device().limits())?;
     operands.check_workspace(&plan)?;
     let params = params::SampleParams::new(&problem, &plan, &operands);
-    // SAFETY, of both launches: the parameters are these kernels', of operands and a workspace that were checked; the
-    // guards above keep them in use until the launches are in the stream, which runs them one after the other.
+    // SAFETY: the parameters are these kernels', of operands and a workspace that were checked; the guards above keep them
+    // in use until both launches are in the stream, which runs them one after the other.
     unsafe { queue.launch(&plan.parts, &params) }?;
     // SAFETY: see above.
     unsafe { queue.launch(&plan.rows, &params) }

@@ -284,9 +284,9 @@ proptest! {
                 continue;
             }
             lse[at] = most + parts.iter().map(|(_, lse)| (lse[at] - most).exp()).sum::<f64>().ln();
-            for element in first..first + d_v {
+            for (element, merged) in out.iter_mut().enumerate().skip(first).take(d_v) {
                 let weighed = parts.iter().map(|(out, part_lse)| (part_lse[at] - lse[at]).exp() * out[element]);
-                out[element] = weighed.sum();
+                *merged = weighed.sum();
             }
         }
         merged.out = HostTensor::from_f64("out", attention.problem.dtype, &merged.out.shape, &out);
