@@ -2,8 +2,8 @@
 //! go through a model of the cache.
 //!
 //! Accesses are noted as they happen, a run of sectors at a time, by each host thread for the block that it runs
-//! ([`Records`]). Finished blocks are put in the order of their numbers, and those that are on the device together take turns
-//! ([`Waves`]), so that the result does not depend on the host. The cache ([`Cache`]) holds as many lines as the chip's.
+//! (`Records`). Finished blocks are put in the order of their numbers, and those that are on the device together take turns
+//! (`Waves`), so that the result does not depend on the host. The cache (`Cache`) holds as many lines as the chip's.
 
 mod cache;
 mod records;
