@@ -108,6 +108,11 @@ impl Checks {
         self.aligned(argument, || "address".to_owned(), tensor.address, bytes)
     }
 
+    /// An address that suits the element type.
+    pub(crate) fn elements(&self, argument: &'static str, tensor: &Operand) -> Result<()> {
+        self.aligned(argument, || "address".to_owned(), tensor.address, tensor.dtype.size_bytes() as u64)
+    }
+
     /// An output that shares no memory with other tensors, nor with itself.
     pub(crate) fn writable(
         &self,
@@ -129,7 +134,14 @@ impl Checks {
         }
     }
 
-    fn aligned(&self, argument: &'static str, what: impl FnOnce() -> String, got: u64, multiple: u64) -> Result<()> {
+    /// An address, or what `what` says, that is a multiple.
+    pub(crate) fn aligned(
+        &self,
+        argument: &'static str,
+        what: impl FnOnce() -> String,
+        got: u64,
+        multiple: u64,
+    ) -> Result<()> {
         if got.is_multiple_of(multiple) {
             return Ok(());
         }

@@ -20,20 +20,24 @@ pub enum DType {
     I64,
     /// Bytes.
     U8,
+    /// 8-bit signed integers.
+    I8,
+    /// 8-bit floating point of 4 exponent and 3 mantissa bits: see [`E4M3`](crate::E4M3).
+    E4M3,
 }
 
 impl DType {
     /// Bytes of one element.
     pub const fn size_bytes(self) -> usize {
         match self {
-            Self::U8 => 1,
+            Self::U8 | Self::I8 | Self::E4M3 => 1,
             Self::F16 | Self::BF16 => 2,
             Self::F32 | Self::I32 | Self::U32 => 4,
             Self::I64 => 8,
         }
     }
 
-    /// The name used everywhere: `f16`, `bf16`, `f32`, `i32`, `u32`, `i64`, `u8`.
+    /// The name used everywhere: `f16`, `bf16`, `f32`, `i32`, `u32`, `i64`, `u8`, `i8`, `e4m3`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::F16 => "f16",
@@ -43,6 +47,8 @@ impl DType {
             Self::U32 => "u32",
             Self::I64 => "i64",
             Self::U8 => "u8",
+            Self::I8 => "i8",
+            Self::E4M3 => "e4m3",
         }
     }
 
@@ -52,7 +58,8 @@ impl DType {
             Self::F16 => Some(1.0 / 1024.0),
             Self::BF16 => Some(1.0 / 128.0),
             Self::F32 => Some(f32::EPSILON as f64),
-            Self::I32 | Self::U32 | Self::I64 | Self::U8 => None,
+            Self::E4M3 => Some(1.0 / 8.0),
+            Self::I32 | Self::U32 | Self::I64 | Self::U8 | Self::I8 => None,
         }
     }
 }
@@ -67,10 +74,10 @@ impl std::str::FromStr for DType {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        [Self::F16, Self::BF16, Self::F32, Self::I32, Self::U32, Self::I64, Self::U8]
+        [Self::F16, Self::BF16, Self::F32, Self::I32, Self::U32, Self::I64, Self::U8, Self::I8, Self::E4M3]
             .into_iter()
             .find(|dtype| dtype.name() == name)
-            .ok_or_else(|| format!("{name:?} is not an element type: f16, bf16, f32, i32, u32, i64 or u8"))
+            .ok_or_else(|| format!("{name:?} is not an element type: f16, bf16, f32, i32, u32, i64, u8, i8 or e4m3"))
     }
 }
 
@@ -100,4 +107,10 @@ impl Element for i64 {
 }
 impl Element for u8 {
     const DTYPE: DType = DType::U8;
+}
+impl Element for i8 {
+    const DTYPE: DType = DType::I8;
+}
+impl Element for crate::E4M3 {
+    const DTYPE: DType = DType::E4M3;
 }

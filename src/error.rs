@@ -86,6 +86,12 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
+    /// A block table that names pages which the cache does not have, or lengths that it has no pages for.
+    #[error("block_table: {problem}")]
+    Pages {
+        /// What is wrong.
+        problem: String,
+    },
     /// A value that no kernel supports.
     #[error("{op}: {argument} has {what} {got}; supported: {supported}")]
     Unsupported {
@@ -100,13 +106,19 @@ pub enum Error {
         /// What is supported.
         supported: &'static str,
     },
-    /// Something that another operator of the family takes, and this one not.
-    #[error("{op}: {what} is given, which it does not take")]
-    NotTaken {
+    /// A tensor whose shape is not that of another.
+    #[error("{op}: {argument} has shape {got:?}, expected {expected:?} (= {of})")]
+    Shape {
         /// The operator.
         op: &'static str,
-        /// What was given.
-        what: &'static str,
+        /// The argument.
+        argument: &'static str,
+        /// Its shape.
+        got: Vec<usize>,
+        /// The shape expected.
+        expected: Vec<usize>,
+        /// The argument that fixes it.
+        of: &'static str,
     },
     /// Heads that can't be shared out evenly.
     #[error("{op}: {argument} has {got} heads, expected a multiple of {divisor} (heads of {of})")]
@@ -249,6 +261,20 @@ pub enum Error {
         got: u64,
         /// Bytes that the plan needs.
         needed: u64,
+    },
+    /// Packed data that end too early.
+    #[error("{op}: {argument} has {got} bytes, expected {needed}: it ends within {place}")]
+    Truncated {
+        /// The operator.
+        op: &'static str,
+        /// The argument.
+        argument: &'static str,
+        /// Bytes that it has.
+        got: usize,
+        /// Bytes that it must have.
+        needed: usize,
+        /// What the first missing byte belongs to.
+        place: String,
     },
     /// A layout that can't be: too many dimensions, or sizes that overflow.
     #[error("layout of shape {shape:?} and strides {strides:?}: {problem}")]

@@ -24,10 +24,13 @@ pub mod attention;
 mod check;
 mod device;
 mod dtype;
+mod e4m3;
 pub mod embedded;
 mod error;
+pub mod fused;
 mod launch;
 mod layout;
+pub mod quant;
 mod resources;
 #[cfg(feature = "software")]
 pub mod software;
@@ -37,8 +40,15 @@ pub mod verify;
 
 pub use device::{Device, Limits};
 pub use dtype::{DType, Element};
+pub use e4m3::E4M3;
 pub use error::{Error, Result};
 pub use launch::{LaunchPlan, Queue};
 pub use layout::{Layout, MAX_RANK, overlap};
+pub use quant::Format;
 pub use resources::Resources;
 pub use tensor::{Buffer, BufferMut, Operand, TensorView, TensorViewMut};
+
+/// The examples of the walk through an engine, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../examples/engine.md")]
+mod engine {}

@@ -12,6 +12,8 @@ pub struct Resources {
     pub bytes_moved: Option<f64>,
     /// Time, in seconds.
     pub seconds: Option<f64>,
+    /// The least time that the chip's peak rates allow, in seconds: the roofline.
+    pub roofline_seconds: Option<f64>,
     /// Device memory in use at the peak, in bytes: inputs, outputs and workspace.
     pub peak_bytes: Option<f64>,
     /// Workspace, in bytes.
@@ -33,6 +35,11 @@ impl Resources {
     /// Needed bytes a second, in units of 10^9.
     pub fn gigabytes_per_second(&self) -> Option<f64> {
         Some(self.bytes_needed? / self.seconds? * 1e-9)
+    }
+
+    /// Of the time, the part that the chip's peak rates would need.
+    pub fn roofline_fraction(&self) -> Option<f64> {
+        Some(self.roofline_seconds? / self.seconds?)
     }
 
     /// Floating-point operations for each needed byte.

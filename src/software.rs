@@ -18,6 +18,22 @@ pub(crate) fn install(architecture: Architecture) -> Result<usize> {
     Ok(CHIPS.iter().position(|&chip| chip == architecture).unwrap_or(0))
 }
 
+/// Makes all checks, those that cost time too, unless `SOFTCUDA_CHECK` says otherwise. Comes before [`install`].
+pub(crate) fn check_everything() {
+    softcuda::set_checks(softcuda::config::Checks::ALL);
+}
+
+/// Leaves to chance in which order the warps and blocks of the launches to come run.
+pub(crate) fn shuffle(seed: Option<u64>) {
+    softcuda::set_schedule(seed);
+}
+
+/// Makes the software device take bytes for never written, whatever they hold.
+pub(crate) fn forget_written(address: u64, bytes: usize) {
+    // Only memory of the device is ever given here.
+    softcuda::forget_written(address, bytes as u64);
+}
+
 /// Whether the software device is this process's driver.
 pub(crate) fn installed() -> bool {
     INSTALLED.load(Ordering::Acquire)

@@ -5,10 +5,12 @@
     nvcc -std=c++17 -O3 -I kernels -arch=sm_80 -cubin -o flash_forward.cubin kernels/attention/flash_forward.cu
     python3 tools/sass_ratio.py flash_forward.cubin
 
-The main loop is the innermost loop of the machine code that holds HMMA. Printed are the instructions on ways once round
+The main loop is the innermost loop of the machine code that holds HMMA. Where one product has a loop of its own inside
+(f32), it is the loop around, and --inner says how often that one is gone through. Printed are the instructions on ways once round
 it, over the HMMA that the way executes (every one of ours is needed: check it against `needed`, from the tile sizes):
 
-    steady    the shortest way that starts the next tile's copies: a full tile in which no maximum moves
+    steady    the shortest way that starts the next tile's copies and executes all HMMA: a full tile in which no maximum
+              moves, and no feature is asked for
     rescaled  the longest way that adds no masks to it: a full tile in which every row's maximum moves
     static    all instructions of the loop, masks too
 
@@ -80,7 +82,9 @@ def control_flow(lines):
             close(f"after {len(order)}")
     close("end")
     blocks["end"] = Block([], [])
-    return blocks
+    # Between a jump and a label there may be nothing, which nothing leads to.
+    alive = reachable(blocks, "entry") | {"entry"}
+    return {name: block for name, block in blocks.items() if name in alive}
 
 
 def count(blocks, names, opcode=None):
@@ -99,9 +103,11 @@ def reachable(blocks, start, inside=None, without=None):
     return seen
 
 
-def main_loop(blocks):
-    """(header, names) of the innermost loop that holds HMMA, the one with most of them."""
+def main_loop(blocks, nested=False):
+    """(header, names) of the innermost loop that holds HMMA, the one with most of them; if `nested`, of the outermost."""
     best, inside, without = (None, None), set(blocks), set()
+    if nested:
+        return largest_loop(blocks, inside)
     while True:
         header, loop = largest_loop(blocks, inside - without)
         if header is None:
@@ -125,39 +131,63 @@ def largest_loop(blocks, inside):
     return best[1], best[2]
 
 
-def ways(blocks, header, loop):
-    """All ways once round the loop, as lists of names."""
-    stack = [[header]]
-    while stack:
-        way = stack.pop()
-        for successor in blocks[way[-1]].successors:
-            if successor == header:
-                yield way
-            elif successor in loop and successor not in way:
-                stack.append(way + [successor])
+def round_trip(blocks, header, loop, weight):
+    """The way once round the loop whose blocks' weights add up to the least: (weight, names). Weights are tuples, which
+    compare element by element; a negative element is one to have much of. An inner loop is gone through once."""
+    best = {}
+
+    def least(name, open_names):
+        """The least from `name` on to the end of the round, itself included."""
+        if name not in best:
+            ends = []
+            for successor in blocks[name].successors:
+                if successor == header:
+                    ends.append((weight(name), [name]))
+                elif successor in loop and successor not in open_names:
+                    total, names = least(successor, open_names | {successor})
+                    if names:
+                        ends.append((tuple(map(sum, zip(weight(name), total))), [name] + names))
+            best[name] = min(ends, default=((), []))
+        return best[name]
+
+    return least(header, {header})
 
 
-def report(name, lines, needed):
+def trips(blocks, loop, header, inner):
+    """How often each block runs in one round: `inner` times in a loop with HMMA inside the loop, else once."""
+    times = dict.fromkeys(loop, 1)
+    _, inside = largest_loop(blocks, loop - {header})
+    if inside:
+        times.update(dict.fromkeys(inside, inner))
+    return times
+
+
+def report(name, lines, needed, inner):
     blocks = control_flow(lines)
-    header, loop = main_loop(blocks)
+    header, loop = main_loop(blocks, inner > 1)
     if header is None:
         print(f"{name}: no loop with HMMA")
         return
     local = count(blocks, blocks, "LDL") + count(blocks, blocks, "STL")
-    all_ways = [(count(blocks, way), way) for way in ways(blocks, header, loop)]
-    copies = max(count(blocks, way, "LDGSTS") for _, way in all_ways)
-    steady = min(way for way in all_ways if count(blocks, way[1], "LDGSTS") == copies)
-    # What rescaling adds are shuffles, multiplications and exponentials; masks compare integers and select.
-    def plain(way):
-        added = set(way) - set(steady[1])
-        return not any(count(blocks, added, kind) for kind in ("FSEL", "ISETP"))
+    times = trips(blocks, loop, header, inner)
 
-    rescaled = max(way for way in all_ways if plain(way[1]))
-    static = count(blocks, loop)
-    tensor = count(blocks, steady[1], "HMMA")
-    mix = collections.Counter(i.split(".")[0] for n in steady[1] for i in blocks[n].instructions)
+    def run(names, opcode=None):
+        return sum(times[n] * count(blocks, [n], opcode) for n in names)
+
+    def steady_weight(n):
+        return (-run([n], "LDGSTS"), -run([n], "HMMA"), run([n]))
+
+    _, steady = round_trip(blocks, header, loop, steady_weight)
+    # What rescaling adds are shuffles, multiplications and exponentials; masks compare integers and select.
+    kept = {n for n in loop if n in steady or not (count(blocks, [n], "FSEL") or count(blocks, [n], "ISETP"))}
+    _, rescaled = round_trip(blocks, header, kept, lambda n: (-run([n], "LDGSTS"), -run([n], "HMMA"), -run([n])))
+    tensor = run(steady, "HMMA")
+    mix = collections.Counter()
+    for n in steady:
+        for instruction in blocks[n].instructions:
+            mix[instruction.split(".")[0]] += times[n]
     print(f"{name}: HMMA {tensor}" + (f" (needed {needed})" if needed else "") + f", LDL+STL {local}")
-    for label, value in (("steady", steady[0]), ("rescaled", rescaled[0]), ("static", static)):
+    for label, value in (("steady", run(steady)), ("rescaled", run(rescaled)), ("static", count(blocks, loop))):
         print(f"  {label:9}{value:5} instructions  {value / tensor:.2f} per HMMA")
     print("  steady mix: " + " ".join(f"{opcode} {n}" for opcode, n in mix.most_common()))
 
@@ -166,6 +196,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cubin")
     parser.add_argument("--kernel", help="only kernels whose name contains this")
+    parser.add_argument("--inner", type=int, default=1, help="rounds of a loop with HMMA inside the main loop")
     parser.add_argument("--needed", type=int, help="HMMA a tile needs, to compare with")
     arguments = parser.parse_args()
     text = subprocess.run([find_nvdisasm(), "-c", arguments.cubin], check=True, capture_output=True, text=True).stdout
@@ -180,7 +211,7 @@ def main():
             current.append(line)
     for name, lines in sorted(functions.items()):
         if not arguments.kernel or arguments.kernel in name:
-            report(name, lines, arguments.needed)
+            report(name, lines, arguments.needed, arguments.inner)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 //! Wall time of attention on the device that LLM_KERNELS_DEVICE names. On the software device it is the time that
 //! this machine takes to execute the kernel, and says nothing about a GPU: see `llm-kernels bench` for counters.
 
+mod decode;
 mod flash_backward;
 mod flash_forward;
 mod merge;
@@ -13,7 +14,7 @@ use llm_kernels::verify;
 /// Measures each case of an operator, after it has agreed with the reference.
 fn bench(criterion: &mut Criterion, path: &str) {
     let fail = |error: llm_kernels::Error| -> ! { panic!("{error}") };
-    let queue = verify::queue().unwrap_or_else(|error| fail(error));
+    let queue = verify::bench_queue().unwrap_or_else(|error| fail(error));
     let software = queue.device().is_software();
     let mut group = criterion.benchmark_group(path);
     group.sample_size(10).measurement_time(Duration::from_secs(10));
@@ -33,5 +34,5 @@ fn bench(criterion: &mut Criterion, path: &str) {
     group.finish();
 }
 
-criterion::criterion_group!(benches, flash_forward::bench, flash_backward::bench, merge::bench);
+criterion::criterion_group!(benches, decode::bench, flash_forward::bench, flash_backward::bench, merge::bench);
 criterion::criterion_main!(benches);

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use llm_kernels::Resources;
-use llm_kernels::verify::BenchRow;
+use llm_kernels::verify::{BenchRow, HotLine};
 use serde_json::{Map, Value, json};
 
 use crate::check::{cases, json_agreement, json_case, json_counters, number};
@@ -12,7 +12,7 @@ use crate::output::{self, Table};
 use crate::{Global, progress, select};
 
 /// Measures the selected operators.
-pub(crate) fn run(global: &Global, name: &str, csv: Option<&Path>) -> Result<(), Failure> {
+pub(crate) fn run(global: &Global, name: &str, csv: Option<&Path>, hot: bool) -> Result<(), Failure> {
     let ops = select::many(Some(name))?;
     let device = global.open()?;
     let queue = device.default_queue();
@@ -46,10 +46,16 @@ pub(crate) fn run(global: &Global, name: &str, csv: Option<&Path>) -> Result<(),
         }))?;
     } else {
         output::line(&table(&rows))?;
-        let what = if device.is_software() { "counted, not timed: this is no GPU" } else { "median times" };
+        let what = match device.is_software() {
+            true => "counts, and modelled times, energy and cost: this is no GPU",
+            false => "median times",
+        };
         let not_run =
             if left_out > 0 { format!("; {left_out} cases need a GPU and were not run") } else { String::new() };
         output::line(&format!("{}: {what}{not_run}", device.name()))?;
+        for row in &rows {
+            output::line(&explain(row, hot))?;
+        }
     }
     if let Some(row) = refused.first() {
         let (count, report) = (refused.len(), row.agreement.report());
@@ -62,9 +68,11 @@ pub(crate) fn run(global: &Global, name: &str, csv: Option<&Path>) -> Result<(),
 }
 
 /// Names and values of what is known of a row's costs; the unit is in the name.
-fn costs(resources: &Resources) -> [(&'static str, Option<f64>); 12] {
+fn costs(resources: &Resources) -> [(&'static str, Option<f64>); 14] {
     [
         ("seconds", resources.seconds),
+        ("roofline_seconds", resources.roofline_seconds),
+        ("roofline_fraction", resources.roofline_fraction()),
         ("tflop_per_s", resources.tflops()),
         ("gb_per_s", resources.gigabytes_per_second()),
         ("flops", resources.flops),
@@ -80,27 +88,31 @@ fn costs(resources: &Resources) -> [(&'static str, Option<f64>); 12] {
 }
 
 fn table(rows: &[BenchRow]) -> String {
+    let modelled = rows.iter().any(|row| row.modelled.is_some());
     let mut table = Table::new(&[
         "op",
         "case",
         "shape",
         "dtype",
-        "time",
+        if modelled { "modelled time" } else { "time" },
         "TFLOP/s",
         "GB/s",
+        "of roofline",
         "flop",
         "bytes",
         "moved/needed",
+        "DRAM/needed",
         "workspace",
         "instr/mma",
         "conflicts",
         "energy",
+        "$ per M tokens",
         "error/allowed",
     ]);
     for row in rows {
         let resources = &row.resources;
         let cell = |value: Option<f64>, unit: &str| value.map(|value| short(value) + unit).unwrap_or_default();
-        let ratio = |a: Option<f64>, b: Option<f64>| Some(a? / b?);
+        let ratio = |a: Option<f64>, b: Option<f64>| Some(a? / b.filter(|b| *b > 0.0)?);
         let counter = |name: &str| row.counters.as_ref().and_then(|counters| counters.get(name));
         let percent = |value: Option<f64>| value.map(|value| format!("{:.2} %", value * 100.0)).unwrap_or_default();
         let ideal = counter("shared_ideal_wavefronts");
@@ -114,16 +126,73 @@ fn table(rows: &[BenchRow]) -> String {
             cell(resources.seconds, "s"),
             resources.tflops().map(|value| format!("{value:.1}")).unwrap_or_default(),
             resources.gigabytes_per_second().map(|value| format!("{value:.0}")).unwrap_or_default(),
+            percent(resources.roofline_fraction()),
             cell(resources.flops, ""),
             cell(resources.bytes_needed, "B"),
             ratio(moved, resources.bytes_needed).map(|value| format!("{value:.2}")).unwrap_or_default(),
+            ratio(counter("dram_bytes"), resources.bytes_needed).map(|value| format!("{value:.2}")).unwrap_or_default(),
             cell(resources.workspace_bytes, "B"),
             ratio(counter("inst_executed"), counter("inst_executed_pipe_tensor"))
                 .map(|value| format!("{value:.2}"))
                 .unwrap_or_default(),
             percent(conflicts),
             cell(resources.joules, "J"),
+            dollars_per_million_tokens(row).map(|value| format!("{value:.2e}")).unwrap_or_default(),
             format!("{:.2}", row.agreement.largest_fraction()),
+        ]);
+    }
+    table.render()
+}
+
+/// Rent of the device for a million tokens.
+fn dollars_per_million_tokens(row: &BenchRow) -> Option<f64> {
+    Some(row.resources.dollars? / row.case.tokens()? * 1e6)
+}
+
+/// What limits a row's modelled time, and with `hot` its hottest lines.
+fn explain(row: &BenchRow, hot: bool) -> String {
+    let Some(modelled) = &row.modelled else { return String::new() };
+    let list = |parts: &[(&str, f64)], count: usize| {
+        let text = parts.iter().take(count).map(|(name, part)| format!("{name} {:.0} %", 100.0 * part));
+        text.collect::<Vec<_>>().join(", ")
+    };
+    let mut text = format!("\n{}, {}: {} of the modelled time", row.op, row.case.name, list(&modelled.bounds, 5));
+    if !modelled.stalls.is_empty() {
+        text += &format!("; warps wait: {}", list(&modelled.stalls, 4));
+    }
+    if hot {
+        for (title, lines) in [("PTX line", &row.hot.ptx), ("source line", &row.hot.source)] {
+            text += &format!("\n{}", hot_table(title, lines));
+        }
+    }
+    text
+}
+
+fn hot_table(title: &str, lines: &[HotLine]) -> String {
+    let mut table = Table::new(&[
+        "share",
+        title,
+        "instruction",
+        "source",
+        "warp instr",
+        "sectors",
+        "wavefronts",
+        "conflicts",
+        "kernel",
+    ]);
+    for line in lines {
+        let source = line.source.clone().unwrap_or_default();
+        let by_source = title == "source line";
+        table.row(vec![
+            format!("{:.1} %", 100.0 * line.share),
+            if by_source { source.clone() } else { line.ptx_line.to_string() },
+            line.mnemonic.to_owned(),
+            if by_source { String::new() } else { source },
+            line.warp_instructions.to_string(),
+            line.sectors.to_string(),
+            line.wavefronts.to_string(),
+            line.conflicts.to_string(),
+            line.kernel.clone(),
         ]);
     }
     table.render()
@@ -153,9 +222,33 @@ fn json_row(row: &BenchRow) -> Value {
         .collect();
     object.insert("costs".into(), costs.into());
     object.insert("outputs".into(), json_agreement(&row.agreement));
+    let modelled = row.modelled.as_ref().map(|modelled| {
+        json!({
+            "dollars_per_million_tokens": dollars_per_million_tokens(row).map(number),
+            "bounds": json_counters(&modelled.bounds),
+            "stalls": json_counters(&modelled.stalls),
+            "hot_ptx_lines": row.hot.ptx.iter().map(json_line).collect::<Vec<_>>(),
+            "hot_source_lines": row.hot.source.iter().map(json_line).collect::<Vec<_>>(),
+        })
+    });
+    object.insert("modelled".into(), modelled.into());
     let counters = row.counters.as_ref().map(|counters| json_counters(&counters.entries));
     object.insert("counters".into(), counters.into());
     Value::Object(object)
+}
+
+fn json_line(line: &HotLine) -> Value {
+    json!({
+        "kernel": line.kernel,
+        "ptx_line": line.ptx_line,
+        "source": line.source,
+        "mnemonic": line.mnemonic,
+        "share": line.share,
+        "warp_instructions": line.warp_instructions,
+        "sectors": line.sectors,
+        "wavefronts": line.wavefronts,
+        "conflicts": line.conflicts,
+    })
 }
 
 /// One line a row; a column for every counter that any row has.

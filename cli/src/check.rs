@@ -1,6 +1,6 @@
 //! `check`: every operator against its reference, over a sweep of shapes.
 
-use llm_kernels::verify::{Agreement, Case, CheckRow, Op};
+use llm_kernels::verify::{self, Agreement, Case, CheckRow, Op};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
@@ -10,6 +10,7 @@ use crate::{Global, progress, select};
 /// Checks the selected operators; an error if any case disagrees.
 pub(crate) fn run(global: &Global, name: Option<&str>) -> Result<(), Failure> {
     let ops = select::many(name)?;
+    verify::check_everything();
     let device = global.open()?;
     let queue = device.default_queue();
     let (cases, left_out) = cases(&ops, device.is_software(), |op| op.check_cases);

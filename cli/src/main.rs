@@ -1,5 +1,5 @@
-//! `llm-kernels`: what is this machine (`info`), are the kernels right on it (`check`), how fast are they (`bench`), and
-//! what do they make of my tensors (`run`).
+//! `llm-kernels`: what is this machine (`info`), are the kernels right on it (`check`), how fast are they (`bench`), how fast
+//! would they be (`model`), and what do they make of my tensors (`run`).
 //!
 //! It knows no operator: everything comes from the descriptions in `llm_kernels::verify::ops`.
 
@@ -7,6 +7,7 @@ mod bench;
 mod check;
 mod failure;
 mod info;
+mod model;
 mod occupancy;
 mod output;
 mod progress;
@@ -64,6 +65,18 @@ enum Command {
         /// Write the rows to a CSV file too
         #[arg(long, value_name = "FILE")]
         csv: Option<PathBuf>,
+        /// Show the ten hottest lines of each row, of PTX and of the CUDA source (software device)
+        #[arg(long)]
+        hot: bool,
+    },
+    /// Model the time of shapes too large for the software device, from a sample of their blocks
+    Model {
+        /// A family or an operator, such as `attention` or `attention/flash_forward` [default: all]
+        #[arg(value_name = "FAMILY[/OP]", conflicts_with = "published")]
+        select: Option<String>,
+        /// Compare modelled with published times of kernels of the same kind
+        #[arg(long)]
+        published: bool,
     },
     /// Run an operator on tensors of a safetensors file
     Run(RunArgs),
@@ -113,7 +126,9 @@ fn execute(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Info { kernels } => info::run(&cli.global, kernels),
         Command::Check { select } => check::run(&cli.global, select.as_deref()),
-        Command::Bench { select, csv } => bench::run(&cli.global, &select, csv.as_deref()),
+        Command::Bench { select, csv, hot } => bench::run(&cli.global, &select, csv.as_deref(), hot),
+        Command::Model { published: true, .. } => model::compare(&cli.global),
+        Command::Model { select, .. } => model::run(&cli.global, select.as_deref()),
         Command::Run(arguments) => run::run(&cli.global, &arguments),
     }
 }
@@ -124,7 +139,9 @@ fn usage(error: &clap::Error) -> Result<(), Failure> {
         return Ok(output::line(error.render().to_string().trim_end())?);
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return Err(Failure::Message("no command; there are info, check, bench and run (see --help)".to_owned()));
+        return Err(Failure::Message(
+            "no command; there are info, check, bench, model and run (see --help)".to_owned(),
+        ));
     }
     let text = error.render().to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use llm_kernels::verify::{Agreement, Bindings, HostTensor, Op, OptionSpec, TensorSpec};
+use llm_kernels::verify::{Agreement, Bindings, HostTensor, Op, OptionSpec, OptionType, TensorSpec};
 use serde_json::{Value, json};
 
 use crate::check::json_agreement;
@@ -105,7 +105,14 @@ fn description(op: &Op) -> Value {
         };
         specs.iter().map(one).collect()
     };
-    let option = |spec: &OptionSpec| json!({ "name": spec.name, "type": spec.kind.name(), "default": spec.default, "meaning": spec.meaning });
+    let option = |spec: &OptionSpec| {
+        let OptionSpec { name, kind, default, meaning } = spec;
+        let mut object = json!({ "name": name, "type": kind.name(), "default": default, "meaning": meaning });
+        if let OptionType::Choice(words) = kind {
+            object["choices"] = json!(words);
+        }
+        object
+    };
     json!({
         "op": op.path,
         "summary": op.summary,

@@ -11,7 +11,7 @@ use safetensors::{Dtype, SafeTensors};
 use crate::failure::Failure;
 
 /// Element types that both sides have.
-const TYPES: [(Dtype, DType); 7] = [
+const TYPES: [(Dtype, DType); 9] = [
     (Dtype::F16, DType::F16),
     (Dtype::BF16, DType::BF16),
     (Dtype::F32, DType::F32),
@@ -19,6 +19,8 @@ const TYPES: [(Dtype, DType); 7] = [
     (Dtype::U32, DType::U32),
     (Dtype::I64, DType::I64),
     (Dtype::U8, DType::U8),
+    (Dtype::I8, DType::I8),
+    (Dtype::F8_E4M3, DType::E4M3),
 ];
 
 /// The tensors of a file for which `wanted` holds, and the names of the others.

@@ -7,15 +7,16 @@
 // Block: kBlockM rows of scores, which are queries of one head, or, packed, queries of all heads that share k and v;
 // visits the tiles of kBlockN keys that its queries see, from last to first. Warp: kRowTiles * 16 rows, all keys of a
 // tile. Lane: rows lane / 4 (+ 8), columns 2 (lane % 4) (+ 1) of each 16x8. Scores, powers' sums and output accumulate in
-// f32; powers are rounded to the element type for P V. Memory: q once, k and v once per block, out and lse once.
+// f32; powers are rounded to the element type for P V. Elements of f32 are multiplied in parts: attention/products.cuh.
+// Memory: q once, k and v once per block, out and lse once.
 // Plain instances take scale, windows, sinks and cu_seqlens, and exactly their head dims; the others take all features
 // and any smaller head dims. Derivation: src/attention/flash_forward/README.md
 #include <cfloat>
 #include <cstddef>
 #include <cstdint>
 
+#include "attention/products.cuh"
 #include "common/mask.cuh"
-#include "common/mma.cuh"
 #include "common/pipeline.cuh"
 #include "common/score.cuh"
 #include "common/sequences.cuh"
@@ -61,10 +62,11 @@ struct FlashForwardTraits {
   // First row in the tile of the warp of `thread`.
   static __device__ __forceinline__ int warp_row(unsigned thread) { return thread / 32 * (kRowTiles * 16); }
 
-  using QTile = SharedTile<kBlockM, kHeadDim>;
-  using KTile = SharedTile<kBlockN, kHeadDim>;
-  using VTile = SharedTile<kBlockN, kHeadDimV>;
-  using OutTile = SharedTile<kBlockM, kHeadDimV>;
+  static constexpr int kWidth = sizeof(T) / 2;
+  using QTile = SharedTile<kBlockM, kHeadDim * kWidth>;
+  using KTile = SharedTile<kBlockN, kHeadDim * kWidth>;
+  using VTile = SharedTile<kBlockN, kHeadDimV * kWidth>;
+  using OutTile = SharedTile<kBlockM, kHeadDimV * kWidth>;
   // The tiles, and the mask of the block.
   static constexpr int kSharedBytes = QTile::kBytes + KTile::kBytes + VTile::kBytes + KeyMask::kStoredBytes;
 };
@@ -94,62 +96,6 @@ struct BlockRows {
   __device__ __forceinline__ int query_of(int row) const { return (first + row) / static_cast<unsigned>(pack); }
   __device__ __forceinline__ int head_of(int row) const { return head + (first + row) % static_cast<unsigned>(pack); }
 };
-
-// scores = q k^T for this warp's rows and one tile of keys.
-template <typename Traits, int kScoreTiles>
-__device__ __forceinline__ void multiply_query_key(float (&scores)[Traits::kRowTiles][kScoreTiles][4],
-                                                   uint32_t q_address, uint32_t k_address, int d) {
-#pragma unroll
-  for (int i = 0; i < Traits::kRowTiles; ++i) {
-#pragma unroll
-    for (int j = 0; j < kScoreTiles; ++j) {
-#pragma unroll
-      for (int e = 0; e < 4; ++e) scores[i][j][e] = 0.0f;
-    }
-  }
-#pragma unroll
-  for (int depth = 0; depth < Traits::kHeadDim / 16; ++depth) {
-    // Panels of 64 columns that lie past the head dim hold nothing.
-    if (Traits::kFeatures && depth > 0 && depth % 4 == 0 && depth * 16 >= d) break;
-    FragmentA q[Traits::kRowTiles];
-#pragma unroll
-    for (int i = 0; i < Traits::kRowTiles; ++i) q[i].load(Traits::QTile::block_address(q_address, i, depth));
-#pragma unroll
-    for (int j = 0; j < kScoreTiles / 2; ++j) {
-      FragmentB k;
-      k.load_n_by_k(Traits::KTile::block_address(k_address, j, depth));
-#pragma unroll
-      for (int i = 0; i < Traits::kRowTiles; ++i) {
-        mma<typename Traits::T>(scores[i][2 * j], scores[i][2 * j + 1], q[i], k);
-      }
-    }
-  }
-}
-
-// output += powers v for this warp's rows and one tile of keys.
-template <typename Traits, int kScoreTiles, int kOutputTiles>
-__device__ __forceinline__ void multiply_power_value(float (&output)[Traits::kRowTiles][kOutputTiles][4],
-                                                     const float (&powers)[Traits::kRowTiles][kScoreTiles][4],
-                                                     uint32_t v_address, int d_v) {
-#pragma unroll
-  for (int depth = 0; depth < kScoreTiles / 2; ++depth) {
-    FragmentA p[Traits::kRowTiles];
-#pragma unroll
-    for (int i = 0; i < Traits::kRowTiles; ++i) {
-      p[i].template convert<typename Traits::T>(powers[i][2 * depth], powers[i][2 * depth + 1]);
-    }
-#pragma unroll
-    for (int j = 0; j < kOutputTiles / 2; ++j) {
-      if (Traits::kFeatures && j > 0 && j % 4 == 0 && j * 16 >= d_v) break;
-      FragmentB v;
-      v.load_k_by_n(Traits::VTile::block_address(v_address, depth, j));
-#pragma unroll
-      for (int i = 0; i < Traits::kRowTiles; ++i) {
-        mma<typename Traits::T>(output[i][2 * j], output[i][2 * j + 1], p[i], v);
-      }
-    }
-  }
-}
 
 // Flips the signs of the q elements that this thread has copied: a negative scale becomes a positive one.
 template <typename Traits>
@@ -189,19 +135,33 @@ __device__ __forceinline__ void store_output(const FlashForwardParams& params,
       float factor = features ? params.score.dropout_scale : 1.0f;
       if (params.sinks != nullptr && exists) factor *= softmax.add_sink(i, h, params.sinks[head] * kLog2E);
       factor *= softmax.inverse_sum(i, h);
+      const auto value = [&](int j, int e) { return empty ? 0.0f : output[i][j][2 * h + e] * factor; };
+      if constexpr (kIsF32<T>) {
+        // Nothing to put in order first: see output_chunk.
+        T* out = params.out.row<T>(block.batch, sequence.begin + block.query_of(row), head);
 #pragma unroll
-      for (int j = 0; j < kOutputTiles; ++j) {
-        const float left = empty ? 0.0f : output[i][j][2 * h] * factor;
-        const float right = empty ? 0.0f : output[i][j][2 * h + 1] * factor;
-        const uint32_t address =
-            tile.chunk_address(row, j % 8) + (j / 8) * Traits::OutTile::kPanelBytes + (lane % 4) * 4;
-        ptx::st_shared_4(address, T::pack(left, right));
+        for (int j = 0; j < kOutputTiles; j += 4) {
+#pragma unroll
+          for (int e = 0; e < 2; ++e) {
+            const int column = j * 8 + output_chunk(lane % 4 * 2 + e) * 4;
+            const float chunk[4] = {value(j, e), value(j + 1, e), value(j + 2, e), value(j + 3, e)};
+            if (exists && column < params.d_v) store(out + column, chunk);
+          }
+        }
+      } else {
+#pragma unroll
+        for (int j = 0; j < kOutputTiles; ++j) {
+          const uint32_t address =
+              tile.chunk_address(row, j % 8) + (j / 8) * Traits::OutTile::kPanelBytes + (lane % 4) * 4;
+          ptx::st_shared_4(address, T::pack(value(j, 0), value(j, 1)));
+        }
       }
       if (params.lse.data != nullptr && lane % 4 == 0 && exists) {
         params.lse.at(block.batch, head, sequence.begin + block.query_of(row)) = softmax.log_sum_exp(i, h);
       }
     }
   }
+  if constexpr (kIsF32<T>) return;
   __syncwarp();
   // 8 lanes write the 128 bytes of one row of a panel, 4 rows at a time.
 #pragma unroll
@@ -252,15 +212,15 @@ __device__ __forceinline__ void flash_forward(const FlashForwardParams& params) 
 
   if (tiles.first <= tiles.last) {
     const int key_first = tiles.last * Traits::kBlockN;
-    TileLoader<Traits::kBlockN, Traits::kHeadDim, Traits::kThreads, kFeatures> k_loader(
+    TileLoader<Traits::kBlockN, Traits::kHeadDim * Traits::kWidth, Traits::kThreads, kFeatures> k_loader(
         k_tile, params.k.row<T>(block.batch, keys.begin + key_first, block.kv_head), params.k.sequence_stride, thread,
         params.d);
-    TileLoader<Traits::kBlockN, Traits::kHeadDimV, Traits::kThreads, kFeatures> v_loader(
+    TileLoader<Traits::kBlockN, Traits::kHeadDimV * Traits::kWidth, Traits::kThreads, kFeatures> v_loader(
         v_tile, params.v.row<T>(block.batch, keys.begin + key_first, block.kv_head), params.v.sequence_stride, thread,
         params.d_v);
 
     if constexpr (kFeatures) {
-      load_rows<Traits::kBlockM, Traits::kHeadDim, Traits::kThreads>(q_tile, thread, params.d, [&](int row) -> const T* {
+      load_rows<Traits::kBlockM, Traits::kHeadDim * Traits::kWidth, Traits::kThreads>(q_tile, thread, params.d, [&](int row) -> const T* {
         if (row > last_row) return nullptr;
         return params.q.row<T>(block.batch, queries.begin + block.query_of(row), block.head_of(row));
       });
@@ -285,7 +245,7 @@ __device__ __forceinline__ void flash_forward(const FlashForwardParams& params) 
     }
     const uint32_t q_address = q_tile.ldmatrix_address(lane) + Traits::warp_row(thread) * 128;
     const uint32_t k_address = k_tile.ldmatrix_address_n_by_k(lane);
-    const uint32_t v_address = v_tile.ldmatrix_address(lane);
+    const uint32_t v_address = value_address<T>(v_tile, lane);
     ScoreRows<kRowTiles> rows;
     if constexpr (kFeatures) {
       rows.batch = block.batch;
@@ -308,7 +268,11 @@ __device__ __forceinline__ void flash_forward(const FlashForwardParams& params) 
     while (true) {
       // K of this tile is here; V of it is on the way.
       float scores[kRowTiles][Traits::kBlockN / 8][4];
-      multiply_query_key<Traits>(scores, q_address, k_address, params.d);
+      if constexpr (kIsF32<T>) {
+        multiply_query_key_f32<Traits>(scores, q_address, k_address, params.d);
+      } else {
+        multiply_query_key<Traits>(scores, q_address, k_address, params.d);
+      }
 
       // V is here, and K has been read by all: the next K comes in under softmax and P V.
       wait_for_copies();
@@ -333,7 +297,11 @@ __device__ __forceinline__ void flash_forward(const FlashForwardParams& params) 
       if constexpr (kFeatures) {
         if (params.score.dropout_threshold > 0) drop_out(scores, params.score, rows, key_first, lane);
       }
-      multiply_power_value<Traits>(output, scores, v_address, params.d_v);
+      if constexpr (kIsF32<T>) {
+        multiply_power_value_f32<Traits>(output, scores, v_address, params.d_v);
+      } else {
+        multiply_power_value<Traits>(output, scores, v_address, params.d_v);
+      }
       if (remaining == 0) break;
 
       // The next K is here, and V has been read by all: the next V comes in under Q K^T.
@@ -373,3 +341,6 @@ FLASH_FORWARD_INSTANCE(flash_forward_features_f16_d256, f16, 256, 256, 64, 32, t
 FLASH_FORWARD_INSTANCE(flash_forward_features_bf16_d64, bf16, 64, 64, 64, 64, true, 2, 24592)
 FLASH_FORWARD_INSTANCE(flash_forward_features_bf16_d128, bf16, 128, 128, 64, 64, true, 2, 49168)
 FLASH_FORWARD_INSTANCE(flash_forward_features_bf16_d256, bf16, 256, 256, 64, 32, true, 2, 65552)
+FLASH_FORWARD_INSTANCE(flash_forward_features_f32_d64, f32, 64, 64, 64, 64, true, 2, 49168)
+FLASH_FORWARD_INSTANCE(flash_forward_features_f32_d128, f32, 128, 128, 64, 32, true, 2, 65552)
+FLASH_FORWARD_INSTANCE(flash_forward_features_f32_d256, f32, 256, 256, 64, 16, true, 1, 98320)

@@ -99,15 +99,20 @@ struct QueryTiles {
     const int s_q = mask.s_k - mask.diagonal;
     const int key_last = min(key_first + num_keys, mask.s_k) - 1;
     // Query i stands at i + diagonal. Both ends of what sees a key grow with the key.
-    const int begin = mask.window_right < 0 ? 0 : max(0, key_first - mask.diagonal - mask.window_right);
+    const int begin = sees_from(mask, key_first);
     const int end = mask.window_left < 0 ? s_q : min(s_q, key_last - mask.diagonal + mask.window_left + 1);
     first = begin / kBlockM;
     last = begin < end ? (end - 1) / kBlockM : first - 1;
     // From where on the last key is seen, and up to where the first.
-    const int all_begin = mask.window_right < 0 ? 0 : max(0, key_last - mask.diagonal - mask.window_right);
+    const int all_begin = sees_from(mask, key_last);
     const int all_end = mask.window_left < 0 ? s_q + kBlockM : max(0, key_first - mask.diagonal + mask.window_left + 1);
     full_first = (all_begin + kBlockM - 1) / kBlockM;
     full_last = key_first + num_keys > mask.s_k ? -1 : all_end / kBlockM - 1;
+  }
+
+  // The first query whose right limit lets it see `key`.
+  static __device__ __forceinline__ int sees_from(const KeyMask& mask, int key) {
+    return mask.window_right < 0 || key < mask.prefix ? 0 : max(0, key - mask.diagonal - mask.window_right);
   }
 
   __device__ __forceinline__ bool is_full(int tile) const { return tile >= full_first && tile <= full_last; }

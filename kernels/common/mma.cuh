@@ -73,6 +73,20 @@ __device__ __forceinline__ void convert(FragmentA (&a)[kRowTiles][kDepth], const
   }
 }
 
+// x *= y, element by element.
+template <int kRowTiles, int kColumnTiles>
+__device__ __forceinline__ void multiply_elements(float (&x)[kRowTiles][kColumnTiles][4],
+                                                  const float (&y)[kRowTiles][kColumnTiles][4]) {
+#pragma unroll
+  for (int i = 0; i < kRowTiles; ++i) {
+#pragma unroll
+    for (int j = 0; j < kColumnTiles; ++j) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) x[i][j][e] *= y[i][j][e];
+    }
+  }
+}
+
 // Stores operands A in a tile of scores; `address` is this lane's first 4 bytes.
 template <typename Tile, int kRowTiles, int kDepth>
 __device__ __forceinline__ void store_fragments(uint32_t address, const FragmentA (&a)[kRowTiles][kDepth]) {
@@ -104,14 +118,16 @@ __device__ __forceinline__ void load_fragments(FragmentA (&a)[kRowTiles][kDepth]
 // accumulators = A B^T + initial, the same for every 8 rows, for row-major tiles of shared memory: A [m][depth] from
 // `a_address` (ldmatrix_address), B [n][depth] from `b_address` (ldmatrix_address_n_by_k), all of kDepth 16-element
 // steps. The tiles lie kAOffset and kBOffset bytes further on: added last, they are immediates, where another address
-// would be another register.
+// would be another register. Only the first `columns` of A and B are multiplied, in panels of 64.
 template <typename T, typename ATile, typename BTile, int kDepth, int kAOffset = 0, int kBOffset = 0, int kRowTiles,
           int kColumnTiles>
 __device__ __forceinline__ void multiply_by_transpose(float (&accumulators)[kRowTiles][kColumnTiles][4],
                                                       uint32_t a_address, uint32_t b_address,
-                                                      const float (&initial)[kColumnTiles][4]) {
+                                                      const float (&initial)[kColumnTiles][4],
+                                                      int columns = kDepth * 16) {
 #pragma unroll
   for (int depth = 0; depth < kDepth; ++depth) {
+    if (depth > 0 && depth % 4 == 0 && depth * 16 >= columns) break;
     FragmentA a[kRowTiles];
 #pragma unroll
     for (int i = 0; i < kRowTiles; ++i) a[i].load(ATile::block_address(a_address, i, depth) + kAOffset);
@@ -130,14 +146,16 @@ __device__ __forceinline__ void multiply_by_transpose(float (&accumulators)[kRow
 }
 
 // accumulators += A B for A in fragments and a row-major tile B [depth][n] from `b_address` (ldmatrix_address),
-// kBOffset bytes further on.
+// kBOffset bytes further on. Only the first `columns` of B count, in panels of 64.
 template <typename T, typename BTile, int kBOffset = 0, int kRowTiles, int kDepth, int kColumnTiles>
 __device__ __forceinline__ void multiply(float (&accumulators)[kRowTiles][kColumnTiles][4],
-                                         const FragmentA (&a)[kRowTiles][kDepth], uint32_t b_address) {
+                                         const FragmentA (&a)[kRowTiles][kDepth], uint32_t b_address,
+                                         int columns = kColumnTiles * 8) {
 #pragma unroll
   for (int depth = 0; depth < kDepth; ++depth) {
 #pragma unroll
     for (int j = 0; j < kColumnTiles / 2; ++j) {
+      if (j % 4 == 0 && j * 16 >= columns) break;
       FragmentB b;
       b.load_k_by_n(BTile::block_address(b_address, depth, j) + kBOffset);
 #pragma unroll

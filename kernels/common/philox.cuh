@@ -17,4 +17,12 @@ __device__ __forceinline__ uint4 philox(uint4 counter, uint2 key) {
   return counter;
 }
 
+// The random numbers of dropout for the scores of `query` with `key` - key % 2 and the next, and with the keys 8 further on,
+// for a `key` of which key % 16 is below 8: word 2 (j / 8 % 2) + j % 2 is that of key j.
+__device__ __forceinline__ uint4 dropout_numbers(uint64_t seed, int batch, int head, int query, uint32_t key) {
+  const uint4 counter = {key / 16 * 4 + key % 8 / 2, static_cast<uint32_t>(query), static_cast<uint32_t>(head),
+                         static_cast<uint32_t>(batch)};
+  return philox(counter, {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
+}
+
 }  // namespace llm_kernels

@@ -20,11 +20,12 @@ __device__ __forceinline__ void wait_for_copies() {
   ptx::cp_async_wait_group<kPending>();
 }
 
-// Copies tiles of kRows x kColumns 16-bit elements, one below the other in memory, from last to first.
+// Copies tiles of kRows x kColumns 16-bit elements, or half as many of f32, one below the other in memory, from last to
+// first.
 //
 // 8 lanes copy the 128 bytes of one row of a panel, so every request is of whole 128-byte lines if rows are so aligned.
 // A thread keeps its column; all its addresses are one pointer, one row step and immediates. With kCutColumns a row has
-// `columns` elements, a multiple of 8; the rest of the tile's columns become zero and are not read.
+// `columns` elements, whole chunks; the rest of the tile's columns become zero and are not read.
 template <int kRows, int kColumns, int kThreads, bool kCutColumns = false>
 struct TileLoader {
   using Tile = SharedTile<kRows, kColumns>;
@@ -41,12 +42,13 @@ struct TileLoader {
   template <typename T>
   __device__ __forceinline__ TileLoader(Tile tile, const T* first_row, int64_t row_stride, unsigned thread,
                                         int columns = kColumns) {
-    static_assert(sizeof(T) == 2, "16-bit elements");
+    static_assert(sizeof(T) == 2 || kCutColumns, "other elements say how many there are");
+    constexpr int kPerChunk = 16 / sizeof(T);
     const int chunk = thread & 7;
-    panels = (columns - chunk * 8 + 63) / 64;
+    panels = (columns - chunk * kPerChunk + 8 * kPerChunk - 1) / (8 * kPerChunk);
     row = thread >> 3;
-    source = reinterpret_cast<const char*>(first_row + row * row_stride + chunk * 8);
-    pass_bytes = row_stride * (kRowsPerPass * 2);
+    source = reinterpret_cast<const char*>(first_row + row * row_stride + chunk * kPerChunk);
+    pass_bytes = row_stride * static_cast<int>(kRowsPerPass * sizeof(T));
     destination = tile.chunk_address(row, chunk);
   }
 
@@ -86,8 +88,8 @@ struct TileLoader {
   }
 };
 
-// Copies one tile whose rows lie anywhere: `row_of(row)` points at a row of `columns` elements, or is null, for a row of
-// zeros.
+// Copies one tile, as above, whose rows lie anywhere: `row_of(row)` points at a row of `columns` elements, or is null, for
+// a row of zeros.
 template <int kRows, int kColumns, int kThreads, typename RowOf>
 __device__ __forceinline__ void load_rows(SharedTile<kRows, kColumns> tile, unsigned thread, int columns,
                                           RowOf row_of) {
@@ -95,11 +97,13 @@ __device__ __forceinline__ void load_rows(SharedTile<kRows, kColumns> tile, unsi
 #pragma unroll 1
   for (int row = thread >> 3; row < kRows; row += kThreads / 8) {
     const auto* from = row_of(row);
+    constexpr int kPerChunk = 16 / sizeof(*from);
 #pragma unroll
     for (int panel = 0; panel < kColumns / 64; ++panel) {
-      const bool exists = from != nullptr && panel * 64 + chunk * 8 < columns;
+      const int column = (panel * 8 + chunk) * kPerChunk;
+      const bool exists = from != nullptr && column < columns;
       ptx::cp_async_16_zero_fill(tile.chunk_address(row, chunk) + panel * SharedTile<kRows, kColumns>::kPanelBytes,
-                                 from + panel * 64 + chunk * 8, exists ? 16 : 0);
+                                 from + column, exists ? 16 : 0);
     }
   }
 }

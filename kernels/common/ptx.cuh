@@ -7,6 +7,8 @@
 #include "common/ptx/arithmetic.cuh"
 #include "common/ptx/async_copy.cuh"
 #include "common/ptx/global_memory.cuh"
+#include "common/ptx/integer.cuh"
+#include "common/ptx/order.cuh"
 #include "common/ptx/register.cuh"
 #include "common/ptx/shared_memory.cuh"
 #include "common/ptx/tensor_core.cuh"

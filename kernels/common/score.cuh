@@ -1,12 +1,10 @@
 // What stands between the product q k and the softmax, and between the softmax and v: scale, softcap, bias, ALiBi, masks,
 // in this order, and dropout.
 //
-// Scores leave here in units of the exponent: natural ones times log2(e). Every feature is a branch that all threads of
-// a block take alike.
+// Scores leave here in units of the exponent: natural ones times log2(e). A block takes each feature's branch as a whole.
 #pragma once
 
 #include <math_constants.h>
-
 #include <cstdint>
 
 #include "common/philox.cuh"
@@ -37,6 +35,11 @@ inline constexpr int32_t kBiasIsF32 = 1;
 inline constexpr int32_t kBiasIsPaired = 2;
 
 inline constexpr float kLog2E = 1.44269504088896341f;
+
+// A product q k, scaled, as the fraction of the softcap that becomes of it.
+__device__ __forceinline__ float softcap_fraction(float product, const ScoreParams& params) {
+  return tanhf(product * params.softcap_scale);
+}
 
 // The rows of scores that a lane holds: [i][h] is row 16 i + 8 h + lane / 4 of its warp's.
 template <int kRowTiles>
@@ -97,23 +100,60 @@ template <int kRowTiles, int kScoreTiles>
 __device__ __forceinline__ void apply_mask_bits(float (&scores)[kRowTiles][kScoreTiles][4], const ScoreParams& params,
                                                 const ScoreRows<kRowTiles>& rows, int key_first, int s_k,
                                                 unsigned lane) {
-  static_assert(kScoreTiles % 4 == 0, "whole words");
+  // Columns of a tile in one word. A tile begins where a word, or the half of one, does.
+  constexpr int kColumns = kScoreTiles < 4 ? kScoreTiles * 8 : 32;
+  static_assert(32 % kColumns == 0 && kScoreTiles * 8 % kColumns == 0, "whole words, or an equal part of one");
 #pragma unroll
   for (int i = 0; i < kRowTiles; ++i) {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const uint32_t* row = params.mask_bits.row<uint32_t>(rows.batch, rows.head[i][h], rows.query[i][h]);
 #pragma unroll
-      for (int word = 0; word < kScoreTiles / 4; ++word) {
-        const int first = key_first + word * 32;
-        const uint32_t bits = (first < s_k ? row[first / 32] : 0) >> (lane % 4 * 2);
+      for (int word = 0; word < kScoreTiles * 8 / kColumns; ++word) {
+        const int first = key_first + word * kColumns;
+        const int place = kColumns == 32 ? 0 : first % 32;
+        const uint32_t bits = (first < s_k ? row[first / 32] : 0) >> (lane % 4 * 2 + place);
 #pragma unroll
-        for (int column = 0; column < 32; ++column) {
+        for (int column = 0; column < kColumns; ++column) {
           // This lane has columns 0 and 1 of every 8, moved by twice its place in the quad.
           if (column % 8 >= 2) continue;
-          float& score = scores[i][word * 4 + column / 8][2 * h + column % 8];
+          float& score = scores[i][word * (kColumns / 8) + column / 8][2 * h + column % 8];
           score = bits >> column & 1 ? score : -CUDART_INF_F;
         }
+      }
+    }
+  }
+}
+
+// Products q k become scores in units of the exponent: scale, then softcap.
+template <int kRowTiles, int kScoreTiles>
+__device__ __forceinline__ void scale_scores(float (&scores)[kRowTiles][kScoreTiles][4], const ScoreParams& params,
+                                             unsigned lane) {
+  if (params.softcap_log2 > 0.0f) {
+    for_each_score(scores, lane, [&](float& score, int, int, int) {
+      score = params.softcap_log2 * softcap_fraction(score, params);
+    });
+  } else {
+    for_each_score(scores, lane, [&](float& score, int, int, int) { score *= params.scale_log2; });
+  }
+}
+
+// ALiBi: scores lose slope * distance.
+template <int kRowTiles, int kScoreTiles>
+__device__ __forceinline__ void add_alibi(float (&scores)[kRowTiles][kScoreTiles][4], const ScoreParams& params,
+                                          const ScoreRows<kRowTiles>& rows, int key_first, int diagonal,
+                                          unsigned lane) {
+#pragma unroll
+  for (int i = 0; i < kRowTiles; ++i) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const float slope = params.alibi_slopes[rows.head[i][h]] * -kLog2E;
+      // Places are below 2^24 or their distances rounded.
+      const float place = static_cast<float>(rows.query[i][h] + diagonal - key_first - static_cast<int>(lane % 4 * 2));
+#pragma unroll
+      for (int c = 0; c < 2 * kScoreTiles; ++c) {
+        float& score = scores[i][c / 2][2 * h + c % 2];
+        score = __fmaf_rn(slope, fabsf(place - static_cast<float>(c / 2 * 8 + c % 2)), score);
       }
     }
   }
@@ -125,59 +165,28 @@ template <typename T, int kRowTiles, int kScoreTiles>
 __device__ __forceinline__ void transform_scores(float (&scores)[kRowTiles][kScoreTiles][4], const ScoreParams& params,
                                                  const ScoreRows<kRowTiles>& rows, int key_first, int s_k,
                                                  int diagonal, unsigned lane) {
-  if (params.softcap_log2 > 0.0f) {
-    for_each_score(scores, lane, [&](float& score, int, int, int) {
-      score = params.softcap_log2 * tanhf(score * params.softcap_scale);
-    });
-  } else {
-    for_each_score(scores, lane, [&](float& score, int, int, int) { score *= params.scale_log2; });
+  scale_scores(scores, params, lane);
+  if (params.bias.data != nullptr && params.bias_kind & kBiasIsF32) {
+    add_bias<f32>(scores, params, rows, key_first, s_k, lane);
+  } else if (params.bias.data != nullptr) {
+    add_bias<T>(scores, params, rows, key_first, s_k, lane);
   }
-  if (params.bias.data != nullptr) {
-    if (params.bias_kind & kBiasIsF32) {
-      add_bias<f32>(scores, params, rows, key_first, s_k, lane);
-    } else {
-      add_bias<T>(scores, params, rows, key_first, s_k, lane);
-    }
-  }
-  if (params.alibi_slopes != nullptr) {
-#pragma unroll
-    for (int i = 0; i < kRowTiles; ++i) {
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        const float slope = params.alibi_slopes[rows.head[i][h]] * -kLog2E;
-        // Places are below 2^24 or their distances rounded.
-        const float place = static_cast<float>(rows.query[i][h] + diagonal - key_first - static_cast<int>(lane % 4 * 2));
-#pragma unroll
-        for (int j = 0; j < kScoreTiles; ++j) {
-#pragma unroll
-          for (int e = 0; e < 2; ++e) {
-            float& score = scores[i][j][2 * h + e];
-            score = __fmaf_rn(slope, fabsf(place - static_cast<float>(j * 8 + e)), score);
-          }
-        }
-      }
-    }
-  }
+  if (params.alibi_slopes != nullptr) add_alibi(scores, params, rows, key_first, diagonal, lane);
   if (params.mask_bits.data != nullptr) apply_mask_bits(scores, params, rows, key_first, s_k, lane);
 }
 
-// Sets dropped probabilities to 0. Four random numbers serve the four scores that a lane holds of a row in 16 columns:
-// score (batch, head, query i, key j) has word 2 (j / 8 % 2) + j % 2 of philox(counter = (j / 16 * 4 + j % 8 / 2, i, head,
-// batch), key = seed).
+// Sets dropped probabilities to 0. Four random numbers serve the four scores that a lane holds of a row in 16 columns.
 template <int kRowTiles, int kScoreTiles>
 __device__ __forceinline__ void drop_out(float (&powers)[kRowTiles][kScoreTiles][4], const ScoreParams& params,
                                          const ScoreRows<kRowTiles>& rows, int key_first, unsigned lane) {
-  const uint2 key = {static_cast<uint32_t>(params.dropout_seed), static_cast<uint32_t>(params.dropout_seed >> 32)};
 #pragma unroll
   for (int i = 0; i < kRowTiles; ++i) {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
 #pragma unroll
       for (int j = 0; j < kScoreTiles; j += 2) {
-        const uint32_t column = key_first / 4 + j * 2 + lane % 4;
-        const uint4 random = philox({column, static_cast<uint32_t>(rows.query[i][h]),
-                                     static_cast<uint32_t>(rows.head[i][h]), static_cast<uint32_t>(rows.batch)},
-                                    key);
+        const int key = key_first + j * 8 + static_cast<int>(lane % 4 * 2);
+        const uint4 random = dropout_numbers(params.dropout_seed, rows.batch, rows.head[i][h], rows.query[i][h], key);
         const uint32_t least = params.dropout_threshold;
         if (random.x < least) powers[i][j][2 * h] = 0.0f;
         if (random.y < least) powers[i][j][2 * h + 1] = 0.0f;

@@ -32,4 +32,11 @@ struct Sequences {
 
 static_assert(sizeof(Sequences) == 16, "mirrored in Rust");
 
+// The number of a sequence's first tile of `rows` positions, where the tiles of all sequences are numbered together. There
+// are at most total / rows + b; without offsets b * ceil(longest / rows).
+__device__ __forceinline__ int first_tile(const Sequences& sequences, int batch, int rows) {
+  if (sequences.offsets == nullptr) return batch * ((sequences.longest + rows - 1) / rows);
+  return sequences.at(batch).begin / rows + batch;
+}
+
 }  // namespace llm_kernels

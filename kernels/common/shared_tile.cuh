@@ -1,4 +1,5 @@
-// Tiles of 16-bit elements in shared memory, swizzled so that no access below has a bank conflict.
+// Tiles of 16-bit elements in shared memory, swizzled so that no access below has a bank conflict. A tile of f32 is one
+// of twice as many columns.
 //
 // A tile of kRows x kColumns is stored as panels of 64 columns: panel p holds columns 64 p to 64 p + 63 as kRows rows
 // of 128 bytes, so a row of a panel spans the 32 banks once. Within it, the 16-byte chunk c lies at position c ^ (row %

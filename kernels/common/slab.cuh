@@ -5,10 +5,11 @@
 // thread stores it loads again itself, which needs no synchronisation.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
-#include "common/mask.cuh"
 #include "common/ptx.cuh"
+#include "common/sequences.cuh"
 #include "common/shared_tile.cuh"
 #include "common/staged_store.cuh"
 #include "common/tensor.cuh"
@@ -58,21 +59,21 @@ __device__ __forceinline__ void store_slab(float* slab, const float (&accumulato
 
 // Mirrored in Rust: src/attention/flash_backward/.
 struct SlabSumParams {
-  SequenceTensor out;        // [b, s, h, d]
-  const float* slabs;        // [num_slabs, b, h, num_row_blocks] blocks of 16 rows.
-  int64_t slab_stride;       // In floats, from a slab to the next.
-  int32_t s, h, d;           // d is a multiple of 64.
-  int32_t num_row_blocks;    // At least ceil(s / 16).
-  int32_t num_blocks;        // b * h * ceil(s / 16): what there is to do, times d / 64.
+  SequenceTensor out;         // [b, s, h, d], or [total, h, d].
+  const float* slabs;         // [num_slabs, h, tiles] slab tiles of tile_rows x slab_d.
+  int64_t slab_stride;        // In floats, from a slab to the next.
+  const uint32_t* turns;      // [h, tiles]: what nobody has added to is 0 and not read. Null: all is there.
+  Sequences sequences;
+  int32_t b, h, d;            // d is a multiple of 8.
+  int32_t slab_d;             // A multiple of 64, at least d.
+  int32_t tiles;              // Tiles of all sequences, numbered by `first_tile`.
+  int32_t tile_rows;
   int32_t num_slabs;
-  int32_t rows_per_tile;     // 0: all slabs hold all rows. Else slab j % num_slabs holds the rows of a tile of so many
-  int32_t keys_per_tile;     // queries if key tile j, of so many keys, sees one of them.
-  int32_t s_k;
-  int32_t window_left, window_right;
   float scale;
 };
 
-static_assert(sizeof(SlabSumParams) == 96, "mirrored in Rust");
+static_assert(sizeof(SlabSumParams) == 104 && offsetof(SlabSumParams, turns) == 48 && offsetof(SlabSumParams, b) == 72,
+              "mirrored in Rust");
 
 // out = scale * sum of slabs, in their order, rounded to T. Warp: 16 rows, 64 columns.
 template <typename T>
@@ -80,42 +81,40 @@ __device__ __forceinline__ void sum_slabs(const SlabSumParams& params) {
   __shared__ __align__(128) unsigned char staging[SharedTile<64, 64>::kBytes];
   const unsigned thread = ptx::thread_index();
   const unsigned lane = thread % 32;
-  const unsigned panels = params.d / 64;
-  const unsigned row_blocks = (params.s + 15) / 16;
+  const unsigned panels = (params.d + 63) / 64;
+  const unsigned row_blocks = (params.sequences.longest + 15) / 16;
   const int64_t unit = static_cast<int64_t>(ptx::block_index()) * 4 + thread / 32;
-  const unsigned block = unit / panels;
-  if (block >= params.num_blocks) return;
   const int panel = unit % panels;
-  const int row_block = block % row_blocks;
-  const int head_of_all = block / row_blocks;
-  const int row_first = row_block * 16;
+  const unsigned block = unit / panels;
+  const int row_first = block % row_blocks * 16;
+  const int head = block / row_blocks % params.h;
+  const int batch = block / row_blocks / params.h;
+  if (batch >= params.b) return;
+  const Sequence sequence = params.sequences.at(batch);
+  if (row_first >= sequence.length) return;
 
-  int first = 0, last = params.num_slabs - 1;
-  if (params.rows_per_tile > 0) {
-    const KeyMask mask(params.s, params.s_k, params.window_left, params.window_right);
-    const int query_first = row_first / params.rows_per_tile * params.rows_per_tile;
-    const int query_last = min(query_first + params.rows_per_tile, params.s) - 1;
-    first = mask.begin(query_first) / params.keys_per_tile;
-    last = (mask.end(query_last) + params.keys_per_tile - 1) / params.keys_per_tile - 1;
-    // Each slab once.
-    last = min(last, first + params.num_slabs - 1);
-  }
-  const float* slabs = params.slabs + slab_tile(static_cast<int64_t>(head_of_all) * params.num_row_blocks + row_block,
-                                               16, params.d) + slab_offset(0, panel * 8, params.d, lane);
+  const int64_t tile = static_cast<int64_t>(head) * params.tiles +
+                       first_tile(params.sequences, batch, params.tile_rows) + row_first / params.tile_rows;
+  const bool exists = params.turns == nullptr || params.turns[tile] > 0;
+  const float* slabs = params.slabs + slab_tile(tile, params.tile_rows, params.slab_d) +
+                       slab_offset(row_first % params.tile_rows / 16, panel * 8, params.slab_d, lane);
   float sum[1][8][4] = {};
-  for (int tile = first; tile <= last; ++tile) {
-    float values[1][8][4];
-    load_slab<64>(values, slabs + tile % params.num_slabs * params.slab_stride, true);
+  for (int slab = 0; exists && slab < params.num_slabs; ++slab, slabs += params.slab_stride) {
 #pragma unroll
     for (int j = 0; j < 8; ++j) {
+      // Columns past the last were not all written.
+      if (panel * 64 + j * 8 >= params.d) break;
+      float values[1][1][4];
+      load_slab<64>(values, slabs + j * 128, true);
 #pragma unroll
-      for (int e = 0; e < 4; ++e) sum[0][j][e] += values[0][j][e];
+      for (int e = 0; e < 4; ++e) sum[0][j][e] += values[0][0][e];
     }
   }
 
-  const SharedTile<64, 64> tile{ptx::shared_address(staging)};
-  T* rows = params.out.row<T>(head_of_all / params.h, row_first, head_of_all % params.h) + panel * 64;
-  store_staged(rows, params.out.sequence_stride, params.s - row_first, params.scale, sum, tile, thread / 32 * 16);
+  const SharedTile<64, 64> staged{ptx::shared_address(staging)};
+  T* rows = params.out.row<T>(batch, sequence.begin + row_first, head) + panel * 64;
+  store_staged(rows, params.out.sequence_stride, sequence.length - row_first, params.scale, sum, staged, thread / 32 * 16,
+               min(64, params.d - panel * 64));
 }
 
 }  // namespace llm_kernels

@@ -51,9 +51,27 @@ fn multiply_adds(criterion: &mut Criterion<ThreadTime>) {
     group.finish();
 }
 
+/// The same kernels with every access followed.
+fn checks(criterion: &mut Criterion<ThreadTime>) {
+    let mut group = criterion.benchmark_group("checks");
+    for mut workload in workloads::all() {
+        let counters = workload.verify();
+        group.throughput(elements(counters.thread_instructions()));
+        let init = Checks { initialisation: true, ..Checks::USUAL };
+        let race = Checks { races: true, ..Checks::USUAL };
+        for (name, checks) in [("usual", Checks::USUAL), ("init", init), ("race", race), ("all", Checks::ALL)] {
+            workload.config().threads = 1;
+            workload.config().checks = checks;
+            workload.verify();
+            group.bench_function(format!("{}, {name}", workload.name), |bencher| bencher.iter(|| workload.run()));
+        }
+    }
+    group.finish();
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().with_measurement(ThreadTime);
-    targets = kernels, multiply_adds
+    targets = kernels, multiply_adds, checks
 }
 criterion_main!(benches);

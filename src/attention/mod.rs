@@ -1,6 +1,8 @@
 //! Attention.
 
+mod block_table;
 mod cu_seqlens;
+pub mod decode;
 pub mod flash_backward;
 pub mod flash_forward;
 pub mod merge;
@@ -8,7 +10,10 @@ pub mod philox;
 mod score;
 mod sequence_tensor;
 
+pub use block_table::{BlockTable, PageOperand};
 pub use cu_seqlens::{CuSeqlens, SequenceOperand};
+#[doc(inline)]
+pub use decode::decode;
 #[doc(inline)]
 pub use flash_backward::flash_backward;
 #[doc(inline)]
@@ -19,4 +24,4 @@ pub use merge::merge;
 /// The operators of this family, as `check`, `bench` and `run` see them.
 #[cfg(feature = "verify")]
 pub const OPS: &[crate::verify::Op] =
-    &[flash_forward::verify::ENTRY, flash_backward::verify::ENTRY, merge::verify::ENTRY];
+    &[flash_forward::verify::ENTRY, flash_backward::verify::ENTRY, merge::verify::ENTRY, decode::verify::ENTRY];

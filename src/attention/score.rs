@@ -2,6 +2,7 @@
 
 use crate::{DType, Operand};
 
+use super::SequenceOperand;
 use super::philox::Dropout;
 
 /// `ScoreTensor`: a `[b or 1, h or 1, s_q, columns]` tensor; a dimension of size 1 has stride 0.
@@ -15,7 +16,7 @@ pub(crate) struct ScoreTensor {
 }
 
 impl ScoreTensor {
-    fn new(tensor: Option<&Operand>) -> Self {
+    pub(crate) fn new(tensor: Option<&Operand>) -> Self {
         let Some(tensor) = tensor else { return Self::default() };
         let stride = |dim| if tensor.layout.shape()[dim] == 1 { 0 } else { tensor.layout.stride(dim) };
         Self { address: tensor.address, batch_stride: stride(0), head_stride: stride(1), row_stride: stride(2) }
@@ -39,6 +40,12 @@ impl RowTensor {
         let (batch_stride, head_stride) = if layout.rank() == 2 { (0, size(1)) } else { (size(1) * size(2), size(2)) };
         Self { address: *address, batch_stride, head_stride }
     }
+
+    /// The `[b, h, s]` tensor of the dimensions from `first` on, at index 0 of those before.
+    pub(crate) fn inner(tensor: &Operand, first: usize) -> Self {
+        let size = |dim: usize| tensor.layout.shape()[first + dim] as i64;
+        Self { address: tensor.address, batch_stride: size(1) * size(2), head_stride: size(2) }
+    }
 }
 
 /// `Sequences`: where each sequence lies. Address 0: every batch entry is one, of `longest` positions.
@@ -48,6 +55,17 @@ pub(crate) struct Sequences {
     pub(crate) address: u64,
     pub(crate) total: i32,
     pub(crate) longest: i32,
+}
+
+impl Sequences {
+    /// Of given offsets; else every batch entry is one of `longest` positions.
+    pub(crate) fn new(given: Option<SequenceOperand>, longest: usize) -> Self {
+        Self {
+            address: given.map_or(0, |given| given.address),
+            total: given.map_or(longest, |given| given.total) as i32,
+            longest: longest as i32,
+        }
+    }
 }
 
 /// `ScoreParams`.

@@ -4,7 +4,7 @@ use crate::Operand;
 
 /// Address and strides, in elements, of a `[b, s, h, d]` tensor whose last stride is 1.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
 pub(super) struct SequenceTensor {
     address: u64,
     batch_stride: i64,
@@ -28,5 +28,12 @@ impl SequenceTensor {
             sequence_stride: layout.stride(positions),
             head_stride: layout.stride(positions + 1),
         }
+    }
+
+    /// Of a `[b, s, h]` tensor, whose rows have one element. Zeros if there is none.
+    pub(super) fn of_elements(tensor: Option<&Operand>) -> Self {
+        let Some(Operand { address, layout, .. }) = tensor else { return Self::default() };
+        let [batch_stride, sequence_stride, head_stride] = std::array::from_fn(|dim| layout.stride(dim));
+        Self { address: *address, batch_stride, sequence_stride, head_stride }
     }
 }

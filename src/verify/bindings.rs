@@ -14,6 +14,8 @@ pub enum Value {
     Count(u64),
     /// Of a [`OptionType::Float`].
     Float(f64),
+    /// Of a [`OptionType::Choice`].
+    Choice(&'static str),
 }
 
 /// Input of an operator that fits its description.
@@ -109,6 +111,14 @@ impl Bindings {
             _ => None,
         }
     }
+
+    /// An option of type choice, if it is set.
+    pub fn choice(&self, name: &str) -> Option<&'static str> {
+        match self.options.get(name) {
+            Some(&Value::Choice(value)) => Some(value),
+            _ => None,
+        }
+    }
 }
 
 /// The names of the tensor's dimensions.
@@ -152,11 +162,13 @@ fn parse(spec: &OptionSpec, text: &str) -> std::result::Result<Value, String> {
         OptionType::Bool => text.parse().ok().map(Value::Bool),
         OptionType::Count => text.parse().ok().map(Value::Count),
         OptionType::Float => text.parse().ok().filter(|value: &f64| value.is_finite()).map(Value::Float),
+        OptionType::Choice(words) => words.iter().find(|word| **word == text).map(|word| Value::Choice(word)),
     };
     let expected = match spec.kind {
-        OptionType::Bool => "true or false",
-        OptionType::Count => "a whole number from 0 on",
-        OptionType::Float => "a finite number",
+        OptionType::Bool => "true or false".to_owned(),
+        OptionType::Count => "a whole number from 0 on".to_owned(),
+        OptionType::Float => "a finite number".to_owned(),
+        OptionType::Choice(words) => words.join(" or "),
     };
     value.ok_or_else(|| format!("option {} is {text:?}, expected {expected}", spec.name))
 }

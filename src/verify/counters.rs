@@ -1,5 +1,8 @@
 //! Counters of the software device: deterministic, so that tests can assert them.
 
+#[cfg(feature = "software")]
+use super::software_counters as device;
+use super::{Hot, Modelled};
 use crate::{Queue, Result};
 
 /// Counters by name, of one or more launches.
@@ -16,49 +19,70 @@ impl Counters {
     }
 }
 
+/// What the software device says of work.
+#[derive(Clone, Debug, Default)]
+pub struct Profiled {
+    /// Counters.
+    pub counters: Counters,
+    /// Modelled time.
+    pub modelled: Modelled,
+    /// The hottest lines.
+    pub hot: Hot,
+}
+
 /// Runs work and reports what the software device counted in it; `None` on a GPU.
 ///
 /// Launches by other threads in the meantime are counted too, and reports of earlier launches are forgotten.
 pub fn counted<T>(queue: &Queue, work: impl FnOnce() -> Result<T>) -> Result<(T, Option<Counters>)> {
     if queue.device().is_software() {
-        forget();
+        device::forget();
     }
     let result = work()?;
     queue.synchronize()?;
-    let counters = queue.device().is_software().then(collect);
+    let counters = queue.device().is_software().then(device::counters);
     Ok((result, counters))
 }
 
-#[cfg(not(feature = "software"))]
-fn forget() {}
-
-#[cfg(not(feature = "software"))]
-fn collect() -> Counters {
-    Counters::default()
+/// The same with modelled time and the hottest `lines` lines, which takes longer.
+pub fn profiled<T>(queue: &Queue, lines: usize, work: impl FnOnce() -> Result<T>) -> Result<(T, Option<Profiled>)> {
+    if !queue.device().is_software() {
+        return Ok((work()?, None));
+    }
+    device::forget();
+    let result = device::with_everything(None, || work().and_then(|result| queue.synchronize().map(|()| result)))?;
+    let modelled = device::modelled(queue.device().limits());
+    Ok((result, Some(Profiled { counters: device::counters(), modelled, hot: device::hot(lines) })))
 }
 
-#[cfg(feature = "software")]
-fn forget() {
-    softcuda::clear_launches();
+/// Modelled time of work of which so many blocks of each launch run: its results are **incomplete**. `None` on a GPU.
+pub fn modelled_sample(
+    queue: &Queue,
+    blocks: std::num::NonZero<u32>,
+    work: impl FnOnce() -> Result<()>,
+) -> Result<Option<Modelled>> {
+    if !queue.device().is_software() {
+        return Ok(None);
+    }
+    device::forget();
+    device::with_everything(Some(blocks), || work().and_then(|()| queue.synchronize()))?;
+    Ok(Some(device::modelled(queue.device().limits())))
 }
 
-#[cfg(feature = "software")]
-fn collect() -> Counters {
-    let launches = softcuda::launches();
-    let counts = || launches.iter().map(|launch| &launch.counters);
-    let pipe = |name| counts().filter_map(move |count| count.pipes.get(name));
-    let sum = |values: &mut dyn Iterator<Item = u64>| values.sum::<u64>() as f64;
-    let entries = vec![
-        ("launches", launches.len() as f64),
-        ("inst_executed", sum(&mut counts().map(|count| count.warp_instructions()))),
-        ("thread_inst_executed", sum(&mut counts().map(|count| count.thread_instructions()))),
-        ("inst_executed_pipe_tensor", sum(&mut pipe("tensor").map(|count| count.warp))),
-        ("tensor_multiply_adds", sum(&mut counts().map(|count| count.tensor_multiply_adds))),
-        ("global_bytes", sum(&mut counts().map(|count| count.global_bytes()))),
-        ("global_requested_bytes", sum(&mut counts().map(|count| count.global_requested_bytes()))),
-        ("shared_wavefronts", sum(&mut counts().map(|count| count.shared_wavefronts()))),
-        ("shared_ideal_wavefronts", sum(&mut counts().map(|count| count.shared_ideal_wavefronts()))),
-        ("divergent_branches", sum(&mut counts().map(|count| count.divergent_branches))),
-    ];
-    Counters { entries }
+#[cfg(not(feature = "software"))]
+mod device {
+    use super::{Counters, Hot, Modelled};
+
+    pub(super) fn forget() {}
+    pub(super) fn counters() -> Counters {
+        Counters::default()
+    }
+    pub(super) fn modelled(_limits: &crate::Limits) -> Modelled {
+        Modelled::default()
+    }
+    pub(super) fn hot(_lines: usize) -> Hot {
+        Hot::default()
+    }
+    pub(super) fn with_everything<T>(_blocks: Option<std::num::NonZero<u32>>, work: impl FnOnce() -> T) -> T {
+        work()
+    }
 }

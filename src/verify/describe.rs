@@ -53,6 +53,8 @@ pub enum OptionType {
     Count,
     /// A finite number.
     Float,
+    /// One of these words.
+    Choice(&'static [&'static str]),
 }
 
 impl OptionType {
@@ -62,6 +64,7 @@ impl OptionType {
             Self::Bool => "bool",
             Self::Count => "int",
             Self::Float => "float",
+            Self::Choice(_) => "choice",
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Tensors in host memory, and their way to the device and back.
 
 use cudarc::driver::CudaSlice;
+#[cfg(feature = "software")]
+use cudarc::driver::DevicePtr;
 use half::{bf16, f16};
 
-use crate::{DType, Element, Error, Layout, Queue, Result, TensorView, TensorViewMut};
+use crate::{DType, E4M3, Element, Error, Layout, Queue, Result, TensorView, TensorViewMut};
 
 /// A tensor in host memory, row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +31,8 @@ impl HostTensor {
             DType::U32 => bytes(values.iter().map(|&x| (x as u32).to_le_bytes())),
             DType::I64 => bytes(values.iter().map(|&x| (x as i64).to_le_bytes())),
             DType::U8 => bytes(values.iter().map(|&x| (x as u8).to_le_bytes())),
+            DType::I8 => bytes(values.iter().map(|&x| (x as i8).to_le_bytes())),
+            DType::E4M3 => bytes(values.iter().map(|&x| [E4M3::from_f64(x).0])),
         };
         Self { name: name.to_owned(), dtype, shape: shape.to_vec(), bytes }
     }
@@ -50,6 +54,8 @@ impl HostTensor {
             DType::U32 => numbers(bytes, |x| u32::from_le_bytes(x).into()),
             DType::I64 => numbers(bytes, |x| i64::from_le_bytes(x) as f64),
             DType::U8 => numbers(bytes, |[x]| x.into()),
+            DType::I8 => numbers(bytes, |x| i8::from_le_bytes(x).into()),
+            DType::E4M3 => numbers(bytes, |[x]| E4M3(x).to_f64()),
         }
     }
 
@@ -59,6 +65,18 @@ impl HostTensor {
         device.write(queue, &self.bytes)?;
         Ok(device)
     }
+}
+
+/// To the checks of the software device poison is no data: reading it is a fault.
+fn forget_written(queue: &Queue, memory: &CudaSlice<u8>) -> Result<()> {
+    let _ = (queue, memory);
+    #[cfg(feature = "software")]
+    if queue.device().is_software() {
+        // The poison must have arrived.
+        queue.synchronize()?;
+        crate::software::forget_written(memory.device_ptr(queue.stream()).0, memory.len());
+    }
+    Ok(())
 }
 
 fn bytes<const BYTES: usize>(values: impl Iterator<Item = [u8; BYTES]>) -> Vec<u8> {
@@ -83,6 +101,7 @@ impl DeviceTensor {
         // No empty allocations: the driver refuses them.
         let poison = vec![0xFF_u8; (layout.span() * dtype.size_bytes()).max(1)];
         let memory = queue.stream().clone_htod(&poison).map_err(|error| Error::driver("upload", error))?;
+        forget_written(queue, &memory)?;
         Ok(Self { memory, dtype, layout })
     }
 
@@ -108,6 +127,12 @@ impl DeviceTensor {
 
     /// Writes row-major elements to where the layout has them; gaps keep what they hold.
     pub fn write(&mut self, queue: &Queue, elements: &[u8]) -> Result<()> {
+        if self.layout == Layout::contiguous(self.layout.shape())? && elements.len() == self.memory.len() {
+            return queue
+                .stream()
+                .memcpy_htod(elements, &mut self.memory)
+                .map_err(|error| Error::driver("upload", error));
+        }
         let mut image = self.image(queue)?;
         let size = self.dtype.size_bytes();
         for (element, offset) in elements.chunks_exact(size).zip(offsets(&self.layout)) {

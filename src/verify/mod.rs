@@ -9,23 +9,27 @@ mod counters;
 mod describe;
 mod device;
 mod host;
+mod modelled;
 mod op;
 pub mod random;
 mod rows;
+#[cfg(feature = "software")]
+mod software_counters;
 pub mod tolerance;
 
 pub use bindings::{Bindings, Value};
 pub use compare::{Agreement, Mismatch, OutputAgreement, compare};
-pub use counters::{Counters, counted};
+pub use counters::{Counters, Profiled, counted, modelled_sample, profiled};
 pub use describe::{Description, OptionSpec, OptionType, TensorSpec};
-pub use device::{DEVICE_VARIABLE, open_device, queue};
+pub use device::{DEVICE_VARIABLE, bench_queue, check_everything, open_device, queue, shuffle_schedule};
 pub use host::{DeviceTensor, HostTensor};
+pub use modelled::{Hot, HotLine, Modelled};
 pub use op::{Compared, Op, Prepared};
 pub use rows::{BenchRow, Case, CheckRow, seconds};
 
 /// Every operator of every family.
 pub fn ops() -> impl Iterator<Item = &'static Op> {
-    [crate::attention::OPS].into_iter().flatten()
+    [crate::attention::OPS, crate::fused::OPS, crate::quant::OPS].into_iter().flatten()
 }
 
 /// The operators that a name selects: all for none, a family's for `attention`, one for `attention/flash_forward`.

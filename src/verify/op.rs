@@ -1,6 +1,9 @@
 //! What every operator is to the command line, tests and benches.
 
-use super::{Agreement, BenchRow, Bindings, Case, CheckRow, Description, HostTensor, counted, random, seconds};
+use super::{
+    Agreement, BenchRow, Bindings, Case, CheckRow, Description, HostTensor, Hot, Profiled, counted, profiled, random,
+    seconds,
+};
 use crate::{LaunchPlan, Limits, Queue, Resources, Result};
 
 /// An operator.
@@ -52,6 +55,9 @@ pub struct Compared {
 /// Multiply-adds that the references may compute for a row of a bench: a second or so.
 const BENCH_BUDGET: usize = 1 << 28;
 
+/// Lines that a row of a bench names as the hottest.
+const HOT_LINES: usize = 10;
+
 impl Op {
     /// Made-up input for a case.
     pub fn bindings(&self, case: &Case) -> Result<Bindings> {
@@ -81,15 +87,27 @@ impl Op {
     }
 
     /// Runs a case, compares with the reference, and measures if it agrees.
+    ///
+    /// On the software device the time is modelled, and the hottest lines are found.
     pub fn bench(&self, queue: &Queue, case: &Case) -> Result<BenchRow> {
         let mut prepared = (self.prepare)(queue, &self.bindings(case)?)?;
-        let ((), counters) = counted(queue, || prepared.launch(queue))?;
+        let ((), profiled) = profiled(queue, HOT_LINES, || prepared.launch(queue))?;
         let agreement = prepared.agreement(queue, BENCH_BUDGET)?;
         let mut resources = prepared.resources(queue.device().limits())?;
-        if agreement.passed() {
+        let (mut counters, mut modelled, mut hot) = (None, None, Hot::default());
+        if let Some(profiled) = profiled {
+            let Profiled { counters: found, modelled: time, hot: lines } = profiled;
+            resources.seconds = Some(time.seconds);
+            resources.joules = Some(time.joules);
+            resources.dollars = Some(time.dollars);
+            let least = |work: Option<f64>, rate: f64| work.map_or(0.0, |work| work / rate);
+            let compute = least(resources.flops, time.peak_flops);
+            resources.roofline_seconds = Some(compute.max(least(resources.bytes_needed, time.peak_bytes)));
+            (counters, modelled, hot) = (Some(found), Some(time), lines);
+        } else if agreement.passed() {
             resources.seconds = seconds(queue, || prepared.launch(queue))?;
         }
-        Ok(BenchRow { op: self.path, case: *case, agreement, resources, counters })
+        Ok(BenchRow { op: self.path, case: *case, agreement, resources, counters, modelled, hot })
     }
 
     /// Runs on given input; the outputs in the order of the description.

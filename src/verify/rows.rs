@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Agreement, Counters};
+use super::{Agreement, Counters, Hot, Modelled};
 use crate::{DType, Error, Queue, Resources, Result};
 
 /// A problem to check or measure, as data.
@@ -28,6 +28,12 @@ impl Case {
         let found = self.sizes.iter().find(|(name, _)| *name == dimension);
         let missing = || Error::Binding { op, problem: format!("case {:?} has no {dimension}", self.name) };
         found.map(|&(_, size)| size).ok_or_else(missing)
+    }
+
+    /// Tokens that the case computes: sequences times queries of each. `None`: it has no such sizes.
+    pub fn tokens(&self) -> Option<f64> {
+        let size = |name: &str| self.sizes.iter().find(|(known, _)| *known == name).map(|&(_, size)| size as f64);
+        size("tokens").or_else(|| Some(size("b")? * size("s_q")?))
     }
 
     /// Sizes, options and extra inputs in words: `b=1 s_q=128 ... causal=true sinks=normal`.
@@ -60,10 +66,14 @@ pub struct BenchRow {
     pub case: Case,
     /// How the outputs agree with the reference.
     pub agreement: Agreement,
-    /// Costs; the time is measured on a GPU, and unknown on the software device.
+    /// Costs; the time is measured on a GPU, and modelled on the software device.
     pub resources: Resources,
     /// Counters of the software device.
     pub counters: Option<Counters>,
+    /// What the software device's time model says; the time of `resources` is from it, then.
+    pub modelled: Option<Modelled>,
+    /// The hottest lines of the software device, if they were asked for.
+    pub hot: Hot,
 }
 
 /// Seconds of one launch on a GPU: the median of several timings between events, after warming up. `None` on the

@@ -27,6 +27,11 @@ impl Tolerance {
         Self { factor: 2.0, ulps, least_scale: 0.0 }
     }
 
+    /// The reference, bit for bit; and integers.
+    pub fn exact() -> Self {
+        Self { factor: 0.0, ulps: 0.0, least_scale: 0.0 }
+    }
+
     /// Logarithms in f32 of sums of exponentials, whose exponents are sums of `products` products.
     ///
     /// A tensor core adds up 16 products at a time and cuts the sum off where a processor rounds it, always downwards:

@@ -7,6 +7,7 @@ mod features;
 mod plan;
 mod properties;
 mod rejects;
+mod single_precision;
 
 use std::sync::PoisonError;
 
@@ -19,29 +20,29 @@ use llm_kernels::{DType, Layout, Result};
 
 use crate::{CAUSAL, FULL, LAUNCHES, queue, rounded, upload};
 
-use DType::{BF16, F16};
+use DType::{BF16, F16, F32};
 
 /// A problem with its input, row-major.
 #[derive(Clone)]
-struct Attention {
-    problem: Problem,
-    options: Options,
-    q: Vec<f64>,
-    k: Vec<f64>,
-    v: Vec<f64>,
-    extras: Extras,
+pub(crate) struct Attention {
+    pub(crate) problem: Problem,
+    pub(crate) options: Options,
+    pub(crate) q: Vec<f64>,
+    pub(crate) k: Vec<f64>,
+    pub(crate) v: Vec<f64>,
+    pub(crate) extras: Extras,
 }
 
 /// Input that may be left out: empty then.
 #[derive(Clone, Debug, Default)]
-struct Extras {
-    sinks: Vec<f64>,
-    alibi_slopes: Vec<f64>,
-    bias: Vec<f64>,
-    mask_bits: Vec<u32>,
-    prefix: Vec<i32>,
-    cu_seqlens_q: Vec<i32>,
-    cu_seqlens_k: Vec<i32>,
+pub(crate) struct Extras {
+    pub(crate) sinks: Vec<f64>,
+    pub(crate) alibi_slopes: Vec<f64>,
+    pub(crate) bias: Vec<f64>,
+    pub(crate) mask_bits: Vec<u32>,
+    pub(crate) prefix: Vec<i32>,
+    pub(crate) cu_seqlens_q: Vec<i32>,
+    pub(crate) cu_seqlens_k: Vec<i32>,
 }
 
 /// What the kernel gave.
@@ -75,7 +76,7 @@ impl Attention {
         Self::of_shape(seed, dtype, shape(sizes), options)
     }
 
-    fn of_shape(seed: u64, dtype: DType, shape: Shape, options: Options) -> Self {
+    pub(crate) fn of_shape(seed: u64, dtype: DType, shape: Shape, options: Options) -> Self {
         let Shape { b, s_q, s_k, h_q, h_kv, d, d_v } = shape;
         let values = |tensor: u64, count| rounded(dtype, &random::normal(3 * seed + tensor, count));
         Self {
@@ -89,7 +90,13 @@ impl Attention {
     }
 
     /// Sequences of various lengths: of queries and of keys.
-    fn of_lengths(seed: u64, dtype: DType, lengths: &[[usize; 2]], heads: [usize; 4], options: Options) -> Self {
+    pub(crate) fn of_lengths(
+        seed: u64,
+        dtype: DType,
+        lengths: &[[usize; 2]],
+        heads: [usize; 4],
+        options: Options,
+    ) -> Self {
         let [h_q, h_kv, d, d_v] = heads;
         let offsets = |which: usize| -> Vec<i32> {
             let ends = lengths.iter().scan(0, |end, lengths| {
@@ -112,26 +119,26 @@ impl Attention {
         attention
     }
 
-    fn with_sinks(mut self, sinks: Vec<f64>) -> Self {
+    pub(crate) fn with_sinks(mut self, sinks: Vec<f64>) -> Self {
         self.problem.sinks = true;
         self.extras.sinks = rounded(DType::F32, &sinks);
         self
     }
 
-    fn with_alibi(mut self, slopes: Vec<f64>) -> Self {
+    pub(crate) fn with_alibi(mut self, slopes: Vec<f64>) -> Self {
         self.problem.alibi = true;
         self.extras.alibi_slopes = rounded(DType::F32, &slopes);
         self
     }
 
-    fn with_prefix(mut self, prefix: Vec<i32>) -> Self {
+    pub(crate) fn with_prefix(mut self, prefix: Vec<i32>) -> Self {
         self.problem.prefix = true;
         self.extras.prefix = prefix;
         self
     }
 
     /// A bias of the given type for `b` batch entries and `h_q` heads.
-    fn with_bias(mut self, dtype: DType, [b, h_q]: [usize; 2], bias: impl Fn([usize; 4]) -> f64) -> Self {
+    pub(crate) fn with_bias(mut self, dtype: DType, [b, h_q]: [usize; 2], bias: impl Fn([usize; 4]) -> f64) -> Self {
         let Shape { s_q, s_k, .. } = self.problem.shape;
         self.problem.bias = Some(Broadcast { dtype, b, h_q, s_q, columns: s_k });
         let values: Vec<_> = every_index([b, h_q, s_q, s_k]).map(bias).collect();
@@ -140,7 +147,7 @@ impl Attention {
     }
 
     /// A custom mask for `b` batch entries and `h_q` heads: whether (batch, head, query, key) is seen.
-    fn with_mask(mut self, [b, h_q]: [usize; 2], seen: impl Fn([usize; 4]) -> bool) -> Self {
+    pub(crate) fn with_mask(mut self, [b, h_q]: [usize; 2], seen: impl Fn([usize; 4]) -> bool) -> Self {
         let Shape { s_q, s_k, .. } = self.problem.shape;
         let mask = Broadcast { dtype: DType::U32, b, h_q, s_q, columns: s_k.div_ceil(32) };
         // Bits past the last key are set: nothing may come of them.
@@ -153,7 +160,7 @@ impl Attention {
         self
     }
 
-    fn inputs(&self) -> Inputs<'_> {
+    pub(crate) fn inputs(&self) -> Inputs<'_> {
         Inputs {
             q: &self.q,
             k: &self.k,
@@ -289,14 +296,14 @@ impl Attention {
     }
 
     /// Elements of a row of q or out.
-    fn query_row(&self, batch: usize, i: usize, head: usize) -> std::ops::Range<usize> {
+    pub(crate) fn query_row(&self, batch: usize, i: usize, head: usize) -> std::ops::Range<usize> {
         let Shape { s_q, h_q, d, .. } = self.problem.shape;
         let start = ((batch * s_q + i) * h_q + head) * d;
         start..start + d
     }
 
     /// Elements of a row of k or v.
-    fn key_row(&self, batch: usize, j: usize, head: usize) -> std::ops::Range<usize> {
+    pub(crate) fn key_row(&self, batch: usize, j: usize, head: usize) -> std::ops::Range<usize> {
         let Shape { s_k, h_kv, d, .. } = self.problem.shape;
         let start = ((batch * s_k + j) * h_kv + head) * d;
         start..start + d
@@ -304,7 +311,7 @@ impl Attention {
 }
 
 /// All indices of a `[b, h, s, columns]` tensor, row-major.
-fn every_index([b, h, s, columns]: [usize; 4]) -> impl Iterator<Item = [usize; 4]> {
+pub(crate) fn every_index([b, h, s, columns]: [usize; 4]) -> impl Iterator<Item = [usize; 4]> {
     (0..b * h * s * columns)
         .map(move |at| [at / (h * s * columns), at / (s * columns) % h, at / columns % s, at % columns])
 }

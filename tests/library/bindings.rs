@@ -77,8 +77,8 @@ fn tensors_that_do_not_fit_are_refused() {
         tensors[index] = tensor;
         refused(tensors, &[])
     };
-    let text = "q is f32, supported: f16, bf16";
-    assert_eq!(with(0, tensor("q", DType::F32, &[2, 3, 4, 64])), text);
+    let text = "q is i32, supported: f16, bf16, f32";
+    assert_eq!(with(0, tensor("q", DType::I32, &[2, 3, 4, 64])), text);
     let text = "k has rank 2, expected 4 [b, s_k, h_kv, d] or 3 [total_k, h_kv, d]";
     assert_eq!(with(1, tensor("k", DType::F16, &[2, 64])), text);
     assert_eq!(with(2, tensor("v", DType::F16, &[2, 6, 2, 64])), "v has s_k 6, expected 5 (= k)");

@@ -59,9 +59,17 @@ fn bench_writes_the_same_rows_as_json_and_csv() {
     assert_eq!(text.lines().count(), rows.len() + 1);
     assert!(text.starts_with("device,op,case,shape,dtype,error_of_allowed,seconds,"));
     for row in rows {
-        assert!(row["costs"]["flops"].as_f64().unwrap() > 0.0);
+        // What depends on lengths in device memory is not known beforehand.
+        let lengths = row["case"].as_str().unwrap().contains("prompts");
+        assert!(if lengths { row["costs"]["flops"].is_null() } else { row["costs"]["flops"].as_f64().unwrap() > 0.0 });
         if report["software"] == true {
-            assert_eq!(row["costs"]["seconds"], Value::Null, "host time is not GPU time");
+            // Modelled, from the launch itself: the same on every machine, and nothing of this one's time.
+            assert!(row["costs"]["seconds"].as_f64().unwrap() < 1e-2);
+            assert!(lengths || row["costs"]["roofline_fraction"].as_f64().unwrap() < 1.0);
+            assert!(row["modelled"]["bounds"]["tensor"].as_f64().unwrap() > 0.0);
+            let stalls = row["modelled"]["stalls"].as_object().unwrap();
+            assert!(stalls.values().map(|part| part.as_f64().unwrap()).sum::<f64>() < 1.0);
+            assert_eq!(row["modelled"]["hot_ptx_lines"].as_array().unwrap().len(), 10);
             assert!(row["counters"].as_object().is_some_and(|counters| !counters.is_empty()));
         } else {
             assert!(row["costs"]["seconds"].as_f64().unwrap() > 0.0);

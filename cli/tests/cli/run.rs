@@ -46,7 +46,7 @@ fn describe_says_what_the_operator_takes() {
     assert_eq!(names("outputs"), ["out", "lse"]);
     assert_eq!(description["inputs"][0]["shape"], serde_json::json!(["b", "s_q", "h_q", "d"]));
     assert_eq!(description["inputs"][0]["shape_of_sequences"], serde_json::json!(["total_q", "h_q", "d"]));
-    assert_eq!(description["inputs"][0]["dtypes"], serde_json::json!(["f16", "bf16"]));
+    assert_eq!(description["inputs"][0]["dtypes"], serde_json::json!(["f16", "bf16", "f32"]));
     assert_eq!(description["outputs"][1]["shape"], serde_json::json!(["b", "h_q", "s_q"]));
     for option in description["options"].as_array().unwrap() {
         assert!(["bool", "float", "int"].contains(&option["type"].as_str().unwrap()));

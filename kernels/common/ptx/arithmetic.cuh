@@ -12,6 +12,13 @@ __device__ __forceinline__ float ex2_approx_ftz(float x) {
   return y;
 }
 
+// log2(x), absolutely within 2^-22 for x in (0.5, 2), relatively beyond; subnormal operands count as zero.
+__device__ __forceinline__ float lg2_approx_ftz(float x) {
+  float y;
+  asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 // 1 / x within 1 ulp; subnormals become zero.
 __device__ __forceinline__ float rcp_approx_ftz(float x) {
   float y;
@@ -46,6 +53,20 @@ __device__ __forceinline__ uint32_t cvt_rn_bf16x2(float low, float high) {
   uint32_t packed;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
   return packed;
+}
+
+// Sums of two f16 each, rounded to nearest even.
+__device__ __forceinline__ uint32_t add_rn_f16x2(uint32_t a, uint32_t b) {
+  uint32_t sum;
+  asm("add.rn.f16x2 %0, %1, %2;" : "=r"(sum) : "r"(a), "r"(b));
+  return sum;
+}
+
+// a * b + c of two bf16 each, rounded once, to nearest even.
+__device__ __forceinline__ uint32_t fma_rn_bf16x2(uint32_t a, uint32_t b, uint32_t c) {
+  uint32_t result;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(result) : "r"(a), "r"(b), "r"(c));
+  return result;
 }
 
 }  // namespace llm_kernels::ptx

@@ -17,6 +17,13 @@ __device__ __forceinline__ void cp_async_16_zero_fill(uint32_t shared, const voi
                "r"(bytes) : "memory");
 }
 
+// Copies `bytes` (0 to 4) bytes, and fills the rest of the 4 bytes of the destination with zeros. Both addresses are
+// multiples of 4.
+__device__ __forceinline__ void cp_async_4_zero_fill(uint32_t shared, const void* global, uint32_t bytes) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared), "l"(__cvta_generic_to_global(global)),
+               "r"(bytes) : "memory");
+}
+
 // As the first, by those threads that `copies` holds for. No branch: a warp stays together.
 __device__ __forceinline__ void cp_async_16_if(bool copies, uint32_t shared, const void* global) {
   asm volatile("{\n.reg .pred p;\nsetp.ne.u32 p, %2, 0;\n@p cp.async.cg.shared.global [%0], [%1], 16;\n}" ::"r"(shared),

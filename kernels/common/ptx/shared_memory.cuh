@@ -32,6 +32,18 @@ __device__ __forceinline__ uint4 ld_shared_16(uint32_t address) {
   return value;
 }
 
+// Loads 8 bytes; the address is a multiple of 8.
+__device__ __forceinline__ uint2 ld_shared_8(uint32_t address) {
+  uint2 value;
+  asm volatile("ld.shared.v2.b32 {%0, %1}, [%2];" : "=r"(value.x), "=r"(value.y) : "r"(address) : "memory");
+  return value;
+}
+
+// Stores 8 bytes; the address is a multiple of 8.
+__device__ __forceinline__ void st_shared_8(uint32_t address, uint2 value) {
+  asm volatile("st.shared.v2.b32 [%0], {%1, %2};" ::"r"(address), "r"(value.x), "r"(value.y) : "memory");
+}
+
 // Stores 16 bytes; the address is a multiple of 16.
 __device__ __forceinline__ void st_shared_16(uint32_t address, uint4 value) {
   asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(value.x), "r"(value.y), "r"(value.z),

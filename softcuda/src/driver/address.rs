@@ -5,7 +5,7 @@ use super::{
     error::{Code, Error},
     host, virtual_memory,
 };
-use crate::memory::{AllocationInfo, MemoryError};
+use crate::memory::{AllocationInfo, MemoryError, Written};
 
 /// What an address may be.
 #[derive(Clone, Copy, PartialEq)]
@@ -41,6 +41,40 @@ pub(super) fn span(address: u64, bytes: usize, side: Side) -> Result<*mut u8, Er
         Side::Any if address == 0 && bytes > 0 => Err(Code::INVALID_VALUE.into()),
         _ => Ok(address as *mut u8),
     }
+}
+
+/// The bytes at `address`, checked by [`span`], have been written.
+pub(super) fn note_written(address: u64, bytes: usize) -> Result<(), Error> {
+    if let Some(device) = device::owner(address) {
+        device.memory()?.note_written(address, bytes as u64);
+    }
+    Ok(())
+}
+
+/// Makes bytes of device memory count as never written, whatever they hold: a test that fills them with absurd values can
+/// have the `init` check find their readers. `false`: they are not inside one allocation of a device.
+pub fn forget_written(address: u64, bytes: u64) -> bool {
+    let Some(Ok(memory)) = device::owner(address).map(|device| device.memory()) else {
+        return false;
+    };
+    memory.forget_written(address, bytes).is_ok()
+}
+
+/// Bytes that [`span`] has checked have been copied: those at `to` have been written as far as those at `from` had been.
+pub(super) fn note_copied(to: u64, from: u64, bytes: usize) -> Result<(), Error> {
+    let Some(device) = device::owner(to) else {
+        return Ok(());
+    };
+    let source = match device::owner(from) {
+        Some(device) => device.memory()?.written(from),
+        None => Written::default(),
+    };
+    if source == Written::default() {
+        return note_written(to, bytes);
+    }
+    // SAFETY: `span` has shown that both belong to the memory of their devices.
+    unsafe { device.memory()?.written(to).copy(to, source, from, bytes as u64) };
+    Ok(())
 }
 
 /// Whether `address` is ordinary host memory, which the driver knows nothing about.

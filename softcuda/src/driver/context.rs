@@ -3,6 +3,7 @@
 use super::{
     abi::{CuResult, DeviceOrdinal, Handle, Out, call},
     capture,
+    clock::ContextProgress,
     device::{Device, device},
     error::{Code, Error},
     event, host, limit, memory, module, pool, stream,
@@ -31,6 +32,8 @@ pub(super) struct Context {
     fault: AtomicI32,
     /// Devices whose memory its kernels see.
     peers: Mutex<BTreeSet<DeviceOrdinal>>,
+    /// How far its streams have come in modelled time.
+    pub(super) progress: ContextProgress,
 }
 
 static CONTEXTS: Table<Context> = Table::new();
@@ -54,6 +57,7 @@ impl Context {
             destroyed: AtomicBool::new(false),
             fault: AtomicI32::new(0),
             peers: Mutex::default(),
+            progress: ContextProgress::default(),
         });
         CONTEXTS.insert(context.handle, context.clone());
         context

@@ -3,7 +3,7 @@
 use super::{
     abi::{CuResult, DevicePointer, Handle, In, call},
     address::{self, Side},
-    capture, context,
+    capture, clock, context, device,
     error::{Code, Error},
     operation::Operation,
     stream,
@@ -111,6 +111,11 @@ impl Volume {
 
     /// The memory of the row `row` of the layer `layer`.
     fn row(&self, layer: usize, row: usize, width: usize) -> Result<*mut u8, Error> {
+        let (start, side) = self.row_address(layer, row, width)?;
+        address::span(start, width, side)
+    }
+
+    fn row_address(&self, layer: usize, row: usize, width: usize) -> Result<(u64, Side), Error> {
         let (base, side) = self.base()?;
         let pitch = if self.pitch == 0 { width } else { self.pitch };
         let offset = || {
@@ -118,7 +123,7 @@ impl Volume {
             rows.checked_add(self.y + row)?.checked_mul(pitch)?.checked_add(self.x)
         };
         let start = offset().and_then(|offset| base.checked_add(offset as u64));
-        address::span(start.ok_or(Code::INVALID_VALUE)?, width, side)
+        Ok((start.ok_or(Code::INVALID_VALUE)?, side))
     }
 
     /// Where it starts, as given; `None`: an array.
@@ -190,12 +195,20 @@ impl Transfer {
             Some(bytes) => Volume { height, ..Volume::host(bytes.as_ptr() as u64) },
             None => from,
         };
+        let on_device = |side: &Volume| side.base().is_ok_and(|(address, _)| device::owner(address).is_some());
+        let by_host = !(on_device(&from) && on_device(&to));
+        clock::move_bytes(width * height * self.all.depth, by_host);
         for (layer, row) in self.rows() {
             let (source, destination) = (from.row(layer, row, width)?, to.row(layer, row, width)?);
             if width > 0 {
                 // SAFETY: device spans lie inside live allocations, staged bytes are held by `self`, and the caller
                 // promises the host ones. They may overlap.
                 unsafe { source.copy_to(destination, width) };
+                address::note_copied(
+                    to.row_address(layer, row, width)?.0,
+                    from.row_address(layer, row, width)?.0,
+                    width,
+                )?;
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use super::{
     primary::Primary,
 };
 use crate::{
-    chip::{Architecture, Chip},
+    chip::{self, Architecture, Chip},
     config::{self, Config, ConfigError},
     memory::GlobalMemory,
 };
@@ -87,6 +87,11 @@ fn initialized() -> Result<&'static Driver, Error> {
 
 impl Driver {
     fn new(architectures: &[Architecture], config: Config) -> Driver {
+        if let Some(chip) = config.chip
+            && let Err(chip) = chip::replace(chip)
+        {
+            eprintln!("softcuda: SOFTCUDA_CHIP={}: too late, the chip of its architecture is in use", chip.name);
+        }
         let device = |(ordinal, architecture): (usize, &Architecture)| Device {
             ordinal: ordinal as DeviceOrdinal,
             chip: architecture.chip(),
@@ -102,7 +107,15 @@ impl Device {
     /// Its memory, reserved at the first use.
     pub(super) fn memory(&self) -> Result<&GlobalMemory, Error> {
         let base = FIRST_ADDRESS + self.ordinal as u64 * ADDRESSES;
-        self.memory.get_or_init(|| GlobalMemory::new(base, self.chip.memory_bytes).ok()).as_ref().ok_or_else(|| {
+        let new = || {
+            let memory = GlobalMemory::new(base, self.chip.memory_bytes).ok()?;
+            if driver().is_ok_and(|driver| driver.config.checks.initialisation) {
+                memory.recording().ok()
+            } else {
+                Some(memory)
+            }
+        };
+        self.memory.get_or_init(new).as_ref().ok_or_else(|| {
             Error::report(Code::OUT_OF_MEMORY, "the system gives no address space for the memory of the device")
         })
     }

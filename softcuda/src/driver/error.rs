@@ -28,6 +28,11 @@ impl From<Code> for Error {
 }
 
 impl Error {
+    /// The same, to be said on stderr, too.
+    pub(super) fn aloud(self) -> Error {
+        Error { loud: true, ..self }
+    }
+
     /// An error with words for [`last_error_text`].
     pub(super) fn new(code: Code, text: impl Into<String>) -> Error {
         Error { code, text: Some(text.into()), loud: false }

@@ -3,13 +3,16 @@
 use super::{
     abi::{CuResult, Handle, Out, call},
     capture::{self, Sequence},
+    clock,
     context::{self, Context},
+    device::driver,
     error::{Code, Error},
     operation::Operation,
     queue::{self, Signal},
     stream,
     table::{Table, new_handle},
 };
+use crate::config::Clock;
 use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Instant,
@@ -32,12 +35,13 @@ pub(super) struct Event {
 /// When an event was reached.
 #[derive(Default)]
 pub(super) struct Record {
-    time: OnceLock<Instant>,
+    /// By the host's clock, and in modelled nanoseconds.
+    time: OnceLock<(Instant, u64)>,
 }
 
 impl Record {
     pub(super) fn take_time(&self) {
-        self.time.get_or_init(Instant::now);
+        self.time.get_or_init(|| (Instant::now(), clock::reached()));
     }
 }
 
@@ -77,7 +81,9 @@ impl Event {
     pub(super) fn record_now(&self) {
         let record = Arc::new(Record::default());
         record.take_time();
-        *self.state() = State::Recorded(record, Signal::completed());
+        let signal = Signal::completed();
+        signal.reached.lift(clock::reached());
+        *self.state() = State::Recorded(record, signal);
     }
 
     /// Waited for by a node of a graph.
@@ -177,6 +183,7 @@ pub extern "C" fn cuStreamWaitEvent(on_stream: Handle, event: Handle, flags: u32
         };
         capture::isolate(&on)?;
         if signal.is_done() {
+            on.progress.lift(signal.reached.now());
             return Ok(());
         }
         queue::submit(&on, Operation::Empty, vec![signal]).map(drop)
@@ -207,7 +214,7 @@ pub extern "C" fn cuEventSynchronize(event: Handle) -> CuResult {
     })
 }
 
-/// Wall time between two events in milliseconds.
+/// Time between two events in milliseconds: modelled, or the host's if `SOFTCUDA_CLOCK` says so.
 pub extern "C" fn cuEventElapsedTime(out: Out<f32>, start: Handle, end: Handle) -> CuResult {
     call(|| {
         let time = |handle| {
@@ -223,9 +230,12 @@ pub extern "C" fn cuEventElapsedTime(out: Out<f32>, start: Handle, end: Handle) 
             }
         };
         let (start, end) = (time(start)?, time(end)?);
-        let seconds = match end.checked_duration_since(start) {
+        if driver()?.config.clock == Clock::Model {
+            return out.set((end.1 as f64 - start.1 as f64) as f32 * 1e-6);
+        }
+        let seconds = match end.0.checked_duration_since(start.0) {
             Some(forward) => forward.as_secs_f32(),
-            None => -(start - end).as_secs_f32(),
+            None => -(start.0 - end.0).as_secs_f32(),
         };
         out.set(seconds * 1000.0)
     })

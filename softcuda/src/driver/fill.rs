@@ -3,7 +3,7 @@
 use super::{
     abi::{CuResult, DevicePointer, Handle, call},
     address::{self, Side},
-    capture, device,
+    capture, clock, device,
     error::{Code, Error},
     operation::Operation,
     stream,
@@ -50,8 +50,10 @@ impl Fill {
         let pattern = self.value.to_le_bytes();
         let pattern = &pattern[..self.element_bytes as usize];
         let bytes = self.width * pattern.len();
+        clock::fill_bytes(bytes * self.height);
         for row in self.rows() {
             let (start, host) = row?;
+            address::note_written(start, bytes)?;
             if pattern.iter().all(|byte| *byte == 0)
                 && let Some(device) = device::owner(start)
             {

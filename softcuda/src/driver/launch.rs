@@ -2,6 +2,7 @@
 
 use super::{
     abi::{CuResult, Handle, In, call},
+    clock,
     context::Context,
     device::{Device, driver},
     error::{Code, Error},
@@ -15,8 +16,9 @@ use super::{
 };
 use crate::{
     chip::{MAX_BLOCK, MAX_BLOCK_THREADS, MAX_GRID, SHARED_PER_BLOCK, WARP_SIZE},
+    config::Config,
     exec::{self, Launch, Machine},
-    profile::{LaunchReport, record},
+    profile::{self, LaunchReport, Profile, record},
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -102,7 +104,15 @@ impl KernelCall {
         let context = &function.context;
         let device = context.device;
         let view = KernelView::new(context)?;
-        let machine = Machine { architecture: device.chip.architecture, memory: &view, config: &driver()?.config };
+        let configured = driver()?.config.scheduled();
+        let config = Config { profile: profile::profile_or(configured.profile), ..configured.into_owned() };
+        let profile = config.profile;
+        let machine = Machine { architecture: device.chip.architecture, memory: &view, config: &config };
+        let blocks = shape.grid.iter().map(|count| u64::from(*count)).product();
+        let resident_blocks = resident_blocks(function, shape, device);
+        let traced = traced(profile, blocks);
+        // Blocks that talk to one another cannot do without one another.
+        let only_traced = profile.sample.is_some() && !function.kernel.communicates && !shape.cooperative;
         let workspace = shape.cooperative.then(|| Workspace::new(device)).transpose()?;
         let request = Launch {
             grid_workspace: workspace.as_ref().map_or(0, |workspace| workspace.address),
@@ -110,13 +120,26 @@ impl KernelCall {
             block: shape.block,
             dynamic_shared_bytes: shape.dynamic_shared_bytes,
             params: &self.params,
-            resident_blocks: resident_blocks(function, shape, device),
+            resident_blocks,
+            traced: &traced,
+            only_traced,
             stack_bytes: context.limit(limit::STACK_SIZE as usize).min(1 << 19) as u32,
             heap_bytes: context.limit(limit::MALLOC_HEAP_SIZE as usize) as u64,
             ..Launch::default()
         };
-        match exec::launch(&machine, &function.kernel, &request) {
-            Ok(counters) => {
+        match exec::execute(&machine, &function.kernel, &request) {
+            Ok(execution) => {
+                let time = profile::time::model(&profile::time::Subject {
+                    chip: device.chip,
+                    kernel: &function.kernel,
+                    execution: &execution,
+                    blocks,
+                    ran: execution.counters.blocks,
+                    warps_per_block: shape.block.iter().product::<u32>().div_ceil(WARP_SIZE),
+                    resident: (resident_blocks / u64::from(device.chip.multiprocessors)) as u32,
+                });
+                clock::advance(time.seconds);
+                let lines = profile.lines.then(|| profile::lines(&function.kernel, &execution.tally).into());
                 let report = LaunchReport {
                     kernel: function.kernel.name.clone(),
                     device: device.ordinal as usize,
@@ -124,7 +147,9 @@ impl KernelCall {
                     block: shape.block,
                     dynamic_shared_bytes: shape.dynamic_shared_bytes,
                     registers: function.registers,
-                    counters,
+                    counters: execution.counters,
+                    time,
+                    lines,
                 };
                 record(report, machine.config.report.as_deref());
             }
@@ -132,6 +157,16 @@ impl KernelCall {
             Err(fault) => context.poison(faults::record(*fault)),
         }
         Ok(())
+    }
+}
+
+/// The blocks of a grid whose steps the time model replays.
+fn traced(profile: Profile, blocks: u64) -> Vec<u64> {
+    const REPLAYED: u64 = 4;
+    match profile.sample {
+        Some(count) => profile::time::sample(blocks, u64::from(count.get())),
+        None if profile.replay => profile::time::sample(blocks, REPLAYED),
+        None => Vec::new(),
     }
 }
 
@@ -144,7 +179,9 @@ struct Workspace {
 impl Workspace {
     fn new(device: &'static Device) -> Result<Workspace, Error> {
         const BYTES: u64 = 64;
-        let address = device.memory()?.allocate(BYTES).ok_or(Code::OUT_OF_MEMORY)?;
+        let memory = device.memory()?;
+        let address = memory.allocate(BYTES).ok_or(Code::OUT_OF_MEMORY)?;
+        memory.note_written(address, BYTES);
         Ok(Workspace { device, address })
     }
 }

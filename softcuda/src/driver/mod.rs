@@ -12,6 +12,7 @@
 pub mod abi;
 pub mod batch;
 pub mod capture;
+mod clock;
 pub mod context;
 pub mod copy;
 pub mod device;
@@ -53,5 +54,6 @@ mod source;
 mod table;
 mod versions;
 
+pub use address::forget_written;
 pub(crate) use device::configure;
 pub(crate) use names::functions;

@@ -7,7 +7,7 @@ use super::{
     error::{Code, Error},
     memory, pool, virtual_memory,
 };
-use crate::memory::{Access, AllocationInfo, GlobalMemory, Reach, View};
+use crate::memory::{Access, AllocationInfo, GlobalMemory, Reach, View, Written};
 
 /// Memory as the kernels of a context see it.
 pub(super) struct KernelView<'a> {
@@ -43,7 +43,8 @@ impl View for KernelView<'_> {
     fn reach(&self, address: u64) -> Option<Reach> {
         if virtual_memory::owns(address) {
             let (base, end, host, access) = virtual_memory::extent(address, self.ordinal())?;
-            return Some(Reach { base, bytes: end - base, host, read_only: access == Access::Read });
+            let read_only = access == Access::Read;
+            return Some(Reach { base, bytes: end - base, host, read_only, written: Written::default() });
         }
         let Some(owner) = self.other(address) else {
             return self.own.reach(address);

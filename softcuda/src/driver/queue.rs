@@ -5,6 +5,7 @@
 //! for an event of a stream that waits itself) goes to its stream's queue, which a thread works off that ends with it.
 
 use super::{
+    clock::{self, Progress},
     error::{Code, Error},
     memory,
     operation::Operation,
@@ -32,12 +33,14 @@ thread_local! {
 pub(super) struct Signal {
     done: Mutex<bool>,
     changed: Condvar,
+    /// When it ended, in modelled time.
+    pub(super) reached: Progress,
 }
 
 impl Signal {
     /// Of an operation that has ended.
     pub(super) fn completed() -> Arc<Signal> {
-        Arc::new(Signal { done: Mutex::new(true), changed: Condvar::new() })
+        Arc::new(Signal { done: Mutex::new(true), ..Signal::default() })
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -52,12 +55,14 @@ impl Signal {
     /// Waits for the end; CUDA_ERROR_NOT_PERMITTED in a host function.
     pub(super) fn wait(&self) -> Result<(), Error> {
         if self.is_done() {
+            clock::waited(self.reached.now());
             return Ok(());
         }
         if WORKS.get() {
             return Err(Error::new(Code::NOT_PERMITTED, "a host function must not wait for the device"));
         }
         self.wait_anyway();
+        clock::waited(self.reached.now());
         Ok(())
     }
 
@@ -117,6 +122,7 @@ pub(super) fn submit(
         after.extend(stream::implied(on));
         after.retain(|signal| !signal.is_done());
     }
+    on.catch_up();
     let done = Arc::new(Signal::default());
     let mut state = on.queue.lock();
     if !state.running && after.is_empty() && !operation.blocks() {
@@ -125,7 +131,7 @@ pub(super) fn submit(
         PENDING.fetch_add(1, Ordering::AcqRel);
         drop(state);
         let _end = EndOfCall { stream: on, done: &done };
-        operation.run()?;
+        clock::run(&on.progress, on.context.device.chip, || operation.run())?;
         return Ok(done.clone());
     }
     drop(state);
@@ -156,6 +162,8 @@ struct EndOfCall<'a> {
 impl Drop for EndOfCall<'_> {
     fn drop(&mut self) {
         PENDING.fetch_sub(1, Ordering::AcqRel);
+        self.done.reached.lift(self.stream.progress.now());
+        self.stream.publish();
         self.done.complete();
         let mut state = self.stream.queue.lock();
         if state.items.is_empty() || start(self.stream.clone()).is_err() {
@@ -180,11 +188,15 @@ fn work_off(stream: &Stream) {
             return;
         };
         drop(state);
-        item.after.iter().for_each(|signal| signal.wait_anyway());
+        for signal in &item.after {
+            signal.wait_anyway();
+            stream.progress.lift(signal.reached.now());
+        }
+        stream.catch_up();
         let result = match stream.context.check() {
             Ok(()) => super::abi::guarded(|| match &item.operation {
                 Operation::Free(address) => memory::free_leaving(*address),
-                operation => operation.run(),
+                operation => clock::run(&stream.progress, stream.context.device.chip, || operation.run()),
             }),
             Err(error) => {
                 item.operation.abandon(error.code);
@@ -192,11 +204,13 @@ fn work_off(stream: &Stream) {
             }
         };
         if let Err(error) = result {
-            // Nobody is there to be told: it shows in the calls that follow.
+            // Nobody is there to be told: it shows in the calls that follow, but without its words.
             stream.context.poison(error.code);
-            error.raise();
+            error.aloud().raise();
         }
         PENDING.fetch_sub(1, Ordering::AcqRel);
+        item.done.reached.lift(stream.progress.now());
+        stream.publish();
         item.done.complete();
     }
 }

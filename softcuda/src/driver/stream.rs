@@ -3,6 +3,7 @@
 use super::{
     abi::{CuResult, DeviceOrdinal, Handle, In, Out, call},
     capture::{self, Capturing},
+    clock::{self, Progress},
     context::{self, Context},
     error::{Code, Error},
     launch::AttributeValue,
@@ -38,6 +39,8 @@ pub(super) struct Stream {
     pub(super) handle: Handle,
     pub(super) context: Arc<Context>,
     pub(super) queue: Queue,
+    /// How far it has come in modelled time.
+    pub(super) progress: Progress,
     flags: u32,
     priority: AtomicI32,
     id: u64,
@@ -67,6 +70,7 @@ impl Stream {
             handle,
             context,
             queue: Queue::default(),
+            progress: Progress::default(),
             flags,
             priority: AtomicI32::new(priority),
             id,
@@ -82,6 +86,27 @@ impl Stream {
     /// Whether it waits for the legacy stream, and the legacy stream for it.
     pub(super) fn is_blocking(&self) -> bool {
         !self.is_legacy() && self.flags & NON_BLOCKING == 0
+    }
+
+    /// Brings its time up to what it waits for although it does not say so: the thread that asks, the legacy stream.
+    pub(super) fn catch_up(&self) {
+        self.progress.lift(clock::thread());
+        if self.is_legacy() {
+            self.progress.lift(self.context.progress.blocking.now());
+        } else if self.is_blocking() {
+            self.progress.lift(self.context.progress.legacy.now());
+        }
+    }
+
+    /// Tells the context how far it has come.
+    pub(super) fn publish(&self) {
+        let (now, all) = (self.progress.now(), &self.context.progress);
+        all.any.lift(now);
+        if self.is_legacy() {
+            all.legacy.lift(now);
+        } else if self.is_blocking() {
+            all.blocking.lift(now);
+        }
     }
 
     /// Its part in a capture.
@@ -142,6 +167,7 @@ pub(super) fn synchronize_all(context: &Context) -> Result<(), Error> {
             }
         }
     }
+    clock::waited(context.progress.any.now());
     pool::synchronized(context.device);
     Ok(())
 }
@@ -221,6 +247,8 @@ pub extern "C" fn cuStreamSynchronize(stream: Handle) -> CuResult {
         let stream = find(stream)?;
         capture::forbid_on(&stream)?;
         ends(&stream).iter().try_for_each(|signal| signal.wait())?;
+        stream.catch_up();
+        clock::waited(stream.progress.now());
         pool::synchronized(stream.context.device);
         stream.context.check()
     })

@@ -96,7 +96,7 @@ impl ValueParameters {
                 false => AtomicU32::from_ptr(place.cast()).store(self.value as u32, Ordering::Release),
             }
         }
-        Ok(())
+        address::note_written(self.address, self.bytes())
     }
 
     /// Whether what it waits for is there.

@@ -1,6 +1,7 @@
 //! Loads and stores: a whole warp's addresses checked at once, data moved between memory and register slots.
 
 use super::engine::{Engine, Span};
+use super::observe::Memory;
 use super::registers::{Plain, Simd};
 use super::shape::Shape;
 use super::traffic::{self, lanes};
@@ -101,20 +102,16 @@ impl Engine<'_> {
         if direction == Direction::Store {
             self.check_sources(warp, at, &addresses, mask, access.bytes())?;
         }
+        if self.watch.is_some() && !span.read_only {
+            self.observe(warp, at, mask, &addresses, access.bytes(), Memory::Device, direction.into())?;
+        }
         // SAFETY: the caller's promise.
         let sectors = unsafe { traffic::sectors::<S>(&place.shape, place.low, mask) };
-        self.count_global(direction, sectors, mask, access.bytes());
+        self.count_global(warp.index, at, sectors, mask, access.bytes());
+        self.note_shape(direction.into(), &place.shape, place.low, mask);
         // SAFETY: `place` has shown that the lanes of `mask` lie inside a live allocation, writable for a store.
         unsafe { transfer::<S>(warp, access, place.host, &place.shape, mask, direction) };
         Ok(())
-    }
-
-    #[inline(always)]
-    pub(super) fn count_global(&mut self, direction: Direction, sectors: u64, mask: u32, bytes: u32) {
-        let counters = &mut self.counters;
-        let counter =
-            if direction == Direction::Load { &mut counters.global_loads } else { &mut counters.global_stores };
-        traffic::count_global(counter, sectors, mask, bytes);
     }
 
     /// Lane by lane: fills the cache, serves lanes of several allocations, finds the lane at fault.
@@ -142,10 +139,11 @@ impl Engine<'_> {
         if direction == Direction::Store {
             self.check_sources(warp, at, addresses, mask, bytes)?;
         }
-        let mut sectors: Vec<u64> = lanes(mask).map(|lane| addresses[lane] >> 5).collect();
-        sectors.sort_unstable();
-        sectors.dedup();
-        self.count_global(direction, sectors.len() as u64, mask, bytes);
+        if self.watch.is_some() {
+            self.observe(warp, at, mask, addresses, bytes, Memory::Device, direction.into())?;
+        }
+        let sectors = self.note_lanes(direction.into(), addresses, mask);
+        self.count_global(warp.index, at, sectors, mask, bytes);
         for lane in lanes(mask) {
             let host = spans[lane].shift.wrapping_add(addresses[lane] as usize);
             let shape = Shape::scattered(&[0; 32], bytes);
@@ -230,9 +228,18 @@ impl Engine<'_> {
         let action = if load { "shared load" } else { "shared store" };
         // SAFETY: the caller's promise.
         let shape = unsafe { self.shared_shape::<S>(warp, at, &addresses, mask, access.bytes(), action)? };
-        let counters = &mut self.counters;
-        let counter = if load { &mut counters.shared_loads } else { &mut counters.shared_stores };
-        traffic::count_shared(counter, &shape, mask);
+        if self.watch.is_some() {
+            self.observe(
+                warp,
+                at,
+                mask,
+                &addresses.0.map(u64::from),
+                access.bytes(),
+                Memory::Shared,
+                direction.into(),
+            )?;
+        }
+        self.count_shared(warp.index, at, traffic::wavefronts(&shape, mask));
         let host = self.site.shared.pointer() as usize;
         // SAFETY: check_shared has shown that the lanes of `mask` lie inside the block's shared memory.
         unsafe { transfer::<S>(warp, access, host, &shape, mask, direction) };

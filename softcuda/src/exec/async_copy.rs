@@ -23,6 +23,8 @@ pub(crate) struct Copy {
     pub(crate) span: Span,
     /// The op that issued it.
     pub(crate) op: u32,
+    /// Its data have moved when it was issued.
+    pub(crate) early: bool,
 }
 
 /// Copies of one warp that have been issued and not yet waited for.

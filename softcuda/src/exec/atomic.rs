@@ -2,11 +2,14 @@
 
 use super::access::narrow_addresses;
 use super::engine::{Engine, SHARED_WINDOW, Span, WINDOW_BYTES};
+use super::observe::{Does, Memory};
 use super::registers::Simd;
-use super::traffic::{self, lanes};
+use super::traffic::lanes;
 use super::value::{Lanes, float, half_arithmetic, rounding::canonical_f64};
 use super::warp::Warp;
+use crate::check::variables::Effect;
 use crate::fault::Fault;
+use crate::profile::Access;
 use crate::program::op::{Atomic, AtomicKind, AtomicSpace, AtomicType, Op};
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
@@ -24,6 +27,7 @@ impl Engine<'_> {
         if atomic.space == AtomicSpace::Shared
             && atomic.element_bytes() == 4
             && let [slots] = atomic.elements[..]
+            && self.watch.is_none()
         {
             // SAFETY: the caller's promise.
             return unsafe { self.shared_atomic::<S>(warp, op, at, mask, slots) };
@@ -45,22 +49,20 @@ impl Engine<'_> {
             let narrow = addresses.map(|address| u32::try_from(address).unwrap_or(u32::MAX));
             // SAFETY: the caller's promise.
             unsafe { self.shared_shape::<S>(warp, at, &Lanes(narrow), shared, bytes, "shared atomic")? };
-            let counter = &mut self.counters.shared_atomics;
-            counter.requests += 1;
+            if self.watch.is_some() {
+                self.observe(warp, at, shared, &addresses, bytes, Memory::Shared, Does::Update)?;
+            }
             // One wavefront a distinct address: lanes that meet are served one after the other.
             let mut distinct: Vec<u32> = lanes(shared).map(|lane| narrow[lane]).collect();
             distinct.sort_unstable();
             distinct.dedup();
-            counter.ideal_wavefronts += 1;
-            counter.wavefronts += (u64::from(shared.count_ones()) - distinct.len() as u64) + 1;
+            let wavefronts = u64::from(shared.count_ones()) - distinct.len() as u64 + 1;
+            self.count_shared(warp.index, at, (wavefronts, 1));
         }
         // Lane by lane: device memory and mapped host memory lie at different distances from their device addresses.
         let mut hosts = [0; 32];
         let global = mask & !shared;
         if global != 0 {
-            let mut sectors: Vec<u64> = lanes(global).map(|lane| addresses[lane] >> 5).collect();
-            sectors.sort_unstable();
-            sectors.dedup();
             // Most lanes meet in one allocation.
             let mut span = Span::default();
             for lane in lanes(global) {
@@ -72,7 +74,11 @@ impl Engine<'_> {
                 hosts[lane] = span.shift.wrapping_add(addresses[lane] as usize);
             }
             self.check_sources(warp, at, &addresses, global, bytes)?;
-            traffic::count_global(&mut self.counters.global_atomics, sectors.len() as u64, global, bytes);
+            if self.watch.is_some() {
+                self.observe(warp, at, global, &addresses, bytes, Memory::Device, Does::Update)?;
+            }
+            let sectors = self.note_lanes(Access::Update, &addresses, global);
+            self.count_global(warp.index, at, sectors, global, bytes);
         }
         let shared_base = self.site.shared.pointer() as usize;
         for lane in lanes(shared) {
@@ -81,11 +87,16 @@ impl Engine<'_> {
         let flush = mask & !shared;
         for lane in lanes(mask) {
             let flush = flush >> lane & 1 == 1;
+            let mut wrote = false;
             for (element, &(d, b)) in atomic.elements.iter().enumerate() {
                 let host = hosts[lane].wrapping_add(element * atomic.element_bytes() as usize);
                 // SAFETY: the checks above have shown that all elements lie inside a live, writable allocation or shared
                 // memory, aligned to the size of the whole access.
-                unsafe { update(warp, atomic, host, lane, (d, b, op.c), flush) };
+                wrote |= unsafe { update(warp, atomic, host, lane, (d, b, op.c), flush) };
+            }
+            if self.watch.is_some() {
+                let effect = if wrote { Effect::Update } else { Effect::Read };
+                self.strong_access(warp, op, lane, addresses[lane], effect, shared >> lane & 1 == 1);
             }
         }
         Ok(())
@@ -111,11 +122,8 @@ impl Engine<'_> {
         unsafe { self.shared_shape::<S>(warp, at, &addresses, mask, 4, "shared atomic")? };
         // SAFETY: as above.
         let distinct = unsafe { S::distinct(&addresses, mask) };
-        let counter = &mut self.counters.shared_atomics;
-        counter.requests += 1;
-        counter.ideal_wavefronts += 1;
         // One wavefront a distinct address: lanes that meet are served one after the other.
-        counter.wavefronts += u64::from(mask.count_ones() - distinct) + 1;
+        self.count_shared(warp.index, at, (u64::from(mask.count_ones() - distinct) + 1, 1));
         let shared = self.site.shared.pointer();
         let registers = &mut warp.registers;
         macro_rules! each {
@@ -140,12 +148,20 @@ impl Engine<'_> {
     }
 }
 
-/// One element of one lane.
+/// One element of one lane; whether it has been written.
 ///
 /// # Safety
 /// The element must lie at `host` in mapped memory, aligned to its size.
-unsafe fn update(warp: &mut Warp, atomic: &Atomic, host: usize, lane: usize, (d, b, c): (u16, u16, u16), flush: bool) {
+unsafe fn update(
+    warp: &mut Warp,
+    atomic: &Atomic,
+    host: usize,
+    lane: usize,
+    (d, b, c): (u16, u16, u16),
+    flush: bool,
+) -> bool {
     let registers = &mut warp.registers;
+    let written = |equal: bool| equal || atomic.kind != AtomicKind::Cas;
     match atomic.element_bytes() {
         16 => {
             let operands = |slot: u16| [registers.double(slot)[lane], registers.double(slot + 2)[lane]];
@@ -164,6 +180,7 @@ unsafe fn update(warp: &mut Warp, atomic: &Atomic, host: usize, lane: usize, (d,
                 registers.double_mut(d)[lane] = old[0];
                 registers.double_mut(d + 2)[lane] = old[1];
             }
+            written(old == b)
         }
         8 => {
             let (b, c) = (registers.double(b)[lane], registers.double(c)[lane]);
@@ -173,6 +190,7 @@ unsafe fn update(warp: &mut Warp, atomic: &Atomic, host: usize, lane: usize, (d,
             if atomic.returns {
                 registers.double_mut(d)[lane] = old;
             }
+            written(old == b)
         }
         2 => {
             let (b, c) = (registers.word(b)[lane] as u16, registers.word(c)[lane] as u16);
@@ -182,6 +200,7 @@ unsafe fn update(warp: &mut Warp, atomic: &Atomic, host: usize, lane: usize, (d,
             if atomic.returns {
                 registers.word_mut(d)[lane] = u32::from(old);
             }
+            written(old == b)
         }
         _ => {
             let (b, c) = (registers.word(b)[lane], registers.word(c)[lane]);
@@ -191,6 +210,7 @@ unsafe fn update(warp: &mut Warp, atomic: &Atomic, host: usize, lane: usize, (d,
             if atomic.returns {
                 registers.word_mut(d)[lane] = old;
             }
+            written(old == b)
         }
     }
 }

@@ -3,12 +3,13 @@
 use super::engine::{Engine, QUANTUM, Site};
 use super::level::Interpreter;
 use super::run::Stop;
+use super::schedule::Random;
 use super::warp::{NONE, PathState, Warp};
 use crate::fault::{Fault, FaultKind};
 use crate::program::op::{BarrierKind, BlockBarrier};
 
-/// Turns that a path may use up in a row before the other paths of its warp get theirs.
-const TURNS_BEFORE_ROTATION: u32 = 8;
+/// Warp instructions of whole turns that a path may use up before the other paths of its warp get theirs.
+const BEFORE_ROTATION: i64 = 8 * QUANTUM;
 /// Warps that run in lock-step at most: their registers should fit the first cache.
 const TOGETHER: usize = 8;
 /// Rounds over the warps of a block before another resident block gets its turn.
@@ -30,6 +31,8 @@ struct Barrier {
     arrived: u32,
     /// Threads that release it; `None`: all threads that have not ended.
     expected: Option<u32>,
+    /// Whether they bring a value.
+    reduces: bool,
     /// (warp, path) of the waiting paths.
     waiting: Vec<(usize, usize)>,
     /// Reductions over the arrived threads.
@@ -41,11 +44,15 @@ struct Barrier {
 /// A resident block.
 pub(crate) struct Block {
     pub(crate) site: Site,
-    warps: Vec<Warp>,
+    pub(super) warps: Vec<Warp>,
     barriers: Vec<Barrier>,
     /// Threads that have not ended.
     alive: u32,
-    turns: Vec<u32>,
+    /// Warp instructions of the turns that each warp has used up since its paths last changed places.
+    turns: Vec<i64>,
+    /// Warps in the order of their turns, and who decides, where that is left to chance.
+    pub(super) order: Vec<usize>,
+    pub(super) random: Option<Random>,
 }
 
 impl Block {
@@ -62,12 +69,15 @@ impl Block {
             })
             .collect();
         let turns = vec![0; warps.len()];
+        let order = (0..warps.len()).collect();
         Block {
             site: Site::new(kernel, engine.launch),
             warps,
             barriers: vec![Barrier::default(); 16],
             alive: threads,
             turns,
+            order,
+            random: None,
         }
     }
 
@@ -82,6 +92,8 @@ impl Block {
             barrier.waiting.clear();
         }
         self.turns.fill(0);
+        let seed = engine.machine.config.schedule;
+        self.random = seed.map(|seed| Random::new(seed, !engine.site.number));
         self.alive = engine.launch.block.iter().product();
         engine.counters.blocks += 1;
         engine.counters.warps += self.warps.len() as u64;
@@ -90,10 +102,14 @@ impl Block {
     /// Runs the block until it ends or its turn is over.
     pub(crate) fn run(&mut self, engine: &mut Engine<'_>, interpreter: Interpreter) -> Result<BlockStop, Box<Fault>> {
         for _ in 0..ROUNDS {
-            let mut progress = false;
-            let mut index = 0;
+            let mut progress = self.run_shuffled(engine, interpreter)?;
+            let mut index = if self.random.is_some() { self.warps.len() } else { 0 };
             while index < self.warps.len() {
-                let count = if engine.machine.config.lock_step { self.together(index) } else { 1 };
+                let count = if engine.machine.config.lock_step && engine.site.trace.is_none() {
+                    self.together(index)
+                } else {
+                    1
+                };
                 progress |= if count > 1 {
                     self.run_group(engine, interpreter, index, count)?
                 } else {
@@ -199,16 +215,16 @@ impl Block {
     }
 
     /// Runs a warp for one turn, or until its threads are together at `meet`; whether it got anywhere.
-    fn run_warp(
+    pub(super) fn run_warp(
         &mut self,
         engine: &mut Engine<'_>,
         interpreter: Interpreter,
         index: usize,
         meet: u32,
     ) -> Result<bool, Box<Fault>> {
-        engine.fuel = QUANTUM;
+        engine.fuel = engine.quantum;
         let progress = self.turn(engine, interpreter, index, meet);
-        self.warps[index].elapsed += (QUANTUM - engine.fuel).max(0) as u64;
+        self.warps[index].elapsed += (engine.quantum - engine.fuel).max(0) as u64;
         progress
     }
 
@@ -235,9 +251,10 @@ impl Block {
                 // A warp alone goes on by itself where its threads part.
                 Stop::Switch | Stop::Met | Stop::Apart => return Ok(true),
                 Stop::Turn => {
-                    self.turns[index] += 1;
+                    self.turns[index] += engine.quantum;
                     // A warp whose threads have once waited for one another in vain, as at a lock, may well do so again.
-                    if self.warps[index].sent_ahead || self.turns[index].is_multiple_of(TURNS_BEFORE_ROTATION) {
+                    if self.warps[index].sent_ahead || self.turns[index] >= BEFORE_ROTATION {
+                        self.turns[index] = 0;
                         self.warps[index].rotate();
                     }
                     return Ok(true);
@@ -287,19 +304,29 @@ impl Block {
         }
         let (source, negated) = barrier.source;
         let value = warp.registers.predicate(source) ^ if negated { u32::MAX } else { 0 };
+        let reduces = !matches!(barrier.kind, BarrierKind::Sync | BarrierKind::Arrive);
         let state = &mut self.barriers[id as usize];
         if state.arrived == 0 {
-            *state = Barrier { expected, all: true, ..Barrier::default() };
+            *state = Barrier { expected, reduces, all: true, ..Barrier::default() };
         } else if state.expected != expected {
             let what = format!("barrier {id} met with different thread counts: {:?} and {expected:?}", state.expected);
             return Err(fault(engine, warp, &what));
+        }
+        if state.reduces != reduces {
+            return Err(fault(
+                engine,
+                warp,
+                &format!("barrier {id} met by some threads with a reduction, by others without"),
+            ));
         }
         // Barriers count whole warps: the threads of the warp that have ended count too where a number is given.
         state.arrived += if expected.is_some() && barrier.aligned { 32 } else { path.mask.count_ones() };
         state.count += (value & path.mask).count_ones();
         state.all &= value & path.mask == path.mask;
         state.any |= value & path.mask != 0;
-        if barrier.kind == BarrierKind::Arrive {
+        let (lanes, leaves) = (path.mask, barrier.kind == BarrierKind::Arrive);
+        engine.came_to_barrier(id, index, lanes, leaves);
+        if leaves {
             warp.paths[path_index].state = PathState::Ready;
         } else {
             state.waiting.push((index, path_index));
@@ -314,12 +341,12 @@ impl Block {
         Ok(())
     }
 
-    fn release_all(&mut self, engine: &Engine<'_>) -> bool {
+    fn release_all(&mut self, engine: &mut Engine<'_>) -> bool {
         (0..self.barriers.len()).fold(false, |released, id| self.release(engine, id) | released)
     }
 
     /// Lets the threads at a barrier go on if all have come.
-    fn release(&mut self, engine: &Engine<'_>, id: usize) -> bool {
+    fn release(&mut self, engine: &mut Engine<'_>, id: usize) -> bool {
         let needed = match self.barriers[id].expected {
             Some(count) => count,
             None if self.barriers[id].arrived == 0 => return false,
@@ -330,6 +357,11 @@ impl Block {
             return false;
         }
         let mut waiting = std::mem::take(&mut state.waiting);
+        let lanes = |&(index, path): &(usize, usize)| self.warps[index].paths[path].mask.count_ones();
+        // Where a number is given threads that have ended do not count as having come.
+        let all = if state.expected.is_some() { engine.launch.block.iter().product() } else { self.alive };
+        let everyone = waiting.iter().map(lanes).sum::<u32>() == all;
+        engine.left_barrier(id, everyone, &self.warps);
         for (index, path) in waiting.drain(..) {
             let warp = &mut self.warps[index];
             let PathState::AtBarrier(table) = warp.paths[path].state else { continue };
@@ -347,25 +379,6 @@ impl Block {
         debug_assert!(self.barriers.iter().all(|barrier| barrier.waiting.is_empty()), "nobody waits at the end");
         let _ = engine;
         Ok(BlockStop::Finished)
-    }
-
-    /// No warp can go on: names each waiting warp's line.
-    fn stuck(&self, engine: &Engine<'_>) -> Box<Fault> {
-        let mut text = String::from("no progress is possible: every thread of the block that has not ended waits");
-        for warp in self.warps.iter().filter(|warp| !warp.finished()) {
-            for path in &warp.paths {
-                let (what, at) = match path.state {
-                    PathState::AtBarrier(_) => ("a barrier".to_owned(), path.pc - 1),
-                    PathState::AtWarpOperation(named) => (format!("the lanes {named:#010x}"), path.pc),
-                    _ => continue,
-                };
-                let place = engine.place(at);
-                text += &format!("\n  warp {} (lanes {:#010x}) waits for {what} at {place}", warp.index, path.mask);
-            }
-        }
-        let first = self.warps.iter().find(|warp| !warp.finished()).unwrap_or(&self.warps[0]);
-        let lane = (first.valid & !first.exited).trailing_zeros() % 32;
-        engine.fault(FaultKind::LaunchFailed, first, first.last, lane, &text)
     }
 }
 

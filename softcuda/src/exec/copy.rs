@@ -4,11 +4,13 @@ use super::access::{Checked, Direction, place};
 use super::async_copy::Copy;
 use super::engine::{Engine, Site};
 use super::guest::copy_lane;
+use super::observe::{Does, Memory};
 use super::registers::Simd;
 use super::traffic::{self, lanes};
 use super::value::Lanes;
 use super::warp::Warp;
 use crate::fault::FaultKind;
+use crate::profile::Access;
 use crate::program::op::{AddressWidth, Op};
 
 impl Engine<'_> {
@@ -41,22 +43,22 @@ impl Engine<'_> {
         let span = self.copy_spans[op.aux as usize];
         let mut offsets = Lanes([0; 32]);
         if reading != 0 {
+            let sectors;
             // SAFETY: the caller's promise.
             match unsafe { place::<S>(&span, &source, reading, copy.bytes, Direction::Load, &mut offsets) } {
                 Some(place) if largest <= copy.bytes => {
                     // SAFETY: as above.
-                    let sectors = unsafe { traffic::sectors::<S>(&place.shape, place.low, reading) };
-                    self.counters.async_copies.sectors += sectors;
+                    sectors = unsafe { traffic::sectors::<S>(&place.shape, place.low, reading) };
+                    self.note_shape(Access::Read, &place.shape, place.low, reading);
                 }
-                _ => self.check_copy_source(warp, op, at, reading, &source, &source_bytes, copy.bytes)?,
+                _ => sectors = self.check_copy_source(warp, op, at, reading, &source, &source_bytes, copy.bytes)?,
             }
-            let counter = &mut self.counters.async_copies;
-            counter.requests += 1;
-            counter.bytes += if reading == u32::MAX {
+            let bytes = if reading == u32::MAX {
                 source_bytes.iter().map(|&count| u64::from(count)).sum::<u64>()
             } else {
                 lanes(reading).map(|lane| u64::from(source_bytes[lane])).sum::<u64>()
             };
+            self.count_global_bytes(warp.index, at, sectors, bytes);
             let (mut low, mut high) = self.site.sources;
             if reading == u32::MAX {
                 low = source.iter().fold(low, |low, &address| low.min(address));
@@ -69,7 +71,11 @@ impl Engine<'_> {
             }
             self.site.sources = (low, high);
         }
-        traffic::count_shared(&mut self.counters.async_stores, &shape, mask);
+        if self.watch.is_some() {
+            self.observe_sources(warp, at, reading, &source, &source_bytes, copy.bytes)?;
+            self.observe(warp, at, mask, &shape.offsets.map(u64::from), copy.bytes, Memory::Shared, Does::Write)?;
+        }
+        self.count_shared(warp.index, at, traffic::wavefronts(&shape, mask));
         // What is not counted as in flight is not looked for.
         if self.machine.config.checks.asynchronous_copies {
             let words = copy.bytes as usize / 4;
@@ -79,6 +85,7 @@ impl Engine<'_> {
             self.site.in_flight += mask.count_ones() as usize;
         }
         let span = self.copy_spans[op.aux as usize];
+        let early = self.site.coin();
         let copies = &mut self.site.copies[warp.index as usize];
         copies.issue(|to, group| {
             to.mask = mask;
@@ -89,7 +96,13 @@ impl Engine<'_> {
             to.bytes = copy.bytes;
             to.span = span;
             to.op = at;
+            to.early = early;
         });
+        if early && let Some(copy) = self.site.copies[warp.index as usize].pending.pop() {
+            let done = self.move_bytes(&copy, mask, warp);
+            self.site.copies[warp.index as usize].pending.push(copy);
+            return done;
+        }
         Ok(())
     }
 
@@ -106,7 +119,7 @@ impl Engine<'_> {
         source: &[u64; 32],
         source_bytes: &[u32; 32],
         bytes: u32,
-    ) -> Checked {
+    ) -> Checked<u64> {
         for lane in lanes(reading) {
             let (address, count) = (source[lane], source_bytes[lane]);
             if count > bytes {
@@ -123,11 +136,7 @@ impl Engine<'_> {
                 }
             }
         }
-        let mut sectors: Vec<u64> = lanes(reading).map(|lane| source[lane] >> 5).collect();
-        sectors.sort_unstable();
-        sectors.dedup();
-        self.counters.async_copies.sectors += sectors.len() as u64;
-        Ok(())
+        Ok(self.note_lanes(Access::Read, source, reading))
     }
 
     /// The op of a copy in flight in this block that still has to read these bytes.
@@ -153,12 +162,18 @@ impl Engine<'_> {
                 Some(allowed) => self.site.copies[index].covered(copy, mask, allowed),
             };
             if done != 0 {
-                match copy.bytes {
-                    16 => self.perform::<16>(copy, done, warp)?,
-                    8 => self.perform::<8>(copy, done, warp)?,
-                    _ => self.perform::<4>(copy, done, warp)?,
+                if !copy.early {
+                    self.move_bytes(copy, done, warp)?;
+                }
+                if self.machine.config.checks.asynchronous_copies {
+                    let words = copy.bytes as usize / 4;
+                    lanes(done).for_each(|lane| self.site.mark(copy.destination[lane] as usize / 4, words, 0));
+                    self.site.in_flight -= done.count_ones() as usize;
                 }
                 copy.mask &= !done;
+                if self.watch.is_some() {
+                    self.observe_completed(warp, copy.op, done, &copy.destination, copy.bytes)?;
+                }
             }
         }
         self.site.copies[index].keep(pending);
@@ -166,6 +181,14 @@ impl Engine<'_> {
             self.site.sources = (u64::MAX, 0);
         }
         Ok(())
+    }
+
+    fn move_bytes(&mut self, copy: &Copy, done: u32, warp: &Warp) -> Checked {
+        match copy.bytes {
+            16 => self.perform::<16>(copy, done, warp),
+            8 => self.perform::<8>(copy, done, warp),
+            _ => self.perform::<4>(copy, done, warp),
+        }
     }
 
     /// Moves the bytes of some lanes of a copy of `BYTES` bytes a lane.
@@ -183,10 +206,6 @@ impl Engine<'_> {
                     let from = copy.span.shift.wrapping_add(address as usize) as *const u8;
                     copy_lane(from, shared.add(start as usize), BYTES as u32);
                 }
-                self.site.mark(start as usize / 4, BYTES / 4, 0);
-            }
-            if self.machine.config.checks.asynchronous_copies {
-                self.site.in_flight -= 32;
             }
             return Ok(());
         }
@@ -214,16 +233,18 @@ impl Engine<'_> {
             let start = copy.destination[lane] as usize;
             // SAFETY: the destination was checked at issue and shared memory does not shrink.
             unsafe { std::ptr::copy_nonoverlapping(data.as_ptr().cast(), shared.add(start), BYTES) };
-            self.site.mark(start / 4, BYTES / 4, 0);
-        }
-        if self.machine.config.checks.asynchronous_copies {
-            self.site.in_flight -= done.count_ones() as usize;
         }
         Ok(())
     }
 }
 
 impl Site {
+    /// Whether a copy moves its data when it is issued, as early as it may: half of them do where order is left to chance.
+    #[inline(always)]
+    fn coin(&mut self) -> bool {
+        self.random.as_mut().is_some_and(|random| random.next() & 1 == 1)
+    }
+
     /// Whether a copy to some words of shared memory is in flight: 1, 2 or 4 words, aligned to their number.
     #[inline(always)]
     fn mark(&mut self, first: usize, words: usize, value: u8) {

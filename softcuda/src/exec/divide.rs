@@ -72,6 +72,7 @@ impl Engine<'_> {
             return false;
         }
         self.counters.barriers += warps.len() as u64;
+        self.met_in_block();
         true
     }
 }

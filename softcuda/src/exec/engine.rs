@@ -3,10 +3,12 @@
 use super::async_copy::AsyncCopies;
 use super::local::LocalMemory;
 use super::registers::Registers;
+use super::schedule::Random;
 use super::warp::Warp;
+use super::watch::{BlockWatch, Watch};
 use super::{Launch, Machine};
 use crate::memory::Reach;
-use crate::profile::{Counters, InstructionCount};
+use crate::profile::{BlockTrace, Counters, Records, Tally};
 use crate::program::Kernel;
 use crate::program::op::Preset;
 use crate::ptx::ast::Special;
@@ -26,6 +28,10 @@ pub(crate) const QUANTUM: i64 = 1 << 17;
 
 /// Memories of the block that an engine runs.
 pub(crate) struct Site {
+    /// How many blocks have started before.
+    pub(crate) position: u64,
+    /// Decides where order is left to chance.
+    pub(crate) random: Option<Random>,
     /// Block number, x fastest.
     pub(crate) number: u64,
     /// %ctaid.
@@ -44,6 +50,10 @@ pub(crate) struct Site {
     pub(crate) local: LocalMemory,
     /// What its threads have printed.
     pub(crate) printed: Vec<u8>,
+    /// What the checkers know of it.
+    pub(crate) watch: BlockWatch,
+    /// What it does, if it is one of those that the time model replays.
+    pub(crate) trace: Option<Box<BlockTrace>>,
 }
 
 /// Bytes aligned to 16.
@@ -101,7 +111,7 @@ pub(crate) struct Span {
 pub(crate) struct Shared {
     /// Warp instructions executed so far, brought up to date at every yield.
     pub(crate) executed: AtomicU64,
-    /// Lowest number of a block that faulted.
+    /// Place in the order of the first block that faulted.
     pub(crate) faulted: AtomicU64,
 }
 
@@ -115,11 +125,14 @@ pub(crate) struct Engine<'a> {
     /// Last allocation by access and asynchronous copy.
     pub(crate) access_spans: Vec<Span>,
     pub(crate) copy_spans: Vec<Span>,
-    /// (warp, thread) executions of every basic block.
-    pub(crate) block_counts: Vec<(u64, u64)>,
+    /// Counts by record and basic block.
+    pub(crate) tally: Tally,
+    /// Sectors of device memory that the block has accessed.
+    pub(crate) records: Records,
     pub(crate) counters: Counters,
-    /// Warp instructions left in this turn.
+    /// Warp instructions left in this turn, of how many.
     pub(crate) fuel: i64,
+    pub(crate) quantum: i64,
     /// Warp instructions executed and not yet counted against the launch's limit.
     pub(crate) unsettled: u64,
     /// Local memory of a thread in bytes.
@@ -130,6 +143,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) failed: usize,
     /// The warps that run are all that the block has left, and nobody waits at a barrier.
     pub(crate) whole_block: bool,
+    /// What the checkers know of the launch, if any is on that follows accesses.
+    pub(crate) watch: Option<Box<Watch>>,
     /// Tensor-core functions.
     pub(crate) tensor: super::tensor::Tensor,
 }
@@ -149,37 +164,24 @@ impl<'a> Engine<'a> {
             site: Site::new(kernel, launch),
             access_spans: vec![Span::default(); kernel.tables.accesses.len()],
             copy_spans: vec![Span::default(); kernel.tables.async_copies.len()],
-            block_counts: vec![(0, 0); kernel.blocks.len()],
+            tally: Tally::new(kernel),
+            records: Records::new(machine.config.profile.memory),
             counters: Counters::default(),
             fuel: 0,
+            quantum: QUANTUM,
             unsettled: 0,
             local_bytes: launch.local_bytes(kernel),
             meeting: 0,
             failed: 0,
             whole_block: false,
+            watch: Watch::new(machine.config.checks),
             tensor: super::tensor::Tensor::new(machine, kernel),
         }
     }
 
-    /// The counters, instructions included.
-    pub(crate) fn into_counters(mut self) -> Counters {
-        for (block, &(warp, thread)) in self.kernel.blocks.iter().zip(&self.block_counts) {
-            for &(mnemonic, count) in &block.mix {
-                let (name, pipe) = self.kernel.mnemonics[mnemonic as usize];
-                let count = u64::from(count);
-                self.counters.add_instructions(
-                    name,
-                    pipe,
-                    InstructionCount { warp: warp * count, thread: thread * count },
-                );
-            }
-        }
-        self.counters
-    }
-
     /// The allocation around `[address, address + bytes)`, if it lies inside one.
     pub(crate) fn lookup(&self, address: u64, bytes: u64) -> Option<Span> {
-        let Reach { base, bytes: size, host, read_only } = self.machine.memory.reach(address)?;
+        let Reach { base, bytes: size, host, read_only, .. } = self.machine.memory.reach(address)?;
         let end = base + size;
         let shift = (host as usize).wrapping_sub(base as usize);
         (address + bytes <= end).then_some(Span { base, end, shift, read_only })
@@ -285,6 +287,8 @@ impl Site {
         } as usize;
         let threads = launch.block.iter().product::<u32>() as usize;
         Site {
+            position: 0,
+            random: None,
             number: 0,
             block: [0; 3],
             shared: AlignedBytes::new(bytes),
@@ -294,11 +298,14 @@ impl Site {
             copies: (0..threads.div_ceil(32)).map(|_| AsyncCopies::default()).collect(),
             local: LocalMemory::new(threads.div_ceil(32), launch.local_bytes(kernel)),
             printed: Vec::new(),
+            watch: BlockWatch::default(),
+            trace: None,
         }
     }
 
-    /// Ready for block `number`.
-    pub(crate) fn restart(&mut self, number: u64, grid: [u32; 3]) {
+    /// Ready for block `number`; `seed` if its order is left to chance.
+    pub(crate) fn restart(&mut self, number: u64, grid: [u32; 3], seed: Option<u64>) {
+        self.random = seed.map(|seed| Random::new(seed, number));
         let [x, y, _] = grid.map(u64::from);
         self.number = number;
         self.block = [(number % x) as u32, (number / x % y) as u32, (number / (x * y)) as u32];

@@ -64,30 +64,35 @@ mod moves {
 
     #[inline(always)]
     pub(super) unsafe fn copy1(from: *const u8, to: *mut u8) {
-        // SAFETY: the caller's promise; so for the next five.
+        // SAFETY: the caller's promise.
         unsafe { copy_bytes(from, to, 1) }
     }
     #[inline(always)]
     pub(super) unsafe fn copy2(from: *const u8, to: *mut u8) {
+        // SAFETY: the caller's promise.
         unsafe { copy_bytes(from, to, 2) }
     }
     #[inline(always)]
     pub(super) unsafe fn copy4(from: *const u8, to: *mut u8) {
+        // SAFETY: the caller's promise.
         unsafe { copy_bytes(from, to, 4) }
     }
     #[inline(always)]
     pub(super) unsafe fn copy8(from: *const u8, to: *mut u8) {
+        // SAFETY: the caller's promise.
         unsafe { copy_bytes(from, to, 8) }
     }
     #[inline(always)]
     pub(super) unsafe fn load4(from: *const u8) -> u32 {
         let mut bytes = [0; 4];
+        // SAFETY: the caller's promise; the other side is a local of that size.
         unsafe { copy_bytes(from, bytes.as_mut_ptr(), 4) };
         u32::from_ne_bytes(bytes)
     }
     #[inline(always)]
     pub(super) unsafe fn store4(to: *mut u8, value: u32) {
         let mut bytes = value.to_ne_bytes();
+        // SAFETY: the caller's promise; the other side is a local of that size.
         unsafe { copy_bytes(bytes.as_mut_ptr(), to, 4) }
     }
 }

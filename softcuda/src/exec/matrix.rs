@@ -2,6 +2,7 @@
 
 use super::access::Checked;
 use super::engine::{Engine, SHARED_WINDOW};
+use super::observe::{Does, Memory};
 use super::registers::Simd;
 use super::traffic;
 use super::warp::Warp;
@@ -26,11 +27,15 @@ impl Engine<'_> {
         let used = u32::MAX >> (32 - 8 * load.data.len());
         // SAFETY: the caller's promise.
         let rows = unsafe { self.shared_shape::<S>(warp, at, &addresses, used, 16, "ldmatrix")?.offsets };
+        if self.watch.is_some() {
+            self.observe(warp, at, used, &rows.map(u64::from), 16, Memory::Shared, Does::Read)?;
+        }
         let shared = self.site.shared.pointer();
-        self.counters.matrix_loads.requests += 1;
+        let phases = rows[..8 * load.data.len()].chunks_exact(8);
+        let wavefronts = phases.map(traffic::matrix_wavefronts).sum();
+        self.count_shared(warp.index, at, (wavefronts, load.data.len() as u64));
         for (p, &slot) in load.data.iter().enumerate() {
             let rows = &rows[8 * p..8 * p + 8];
-            traffic::count_matrix(&mut self.counters.matrix_loads, rows);
             let mut matrix = [[0u32; 4]; 8];
             for (row, &address) in matrix.iter_mut().zip(rows) {
                 // SAFETY: check_shared has shown that 16 bytes lie inside the block's shared memory, aligned to 16.

@@ -53,7 +53,11 @@ pub(super) unsafe fn other<S: Simd>(
         Code::LdLocal => engine.move_local(warp, op, at, mask, Direction::Load),
         Code::StLocal => engine.move_local(warp, op, at, mask, Direction::Store),
         Code::LdParam => engine.load_param(warp, op, at, mask),
-        Code::Fence | Code::Nop => Ok(()),
+        Code::Fence => {
+            engine.fence(warp, op, mask);
+            Ok(())
+        }
+        Code::Nop => Ok(()),
         Code::Builtin => engine.builtin(warp, op, at, mask),
         Code::Alloca => engine.alloca(warp, op, at, mask),
         Code::CheckFrame => engine.check_frame(warp, op, at, mask),
@@ -64,7 +68,7 @@ pub(super) unsafe fn other<S: Simd>(
         }
         Code::ReadSpecial => {
             // Clocks: warp instructions that the warp has executed, which only ever grow.
-            let time = warp.elapsed.wrapping_add_signed(super::engine::QUANTUM - engine.fuel);
+            let time = warp.elapsed.wrapping_add_signed(engine.quantum - engine.fuel);
             if op.aux == WHOLE_CLOCK {
                 let row = warp.registers.double_mut(op.d);
                 super::traffic::lanes(mask).for_each(|lane| row[lane] = time);

@@ -1,10 +1,11 @@
 //! The texts of faults: what was done where, by whom, and what lies nearest.
 
+use super::block::Block;
 use super::engine::{Engine, Site};
 use super::registers::Simd;
 use super::shape::{Run, Shape};
 use super::traffic::lanes;
-use super::warp::Warp;
+use super::warp::{PathState, Warp};
 use crate::fault::{Fault, FaultKind};
 use crate::program::Line;
 
@@ -138,6 +139,31 @@ impl Engine<'_> {
             "global store of {bytes} bytes at {address:#x} overwrites the source of a cp.async in flight\n  issued at {issued}"
         );
         self.fault(FaultKind::LaunchFailed, warp, at, lane, &what)
+    }
+}
+
+impl Block {
+    /// No warp can go on: names each waiting warp's line.
+    pub(super) fn stuck(&self, engine: &Engine<'_>) -> Box<Fault> {
+        let mut text = String::from("no progress is possible: every thread of the block that has not ended waits");
+        for warp in self.warps.iter().filter(|warp| !warp.finished()) {
+            for path in &warp.paths {
+                let (what, at) = match path.state {
+                    PathState::AtBarrier(_) => ("a barrier".to_owned(), path.pc - 1),
+                    PathState::AtWarpOperation(named) if named & warp.exited != 0 => (
+                        format!("the lanes {named:#010x}, of which {:#010x} have ended,", named & warp.exited),
+                        path.pc,
+                    ),
+                    PathState::AtWarpOperation(named) => (format!("the lanes {named:#010x}"), path.pc),
+                    _ => continue,
+                };
+                let place = engine.place(at);
+                text += &format!("\n  warp {} (lanes {:#010x}) waits for {what} at {place}", warp.index, path.mask);
+            }
+        }
+        let first = self.warps.iter().find(|warp| !warp.finished()).unwrap_or(&self.warps[0]);
+        let lane = (first.valid & !first.exited).trailing_zeros() % 32;
+        engine.fault(FaultKind::LaunchFailed, first, first.last, lane, &text)
     }
 }
 

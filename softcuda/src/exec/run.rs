@@ -65,6 +65,7 @@ pub(super) unsafe fn run_whole<S: Level>(engine: &mut Engine<'_>, warps: &mut [W
     let Some(first) = warps.first() else { return Ok(Stop::Finished) };
     let path = first.paths[first.current];
     let mut pc = path.pc;
+    let first_warp = first.index;
     let mut threads = 0;
     let mut full = true;
     for warp in warps.iter_mut() {
@@ -117,9 +118,7 @@ pub(super) unsafe fn run_whole<S: Level>(engine: &mut Engine<'_>, warps: &mut [W
                 }
                 let block = op.imm as usize;
                 engine.fuel -= i64::from(kernel.blocks[block].instructions.max(1));
-                let counts = &mut engine.block_counts[block];
-                counts.0 += warps.len() as u64;
-                counts.1 += threads;
+                engine.enter(block, warps.len() as u64, threads, first_warp);
                 pc += 1;
             }
             Code::Branch => pc = op.imm as u32,
@@ -147,6 +146,7 @@ pub(super) unsafe fn run_whole<S: Level>(engine: &mut Engine<'_>, warps: &mut [W
                 }
                 let end = pc + 1 + op.imm as u32;
                 if any == 0 {
+                    engine.tally.predicated_off[pc as usize] += threads;
                     pc = end;
                 } else if all == u32::MAX {
                     pc += 1;
@@ -154,6 +154,8 @@ pub(super) unsafe fn run_whole<S: Level>(engine: &mut Engine<'_>, warps: &mut [W
                     for index in 0..warps.len() {
                         let warp = &mut warps[index];
                         let lanes = warp.holds(op) & warp.mask;
+                        let off = u64::from((warp.mask & !lanes).count_ones());
+                        engine.tally.predicated_off[pc as usize] += off;
                         if lanes == 0 {
                             continue;
                         }
@@ -189,6 +191,7 @@ pub(super) unsafe fn run_whole<S: Level>(engine: &mut Engine<'_>, warps: &mut [W
                     let warp = &mut warps[index];
                     // SAFETY: the caller's promise.
                     if op.code == Code::Shfl && unsafe { S::shuffle(warp, kernel, op) } {
+                        engine.met_in_warp(warp);
                         continue;
                     }
                     let mask = warp.mask;
@@ -280,9 +283,7 @@ pub(super) unsafe fn run_path<S: Level>(
                 }
                 let block = op.imm as usize;
                 engine.fuel -= i64::from(kernel.blocks[block].instructions.max(1));
-                let counts = &mut engine.block_counts[block];
-                counts.0 += 1;
-                counts.1 += u64::from(mask.count_ones());
+                engine.enter(block, 1, u64::from(mask.count_ones()), warp.index);
                 pc += 1;
             }
             Code::Branch => pc = op.imm as u32,
@@ -302,6 +303,7 @@ pub(super) unsafe fn run_path<S: Level>(
             Code::Guard => {
                 let lanes = warp.holds(op) & mask;
                 let behind = pc + 1 + op.imm as u32;
+                engine.tally.predicated_off[pc as usize] += u64::from((mask & !lanes).count_ones());
                 pc += 1;
                 if lanes != mask {
                     if lanes != 0 {

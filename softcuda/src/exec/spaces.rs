@@ -39,6 +39,9 @@ impl Engine<'_> {
                 return Err(self.misaligned(warp, at, lane as u32, "local access", u64::from(address), bytes));
             }
         }
+        if self.watch.is_some() {
+            self.observe_local(warp, at, mask, &addresses.0, bytes, direction)?;
+        }
         self.site.local.transfer(warp.index, &mut warp.registers, access, &addresses.0, mask, direction);
         Ok(())
     }

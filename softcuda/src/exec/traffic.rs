@@ -3,7 +3,6 @@
 use super::registers::Simd;
 use super::shape::{Halves, Run, Shape};
 use super::value::Lanes;
-use crate::profile::{GlobalAccess, SharedAccess};
 
 /// Distinct aligned 32-byte pieces that the active lanes touch; `origin` is the device address of offset 0.
 ///
@@ -43,43 +42,33 @@ fn sectors_of_ranges(first: (u64, u64), second: (u64, u64)) -> u64 {
     (first.1 - first.0 + 1) + (second.1 - second.0 + 1) - overlap
 }
 
-/// Adds one request on device memory.
-#[inline(always)]
-pub(super) fn count_global(access: &mut GlobalAccess, sectors: u64, mask: u32, bytes: u32) {
-    access.requests += 1;
-    access.sectors += sectors;
-    access.bytes += u64::from(mask.count_ones() * bytes);
-}
-
-/// Adds one request on shared memory.
+/// Wavefronts of a request on shared memory, and what they would be without conflicts.
 ///
 /// A bank passes one 32-bit word a cycle. Accesses of 8 bytes go in two halves of the warp, of 16 bytes in four quarters;
 /// a conflict is two distinct words of one bank within such a phase.
 #[inline(always)]
-pub(super) fn count_shared(access: &mut SharedAccess, shape: &Shape<'_>, mask: u32) {
-    access.requests += 1;
+pub(super) fn wavefronts(shape: &Shape<'_>, mask: u32) -> (u64, u64) {
     if shape.regular() {
-        let (phases, wavefronts) = match shape.bytes {
+        return match shape.bytes {
             16 => (4, 4),
             8 => (2, 2),
-            bytes => (1, 1 + u64::from(halves_conflict(shape.runs, [shape.offsets[0], shape.offsets[16]], bytes))),
+            bytes => (1 + u64::from(halves_conflict(shape.runs, [shape.offsets[0], shape.offsets[16]], bytes)), 1),
         };
-        access.ideal_wavefronts += phases;
-        access.wavefronts += wavefronts;
-        return;
     }
     let width = match shape.bytes {
         16 => 8,
         8 => 16,
         _ => 32,
     };
+    let mut sum = (0, 0);
     for start in (0..32).step_by(width) {
         let part = mask & (u32::MAX >> (32 - width)) << start;
         if part != 0 {
-            access.ideal_wavefronts += 1;
-            access.wavefronts += phase(shape.offsets, part, shape.bytes.div_ceil(4));
+            sum.0 += phase(shape.offsets, part, shape.bytes.div_ceil(4));
+            sum.1 += 1;
         }
     }
+    sum
 }
 
 /// Wavefronts of a word access to shared memory with regular halves.
@@ -150,18 +139,16 @@ fn conflicts(addresses: &[u32; 32], mask: u32, words: u32) -> u64 {
     counts.into_iter().max().unwrap_or(1)
 }
 
-/// One phase of `ldmatrix`: eight rows of 16 bytes.
+/// Wavefronts of one phase of `ldmatrix`: eight rows of 16 bytes.
 #[inline(always)]
-pub(super) fn count_matrix(access: &mut SharedAccess, rows: &[u32]) {
+pub(super) fn matrix_wavefronts(rows: &[u32]) -> u64 {
     let groups = rows.iter().fold(0u8, |seen, row| seen | 1 << (row / 16 % 8));
-    access.ideal_wavefronts += 1;
-    access.wavefronts += if groups == u8::MAX {
-        1
-    } else {
-        let mut addresses = [0; 32];
-        addresses[..8].copy_from_slice(rows);
-        phase(&addresses, 0xff, 4)
-    };
+    if groups == u8::MAX {
+        return 1;
+    }
+    let mut addresses = [0; 32];
+    addresses[..8].copy_from_slice(rows);
+    phase(&addresses, 0xff, 4)
 }
 
 /// Numbers of the set bits.

@@ -41,6 +41,7 @@ impl Engine<'_> {
         }
         let present = mask | warp.waiting_at(pc);
         let named = named | named_lanes(warp, operation, present);
+        let members = *warp.registers.word(operation.mask());
         if named & !present != 0 {
             let current = warp.current;
             warp.last = pc;
@@ -48,10 +49,33 @@ impl Engine<'_> {
             warp.paths[current].state = PathState::AtWarpOperation(named);
             return Ok(Outcome::Parked);
         }
+        if let Some((lane, other)) = at_odds(&members, present) {
+            let what = format!(
+                "the member masks differ: {:#010x} names lane {other}, which names {:#010x}",
+                members[lane], members[other]
+            );
+            return Err(self.fault(FaultKind::LaunchFailed, warp, pc, lane as u32, &what));
+        }
         perform(warp, operation, present);
+        if self.watch.is_some() {
+            self.met_with_members(warp, &members, present);
+        }
         warp.release_at(pc);
         Ok(Outcome::Done)
     }
+}
+
+/// Two lanes that take part in different groups, though one names the other.
+fn at_odds(members: &[u32; 32], present: u32) -> Option<(usize, usize)> {
+    let mut rest = present;
+    while rest != 0 {
+        let lane = rest.trailing_zeros() as usize;
+        if let Some(other) = lanes(members[lane]).find(|&other| members[other] != members[lane]) {
+            return Some((lane, other));
+        }
+        rest &= !members[lane];
+    }
+    None
 }
 
 /// Union of the member masks of some lanes.

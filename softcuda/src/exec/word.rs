@@ -7,9 +7,11 @@ use super::level::Level;
 use super::registers::Simd;
 use super::run::Checked;
 use super::shape::{Halves, Run};
+use super::tally;
 use super::traffic;
 use super::transfer::{load_shared_words, load_words, store_shared_words, store_words};
 use super::warp::Warp;
+use crate::profile::{Access, Records};
 use crate::program::op::{AddressWidth, Op};
 
 /// A word access to one memory.
@@ -53,34 +55,28 @@ pub(super) unsafe fn words<S: Level, const SHARED: bool, const LOAD: bool>(
             host: if SHARED { engine.site.shared.pointer() as usize } else { span.shift },
             poison: if engine.site.in_flight == 0 { &[] } else { engine.site.poison.slice() },
         };
-        let usual = access.address == width && (SHARED || LOAD || !span.read_only && words.poison.is_empty());
+        let usual = engine.watch.is_none()
+            && access.address == width
+            && (SHARED || LOAD || !span.read_only && words.poison.is_empty());
         let rest = &mut warps[done..];
+        let first_warp = rest[0].index;
+        let records = &mut engine.records;
         let (count, cost) = if usual {
             // SAFETY: the caller's promise.
             unsafe {
                 match first_shape::<SHARED>(&rest[0], op.a) {
-                    (true, true) => alike::<S, SHARED, LOAD, true, true>(rest, &words),
-                    (false, false) => alike::<S, SHARED, LOAD, false, false>(rest, &words),
-                    (true, false) => alike::<S, SHARED, LOAD, true, false>(rest, &words),
-                    (false, true) => alike::<S, SHARED, LOAD, false, true>(rest, &words),
+                    (true, true) => alike::<S, SHARED, LOAD, true, true>(rest, &words, records),
+                    (false, false) => alike::<S, SHARED, LOAD, false, false>(rest, &words, records),
+                    (true, false) => alike::<S, SHARED, LOAD, true, false>(rest, &words, records),
+                    (false, true) => alike::<S, SHARED, LOAD, false, true>(rest, &words, records),
                 }
             }
         } else {
             (0, 0)
         };
         done += count;
-        let requests = count as u64;
-        let counters = &mut engine.counters;
-        if SHARED {
-            let counter = if LOAD { &mut counters.shared_loads } else { &mut counters.shared_stores };
-            counter.requests += requests;
-            counter.ideal_wavefronts += requests;
-            counter.wavefronts += cost;
-        } else {
-            let counter = if LOAD { &mut counters.global_loads } else { &mut counters.global_stores };
-            counter.requests += requests;
-            counter.sectors += cost;
-            counter.bytes += 128 * requests;
+        if count > 0 {
+            engine.count_words::<SHARED>(first_warp, at, count as u64, cost);
         }
         if count == 0 {
             // SAFETY: the caller's promise.
@@ -114,6 +110,7 @@ fn first_shape<const SHARED: bool>(warp: &Warp, slot: u16) -> (bool, bool) {
 unsafe fn alike<S: Simd, const SHARED: bool, const LOAD: bool, const LOW: bool, const HIGH: bool>(
     warps: &mut [Warp],
     words: &Words<'_>,
+    records: &mut Records,
 ) -> (usize, u64) {
     let run = |contiguous| if contiguous { Run::Contiguous } else { Run::Uniform };
     let length = |contiguous| if contiguous { 64 } else { 4 };
@@ -148,6 +145,9 @@ unsafe fn alike<S: Simd, const SHARED: bool, const LOAD: bool, const LOW: bool, 
             return (index, cost);
         }
         cost += if SHARED { traffic::wavefronts_of_halves(&halves) } else { traffic::sectors_of_halves(&halves) };
+        if !SHARED && records.on() {
+            tally::note_halves(records, if LOAD { Access::Read } else { Access::Write }, &halves);
+        }
         // SAFETY: both halves lie inside the memory; shared memory is this thread's own.
         unsafe {
             match (SHARED, LOAD) {

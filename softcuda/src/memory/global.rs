@@ -1,6 +1,11 @@
 //! Device memory: one reserved range of host memory; device addresses are fixed numbers, the same on every machine.
 
-use super::{allocator::Allocator, heap::Heap, reservation::Reservation};
+use super::{
+    allocator::Allocator,
+    heap::Heap,
+    reservation::Reservation,
+    validity::{Validity, Written},
+};
 use std::{
     io,
     sync::{
@@ -49,6 +54,7 @@ pub struct GlobalMemory {
     state: RwLock<Allocator>,
     generation: AtomicU64,
     heap: Heap,
+    validity: Option<Validity>,
 }
 
 impl GlobalMemory {
@@ -65,7 +71,30 @@ impl GlobalMemory {
             generation: AtomicU64::new(0),
             heap: Heap::default(),
             reservation,
+            validity: None,
         })
+    }
+
+    /// Keeps a record of which bytes have been written, for the checks of kernels. Comes before the first allocation.
+    pub fn recording(self) -> io::Result<GlobalMemory> {
+        let validity = Some(Validity::new(self.base, self.reservation.bytes())?);
+        Ok(GlobalMemory { validity, ..self })
+    }
+
+    /// Which bytes of the device's memory have been written; no map for memory of the host, or where no record is kept.
+    pub fn written(&self, address: u64) -> Written {
+        match &self.validity {
+            Some(validity) if self.owns(address) => validity.bits(),
+            _ => Written::default(),
+        }
+    }
+
+    /// Bytes have been written by other means than this type's functions. What does not belong to the device is passed over.
+    pub fn note_written(&self, address: u64, bytes: u64) {
+        if self.validity.is_some() && self.owns(address) && self.owns(address.saturating_add(bytes)) {
+            // SAFETY: both ends belong to the device.
+            unsafe { self.written(address).set(address, bytes) };
+        }
     }
 
     /// The first device address.
@@ -121,6 +150,9 @@ impl GlobalMemory {
         let info = state.free(base).ok_or(MemoryError { address: base, bytes: 0 })?;
         // Under the lock: nobody may get this memory before it is zero again.
         self.reservation.clear(info.base - self.base, info.bytes);
+        if let Some(validity) = &self.validity {
+            validity.clear(info.base, info.bytes);
+        }
         drop(state);
         self.generation.fetch_add(1, Ordering::Release);
         Ok(info)
@@ -206,6 +238,14 @@ impl GlobalMemory {
         }
     }
 
+    /// Bytes of an allocation count as never written from now on, whatever they hold.
+    pub fn forget_written(&self, address: u64, bytes: u64) -> Result<(), MemoryError> {
+        self.span(address, bytes)?;
+        // SAFETY: the bytes lie inside an allocation; there is a map only for those of the device.
+        unsafe { self.written(address).unset(address, bytes) };
+        Ok(())
+    }
+
     /// Copies from the device.
     pub fn read(&self, address: u64, into: &mut [u8]) -> Result<(), MemoryError> {
         let source = self.span(address, into.len() as u64)?;
@@ -219,6 +259,7 @@ impl GlobalMemory {
         let destination = self.span(address, from.len() as u64)?;
         // SAFETY: `span` checked the destination; a mapped one may overlap `from`, which `copy_from` allows.
         unsafe { destination.copy_from(from.as_ptr(), from.len()) };
+        self.note_written(address, from.len() as u64);
         Ok(())
     }
 
@@ -226,6 +267,7 @@ impl GlobalMemory {
     pub fn fill(&self, address: u64, pattern: &[u8], count: u64) -> Result<(), MemoryError> {
         let bytes = count.checked_mul(pattern.len() as u64).ok_or(MemoryError { address, bytes: u64::MAX })?;
         let destination = self.span(address, bytes)?;
+        self.note_written(address, bytes);
         if pattern.iter().all(|byte| *byte == 0) && self.owns(address) {
             self.reservation.clear(address - self.base, bytes);
             return Ok(());

@@ -1,6 +1,6 @@
 //! Device memory as the kernels of one context see it.
 
-use super::{AllocationInfo, GlobalMemory};
+use super::{AllocationInfo, GlobalMemory, Written};
 
 /// Memory that a kernel may access.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +13,8 @@ pub struct Reach {
     pub host: *mut u8,
     /// A store to it is a fault.
     pub read_only: bool,
+    /// Which of its bytes have been written; no map: all.
+    pub written: Written,
 }
 
 /// What kernels see: the memory of their device, and whatever else its context has been given access to.
@@ -39,7 +41,7 @@ pub trait View: Sync {
 impl View for GlobalMemory {
     fn reach(&self, address: u64) -> Option<Reach> {
         let AllocationInfo { base, bytes, read_only, .. } = self.find(address)?;
-        Some(Reach { base, bytes, host: self.host(base), read_only })
+        Some(Reach { base, bytes, host: self.host(base), read_only, written: self.written(base) })
     }
 
     fn nearest(&self, address: u64) -> Option<AllocationInfo> {

@@ -1,6 +1,6 @@
-//! Reports as JSON. The names are those of the fields.
+//! Reports as JSON. The names are those of the fields; `metrics` has those of Nsight Compute.
 
-use super::{Counters, GlobalAccess, InstructionCount, LaunchReport, SharedAccess};
+use super::{Counters, GlobalAccess, InstructionCount, LaunchReport, LaunchTime, LineCounters, SharedAccess};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -13,7 +13,10 @@ pub(super) fn launch(report: &LaunchReport) -> Value {
         "block": report.block,
         "dynamic_shared_bytes": report.dynamic_shared_bytes,
         "registers": report.registers,
+        "modelled": time(&report.time),
         "counters": counters(&report.counters),
+        "metrics": metrics(&report.counters),
+        "lines": report.lines.as_ref().map(|lines| lines.iter().map(line).collect::<Vec<_>>()),
     })
 }
 
@@ -38,6 +41,56 @@ fn counters(counters: &Counters) -> Value {
         "tensor_multiply_adds": counters.tensor_multiply_adds,
         "divergent_branches": counters.divergent_branches,
         "barriers": counters.barriers,
+        "thread_inst_predicated_off": counters.predicated_off,
+        "divergence_efficiency": counters.divergence_efficiency(),
+        "predication_efficiency": counters.predication_efficiency(),
+        "device_memory": counters.memory.map(|memory| json!({
+            "bytes": memory.bytes(),
+            "compulsory_bytes": memory.compulsory_bytes(),
+            "read_sectors": memory.read_sectors,
+            "write_sectors": memory.write_sectors,
+            "compulsory_read_sectors": memory.compulsory_read_sectors,
+            "compulsory_write_sectors": memory.compulsory_write_sectors,
+        })),
+    })
+}
+
+fn time(time: &LaunchTime) -> Value {
+    let bounds = time.bounds.iter().map(|bound| (bound.part.to_owned(), json!(bound.seconds)));
+    json!({
+        "seconds": time.seconds,
+        "launch_seconds": time.launch_seconds,
+        "bounds": Value::Object(bounds.collect()),
+        "resident_blocks": time.resident_blocks,
+        "waves": time.waves,
+        "joules": time.joules(),
+        "dollars": time.dollars(),
+        "replay": time.replay.as_ref().map(|replay| json!({
+            "cycles": replay.cycles,
+            "blocks": replay.blocks,
+            "resident_blocks": replay.resident,
+            "issue_active": replay.issue_active,
+            "selected": replay.selected,
+            "stalls": Value::Object(replay.stalls.iter().map(|(why, part)| ((*why).to_owned(), json!(part))).collect()),
+        })),
+    })
+}
+
+fn metrics(counters: &Counters) -> Value {
+    let number = |value: f64| if value.fract() == 0.0 { json!(value as u64) } else { json!(value) };
+    Value::Object(counters.metrics().into_iter().map(|(name, value)| (name.to_owned(), number(value))).collect())
+}
+
+fn line(line: &LineCounters) -> Value {
+    json!({
+        "ptx_line": line.ptx_line,
+        "source": line.source,
+        "mnemonic": line.mnemonic,
+        "warp": line.instructions.warp,
+        "thread": line.instructions.thread,
+        "predicated_off": line.predicated_off,
+        "global": global(&line.global),
+        "shared": shared(&line.shared),
     })
 }
 

@@ -1,12 +1,12 @@
 //! The log of launches, and the file of `SOFTCUDA_REPORT`.
 
-use super::{Counters, json};
+use super::{Counters, LaunchTime, LineCounters, json};
 use std::{
     collections::VecDeque,
     fs::File,
     io::{self, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// What a launch was and what it did.
@@ -26,6 +26,10 @@ pub struct LaunchReport {
     pub registers: Option<u32>,
     /// What was counted.
     pub counters: Counters,
+    /// What it would take on the chip, by the time model.
+    pub time: LaunchTime,
+    /// Counts of each PTX instruction that ran; `None`: not kept (`SOFTCUDA_PROFILE`).
+    pub lines: Option<Arc<[LineCounters]>>,
 }
 
 /// Reports that are kept; the oldest go first.

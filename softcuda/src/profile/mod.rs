@@ -2,9 +2,24 @@
 
 mod json;
 mod launches;
+mod lines;
+pub mod memory;
+mod metrics;
+mod settings;
+mod tally;
+pub mod time;
+mod trace;
 
 pub(crate) use launches::record;
 pub use launches::{LaunchReport, clear_launches, launches};
+pub use lines::{LineCounters, by_source, hottest, lines};
+pub use memory::DeviceTraffic;
+pub(crate) use memory::{Access, MOST_BLOCK_RUNS, Records, Waves};
+pub(crate) use settings::profile_or;
+pub use settings::{Profile, set_profile};
+pub use tally::{OpTraffic, Tally};
+pub use time::LaunchTime;
+pub use trace::{BlockTrace, Event, What};
 
 use crate::ptx::isa::Pipe;
 use std::collections::BTreeMap;
@@ -75,6 +90,11 @@ pub struct Counters {
     pub divergent_branches: u64,
     /// Barriers that a warp met.
     pub barriers: u64,
+    /// Of the thread instructions, those that a false guard kept from taking effect. Branches, exits and barriers are not
+    /// among them: their predicate says where a thread goes, not whether it takes part.
+    pub predicated_off: u64,
+    /// Traffic of device memory; `None`: not measured (`SOFTCUDA_PROFILE`).
+    pub memory: Option<DeviceTraffic>,
 }
 
 impl InstructionCount {
@@ -109,6 +129,17 @@ impl Counters {
     /// `thread_inst_executed`: thread instructions.
     pub fn thread_instructions(&self) -> u64 {
         self.instructions.values().map(|count| count.thread).sum()
+    }
+
+    /// Of the threads of the warps, the part that was active: `smsp__thread_inst_executed_per_inst_executed` over 32.
+    pub fn divergence_efficiency(&self) -> f64 {
+        ratio(self.thread_instructions(), 32 * self.warp_instructions())
+    }
+
+    /// Of the active threads, the part whose guard held.
+    pub fn predication_efficiency(&self) -> f64 {
+        let threads = self.thread_instructions();
+        ratio(threads - self.predicated_off, threads)
     }
 
     /// Warp instructions of one mnemonic.
@@ -172,7 +203,13 @@ impl Counters {
         self.tensor_multiply_adds += other.tensor_multiply_adds;
         self.divergent_branches += other.divergent_branches;
         self.barriers += other.barriers;
+        self.predicated_off += other.predicated_off;
     }
+}
+
+/// 1 where there is nothing to divide by: nothing was wasted.
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 1.0 } else { part as f64 / whole as f64 }
 }
 
 fn pipe_name(pipe: Pipe) -> &'static str {

@@ -6,10 +6,12 @@ pub(crate) mod layout;
 pub(crate) mod liveness;
 pub(crate) mod lower;
 pub mod op;
+mod site;
 
 use crate::ptx::ast::{self, Position, SourceLine};
 use crate::ptx::isa::Pipe;
 use op::{Op, PresetSlot, Tables};
+pub use site::{Site, Unit, Work};
 use std::sync::Arc;
 
 /// A loaded module.
@@ -37,6 +39,8 @@ pub struct Block {
     pub reconvergence: u32,
     /// PTX instructions in it.
     pub instructions: u32,
+    /// The first of them among [`Kernel::sites`].
+    pub first_site: u32,
     /// The same by mnemonic index of [`Kernel::mnemonics`].
     pub mix: Vec<(u16, u32)>,
 }
@@ -69,6 +73,8 @@ pub struct Kernel {
     pub lines: Vec<Line>,
     /// Basic blocks.
     pub blocks: Vec<Block>,
+    /// PTX instructions, block after block.
+    pub sites: Vec<Site>,
     /// Side tables.
     pub tables: Tables,
     /// Constants, parameters and special registers.

@@ -4,9 +4,11 @@
 //! parameters and special registers are slots too, filled before the first instruction, so that every operand is a slot.
 //! Predicates are 32-bit masks in a file of their own.
 
+mod order;
 mod warp;
 
 pub use super::calls::BuiltinCall;
+pub use order::Order;
 pub use warp::*;
 
 use crate::exec::mma::Form;
@@ -56,7 +58,7 @@ pub enum Code {
     F32ToTf32, F32ToFp8x2, F16x2ToFp8x2, Fp8x2ToF16x2,
     F32ToS32, F32ToU32, F32ToS64, F32ToU64, F64ToS32, F64ToU32, F64ToS64, F64ToU64,
     S32ToF32, U32ToF32, S64ToF32, U64ToF32, S32ToF64, U32ToF64, S64ToF64, U64ToF64, ClampS, ClampU, ClampS64, ClampU64,
-    // Memory: `aux` indexes the table of accesses; `32`: one 32-bit word a lane, the most frequent access.
+    // Memory: `aux` indexes the table of accesses, `imm` is the order; `32`: one 32-bit word a lane, the most frequent access.
     LdGlobal, StGlobal, LdShared, StShared, LdGlobal32, StGlobal32, LdShared32, StShared32, LdGeneric, StGeneric, LdParam, LdLocal, StLocal, Atom,
     CpAsync, CpAsyncCommit, CpAsyncWait, CpAsyncWaitAll, Ldmatrix, Movmatrix,
     ToShared, FromShared, ToLocal, FromLocal, ToParam, FromParam, IsShared, IsLocal, IsGlobal, IsConst, IsParam, Fence,

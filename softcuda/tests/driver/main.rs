@@ -19,6 +19,7 @@ mod options;
 mod pointers;
 mod pools;
 mod streams;
+mod time;
 mod virtual_memory;
 
 use calls::KERNELS;

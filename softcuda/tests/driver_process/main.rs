@@ -5,10 +5,12 @@
 #[path = "../driver_calls/mod.rs"]
 mod calls;
 mod capture;
+mod checks;
 mod faults;
 mod install;
 mod library;
 mod report;
+mod settings;
 
 use std::{
     collections::BTreeMap,

@@ -64,6 +64,12 @@ fn every_launch_is_added_to_the_report_file() {
                 counters["global_stores"],
                 serde_json::json!({ "requests": 2 * launch, "sectors": 8 * launch, "bytes": 256 * launch })
             );
+            let metrics = &last["metrics"];
+            assert_eq!(metrics["smsp__inst_executed.sum"], 2 * 5 * launch);
+            assert_eq!(metrics["lts__t_sectors_op_write.sum"], 8 * launch);
+            // Every block writes the same 256 bytes.
+            assert_eq!((&metrics["dram__bytes_read.sum"], &metrics["dram__bytes_write.sum"]), (&0.into(), &256.into()));
+            assert!(last["modelled"]["seconds"].as_f64().unwrap() > 0.0);
             let logged = softcuda::launches();
             assert_eq!(logged.len(), launch as usize);
             assert_eq!(logged[launch as usize - 1].counters.global_stores.sectors, u64::from(8 * launch));

@@ -31,6 +31,9 @@ fn instructions_by_mnemonic_and_pipe() {
     assert_eq!(count("bra"), (6, 144));
     assert_eq!(count("ret"), (6, 144));
     assert_eq!(counters.divergent_branches, 3);
+    let (threads, warps) = (counters.thread_instructions(), counters.warp_instructions());
+    assert_eq!(counters.divergence_efficiency(), threads as f64 / (32 * warps) as f64);
+    assert_eq!((counters.predicated_off, counters.predication_efficiency()), (0, 1.0), "a branch is no predicate");
     let pipe = |name: &str| counters.pipes[name].warp;
     assert_eq!(pipe("mufu"), 6);
     assert_eq!(pipe("fma"), 6);
@@ -86,6 +89,9 @@ fn lanes_that_are_off_do_not_count() {
     let of = counters("setp.lt.u32 %p1, %r0, 9;\n@%p1 ld.global.u32 %r1, [%d1];\n@!%p1 st.global.u32 [%d1], %r0;");
     assert_eq!(of.global_loads, global(1, 2, 36));
     assert_eq!(of.global_stores, global(1, 3, 92));
+    assert_eq!(of.predicated_off, 23 + 9);
+    let threads = of.thread_instructions();
+    assert_eq!(of.predication_efficiency(), (threads - 32) as f64 / threads as f64);
     let none = counters("setp.lt.u32 %p1, %r0, 0;\n@%p1 ld.global.u32 %r1, [%d1];");
     assert_eq!(none.global_loads, GlobalAccess::default());
     assert_eq!(none.executed("ld"), 2, "a guarded instruction is issued all the same");

@@ -7,13 +7,16 @@ mod counters;
 mod coverage;
 mod definitions;
 mod determinism;
+mod device_memory;
 mod forms;
 mod library;
+mod lines;
 mod lock_step;
 mod memcheck;
 mod numeric;
 #[path = "../support/mod.rs"]
 mod support;
+mod time;
 
 mod text;
 #[path = "../support/workloads.rs"]

@@ -1,13 +1,14 @@
 //! Runs kernels from PTX text on the executor itself, without a driver.
 
+use softcuda::check::BenignRace;
 use softcuda::chip::Architecture;
 use softcuda::config::Config;
-use softcuda::exec::{self, Launch, Machine};
+use softcuda::exec::{self, Execution, Launch, Machine};
 use softcuda::fault::Fault;
 use softcuda::memory::GlobalMemory;
 use softcuda::profile::Counters;
-use softcuda::program::Program;
 use softcuda::program::calls::function_address;
+use softcuda::program::{Kernel, Program};
 use softcuda::ptx::ast::{self, Space, Symbol};
 
 /// A device with one module.
@@ -27,8 +28,17 @@ pub(crate) struct Bench {
 impl Bench {
     /// Loads a module.
     pub(crate) fn new(ptx: &str) -> Bench {
+        Bench::with_memory(ptx, GlobalMemory::new(0x7000_0000_0000, 1 << 30).expect("address space for device memory"))
+    }
+
+    /// The same on a device that records which bytes have been written.
+    pub(crate) fn recording(ptx: &str) -> Bench {
+        let memory = GlobalMemory::new(0x7000_0000_0000, 1 << 30).and_then(GlobalMemory::recording);
+        Bench::with_memory(ptx, memory.expect("address space for device memory"))
+    }
+
+    fn with_memory(ptx: &str, memory: GlobalMemory) -> Bench {
         let module = softcuda::ptx::parse(ptx).unwrap_or_else(|error| panic!("{error}"));
-        let memory = GlobalMemory::new(0x7000_0000_0000, 1 << 30).expect("address space for device memory");
         let addresses = place_variables(&module, &memory);
         let program = Program::load(&module, &addresses).unwrap_or_else(|error| panic!("{error}"));
         Bench { memory, config: Config::default(), stack_bytes: 1024, architecture: Architecture::Sm80, program }
@@ -59,7 +69,24 @@ impl Bench {
         params: &[&[u8]],
     ) -> Result<Counters, Box<Fault>> {
         let shape = Launch { grid, block, dynamic_shared_bytes: shared, ..Launch::default() };
-        self.run(kernel, shape, params)
+        self.run(kernel, shape, params).map(|execution| execution.counters)
+    }
+
+    /// The same; all that is known of it, with the steps of the blocks `traced`.
+    pub(crate) fn execute(
+        &self,
+        kernel: &str,
+        grid: [u32; 3],
+        block: [u32; 3],
+        traced: &[u64],
+        params: &[&[u8]],
+    ) -> Result<Execution, Box<Fault>> {
+        self.run(kernel, Launch { grid, block, traced, ..Launch::default() }, params)
+    }
+
+    /// A kernel of the module.
+    pub(crate) fn kernel(&self, name: &str) -> &Kernel {
+        self.program.kernels.iter().find(|known| known.name == name).expect("the kernel is in the module")
     }
 
     /// The same; `output` takes what it prints.
@@ -72,11 +99,26 @@ impl Bench {
         output: &(dyn Fn(&[u8]) + Sync),
     ) -> Result<Counters, Box<Fault>> {
         self.run(kernel, Launch { grid, block, output, ..Launch::default() }, params)
+            .map(|execution| execution.counters)
     }
 
-    fn run(&self, kernel: &str, shape: Launch<'_>, params: &[&[u8]]) -> Result<Counters, Box<Fault>> {
-        let kernel =
-            self.program.kernels.iter().find(|known| known.name == kernel).expect("the kernel is in the module");
+    /// The same for blocks that may meet at the grid's barrier; `benign_races` takes the races that change nothing.
+    pub(crate) fn launch_cooperative(
+        &self,
+        kernel: &str,
+        (grid, block): ([u32; 3], [u32; 3]),
+        shared: u32,
+        params: &[&[u8]],
+        benign_races: &(dyn Fn(&[BenignRace]) + Sync),
+    ) -> Result<Counters, Box<Fault>> {
+        let grid_workspace = self.upload(&[0u32; 16]);
+        let shape =
+            Launch { grid, block, dynamic_shared_bytes: shared, grid_workspace, benign_races, ..Launch::default() };
+        self.run(kernel, shape, params).map(|execution| execution.counters)
+    }
+
+    fn run(&self, kernel: &str, shape: Launch<'_>, params: &[&[u8]]) -> Result<Execution, Box<Fault>> {
+        let kernel = self.kernel(kernel);
         let mut bytes = vec![0; kernel.param_bytes as usize];
         assert_eq!(params.len(), kernel.params.len(), "number of parameters");
         for (&(offset, size), value) in kernel.params.iter().zip(params) {
@@ -85,7 +127,7 @@ impl Bench {
         }
         let machine = Machine { architecture: self.architecture, memory: &self.memory, config: &self.config };
         let launch = Launch { params: &bytes, resident_blocks: 108, stack_bytes: self.stack_bytes, ..shape };
-        exec::launch(&machine, kernel, &launch)
+        exec::execute(&machine, kernel, &launch)
     }
 }
 

@@ -67,7 +67,7 @@ struct Parts {
 
 impl Parts {
     fn new(ptx: &str) -> Parts {
-        Parts { bench: Bench::new(ptx), params: Vec::new() }
+        Parts { bench: Bench::recording(ptx), params: Vec::new() }
     }
 
     fn pointer<T: bytemuck::Pod>(&mut self, data: &[T]) -> u64 {

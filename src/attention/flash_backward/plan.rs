@@ -1,96 +1,136 @@
 //! The plan of the launches: pure data.
 
-use super::problem::check_features;
-use super::{OP, Problem, Shape};
+use super::problem::of_sizes;
+use super::{OP, Options, Problem, Shape, Wanted};
 use crate::{DType, Error, LaunchPlan, Limits, Resources, Result};
 
 /// Planned launches, in their order. One that has nothing to do is left out.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Plan {
-    /// lse and delta of every query.
+    /// lse and delta of every query; turns and ticket to 0.
     pub statistics: Option<LaunchPlan>,
     /// The products.
     pub main: Option<LaunchPlan>,
-    /// Partial sums to `d_q`.
+    /// Sums to `d_q`.
     pub finish_queries: Option<LaunchPlan>,
-    /// Partial sums to `d_k` and to `d_v`: two launches, if blocks share the query heads of a key-value head.
-    pub finish_keys: Option<LaunchPlan>,
+    /// Partial sums to `d_k` and to `d_v`, if blocks share the query heads of a key-value head.
+    pub finish_keys: Option<[LaunchPlan; 2]>,
+    /// Sums to `d_sinks`, if they are wanted.
+    pub finish_sinks: Option<LaunchPlan>,
     /// Where in the workspace what lies.
     pub workspace: Workspace,
     /// Queries of a step of a block's loop.
     pub block_m: usize,
     /// Keys of a block.
     pub block_n: usize,
-    /// Tiles of queries in a sequence.
+    /// Columns of a sum in the workspace.
+    pub slab_d: usize,
+    /// Tiles of queries in a sequence; in the longest.
     pub num_query_tiles: usize,
-    /// Tiles of keys in a sequence.
+    /// Tiles of keys in a sequence; in the longest.
     pub num_key_tiles: usize,
-    /// Blocks that share the key tiles of a head: each has a partial sum of `d_q`.
-    pub num_splits: usize,
+    /// Tiles of queries in all sequences, of one head: room for as many.
+    pub query_tiles: usize,
+    /// Tiles of keys in all sequences, of one head: room for as many.
+    pub key_tiles: usize,
     /// Blocks that share the query heads of a key-value head: each has a partial sum of `d_k` and `d_v`.
     pub num_parts: usize,
+    /// Batches that a block goes through: all, if the bias's gradient is a sum over them, else 1.
+    pub block_batches: usize,
+    /// Likewise key-value heads.
+    pub block_kv_heads: usize,
     /// What it costs.
     pub resources: Resources,
 }
 
-/// Places in the workspace, in bytes from its start.
+/// Places in the workspace, in bytes from its start, where the ticket is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Workspace {
-    /// Partial sums of `d_q`: `num_splits` slabs.
+    /// lse and delta of every query.
+    pub statistics: usize,
+    /// How many blocks have added to each tile of `d_q`.
+    pub turns: usize,
+    /// Sums of `d_q`.
     pub d_q: usize,
-    /// Partial sums of `d_k`: `num_parts` slabs, if there is more than one part.
+    /// Partial sums of `d_k`: `num_parts` of them, if there is more than one part.
     pub d_k: usize,
     /// Partial sums of `d_v`, likewise.
     pub d_v: usize,
+    /// Sums of `d_sinks`, one for each tile of queries.
+    pub sinks: usize,
     /// All of it.
     pub bytes: usize,
 }
 
 /// An instance of the main kernel: what decides tiling and shared memory.
-struct Instance {
+pub(super) struct Instance {
     name: &'static str,
     dtype: DType,
+    /// Of a plain instance the head dimension, else the most that it may be.
     d: usize,
+    features: bool,
     block_n: usize,
+    threads: u32,
+    /// Columns of `d_q` that a warp computes, or leaves out, together.
+    pub(super) query_columns: usize,
     shared_bytes: u32,
 }
 
 /// Queries of a tile, and rows of a block of the kernel `statistics`.
 const BLOCK_M: usize = 32;
 const THREADS: u32 = 128;
-/// A grid's second and third axis end here.
-const MAX_SPLITS: usize = 65_535;
+/// A block's ticket, its keys and its head, in shared memory.
+const BLOCK_BYTES: usize = 48;
+/// Parts of the workspace begin at multiples of this.
+const ALIGNMENT: usize = 128;
 
-const fn instance(name: &'static str, dtype: DType, d: usize, block_n: usize, stages: usize) -> Instance {
+const fn instance(
+    name: &'static str,
+    dtype: DType,
+    d: usize,
+    block_n: usize,
+    [key_warps, column_warps]: [usize; 2],
+    stages: usize,
+    features: bool,
+) -> Instance {
+    let warps = key_warps * column_warps;
     let keys = 2 * block_n * d * 2;
     let stage = 2 * BLOCK_M * d * 2 + BLOCK_M * 8;
     // Where two warps share the keys, powers go through shared memory as well.
-    let scores = if d > 128 { 2 } else { 1 } * block_n * BLOCK_M * 2;
-    let shared_bytes = (keys + stages * stage + scores + THREADS as usize * 16) as u32;
-    Instance { name, dtype, d, block_n, shared_bytes }
+    let scores = if column_warps > 1 { 2 } else { 1 } * block_n * BLOCK_M * 2;
+    let shared_bytes = (keys + stages * stage + scores + warps * 32 * 16 + BLOCK_BYTES) as u32;
+    let query_columns = if features && d / warps > 32 { 32 } else { d / warps };
+    Instance { name, dtype, d, features, block_n, threads: warps as u32 * 32, query_columns, shared_bytes }
 }
 
-/// The instances at the end of `kernels/attention/flash_backward.cu`.
-const INSTANCES: [Instance; 6] = [
-    instance("flash_backward_f16_d64", DType::F16, 64, 128, 2),
-    instance("flash_backward_f16_d128", DType::F16, 128, 64, 2),
-    instance("flash_backward_f16_d256", DType::F16, 256, 32, 1),
-    instance("flash_backward_bf16_d64", DType::BF16, 64, 128, 2),
-    instance("flash_backward_bf16_d128", DType::BF16, 128, 64, 2),
-    instance("flash_backward_bf16_d256", DType::BF16, 256, 32, 1),
+/// The instances at the end of `kernels/attention/flash_backward.cu`; of those with features, smaller ones first.
+const INSTANCES: [Instance; 12] = [
+    instance("flash_backward_f16_d64", DType::F16, 64, 128, [4, 1], 2, false),
+    instance("flash_backward_f16_d128", DType::F16, 128, 64, [4, 1], 2, false),
+    instance("flash_backward_f16_d256", DType::F16, 256, 32, [2, 2], 1, false),
+    instance("flash_backward_bf16_d64", DType::BF16, 64, 128, [4, 1], 2, false),
+    instance("flash_backward_bf16_d128", DType::BF16, 128, 64, [4, 1], 2, false),
+    instance("flash_backward_bf16_d256", DType::BF16, 256, 32, [2, 2], 1, false),
+    instance("flash_backward_features_f16_d64", DType::F16, 64, 64, [4, 1], 2, true),
+    instance("flash_backward_features_f16_d128", DType::F16, 128, 64, [4, 2], 2, true),
+    instance("flash_backward_features_f16_d256", DType::F16, 256, 32, [2, 2], 1, true),
+    instance("flash_backward_features_bf16_d64", DType::BF16, 64, 64, [4, 1], 2, true),
+    instance("flash_backward_features_bf16_d128", DType::BF16, 128, 64, [4, 2], 2, true),
+    instance("flash_backward_features_bf16_d256", DType::BF16, 256, 32, [2, 2], 1, true),
 ];
 
-fn launch(instance: &'static str, grid: [u32; 3], shared_bytes: u32, workspace_bytes: usize) -> LaunchPlan {
-    LaunchPlan { op: OP, instance, grid, block: [THREADS, 1, 1], shared_bytes, workspace_bytes }
+fn launch(instance: &'static str, blocks: u32, threads: u32, shared_bytes: u32, workspace_bytes: usize) -> LaunchPlan {
+    LaunchPlan { op: OP, instance, grid: [blocks, 1, 1], block: [threads, 1, 1], shared_bytes, workspace_bytes }
 }
 
 /// One block of each instance that fits the chip's shared memory.
 #[cfg(feature = "verify")]
 pub(crate) fn launches(limits: &Limits) -> Vec<LaunchPlan> {
     let fits = |instance: &&Instance| instance.shared_bytes <= limits.shared_bytes_per_block;
-    let main = INSTANCES.iter().filter(fits).map(|instance| launch(instance.name, [1; 3], instance.shared_bytes, 0));
+    let main = INSTANCES.iter().filter(fits);
+    let main = main.map(|instance| launch(instance.name, 1, instance.threads, instance.shared_bytes, 0));
     let ends = [DType::F16, DType::BF16].into_iter().flat_map(|dtype| [statistics(dtype), finish(dtype)]);
-    main.chain(ends.map(|name| launch(name, [1; 3], 0, 0))).collect()
+    main.chain(ends.map(|name| launch(name, 1, THREADS, 0, 0))).chain([launch(SINKS, 1, 32, 0, 0)]).collect()
 }
 
 fn statistics(dtype: DType) -> &'static str {
@@ -101,31 +141,50 @@ fn finish(dtype: DType) -> &'static str {
     if dtype == DType::F16 { "flash_backward_finish_f16" } else { "flash_backward_finish_bf16" }
 }
 
+const SINKS: &str = "flash_backward_sinks";
+
+/// The plain instance of the head dimension, if there is one and no feature is asked for; else the smallest that fits.
+pub(super) fn choose(problem: &Problem) -> Option<&'static Instance> {
+    let Shape { d, d_v, .. } = problem.shape;
+    let of_type = || INSTANCES.iter().filter(|instance| instance.dtype == problem.dtype);
+    let plain = of_type().find(|instance| !instance.features && (instance.d, instance.d) == (d, d_v));
+    plain.filter(|_| problem.is_plain()).or_else(|| of_type().find(|any| any.features && d.max(d_v) <= any.d))
+}
+
 /// Chooses the instance, the division of work and the grids.
 ///
 /// # Errors
-/// Something in the problem that only the forward pass takes, no instance that fits the chip's shared memory, or more
+/// Head dimensions or an element type that no instance takes, no instance that fits the chip's shared memory, or more
 /// blocks than a grid holds.
-pub fn plan(problem: &Problem, limits: &Limits) -> Result<Plan> {
-    check_features(problem)?;
-    let Shape { b, s_q, s_k, h_q, h_kv, d, .. } = problem.shape;
+pub fn plan(problem: &Problem, wanted: Wanted, limits: &Limits) -> Result<Plan> {
+    of_sizes(problem.dtype, problem.shape, &Options::default())?;
+    let Shape { b, s_q, s_k, h_q, h_kv, d, d_v } = problem.shape;
     let dtype = problem.dtype;
     let unsupported = || Error::Unsupported {
         op: OP,
         argument: "q",
         what: "head_dim",
         got: d.to_string(),
-        supported: "64, 128, 256",
+        supported: "multiples of 8 up to 256",
     };
-    let chosen = INSTANCES.iter().find(|instance| (instance.dtype, instance.d) == (dtype, d));
-    let chosen = chosen.ok_or_else(unsupported)?;
+    let chosen = choose(problem).ok_or_else(unsupported)?;
     let (needed, available) = (chosen.shared_bytes, limits.shared_bytes_per_block);
     if needed > available {
         return Err(Error::SharedMemory { op: OP, instance: chosen.name, needed, available });
     }
     let block_n = chosen.block_n;
     let (num_query_tiles, num_key_tiles) = (s_q.div_ceil(BLOCK_M), s_k.div_ceil(block_n));
-    let (num_parts, num_splits) = divide(problem, limits, num_key_tiles, chosen.shared_bytes);
+    let [query_tiles, key_tiles] = match problem.totals {
+        Some([total_q, total_k]) => [total_q / BLOCK_M + b, total_k / block_n + b],
+        None => [b * num_query_tiles, b * num_key_tiles],
+    };
+    // One block adds up what a broadcast bias gets from batches and heads.
+    let bias = problem.bias.filter(|_| wanted.d_bias);
+    let block_batches = if bias.is_some_and(|bias| bias.b == 1) { b.max(1) } else { 1 };
+    let all_heads = bias.is_some_and(|bias| bias.h_q == 1);
+    let block_kv_heads = if all_heads { h_kv.max(1) } else { 1 };
+    let heads = (b / block_batches) * (h_kv / block_kv_heads);
+    let num_parts = if all_heads { 1 } else { divide(problem, limits, heads * num_key_tiles, chosen) };
 
     let limit = i32::MAX as u64;
     let blocks = |what, counts: &[usize]| {
@@ -133,140 +192,83 @@ pub fn plan(problem: &Problem, limits: &Limits) -> Result<Plan> {
         let got = u64::try_from(count).unwrap_or(u64::MAX);
         if got > limit { Err(Error::TooLarge { op: OP, what, got, limit }) } else { Ok(got as u32) }
     };
+    blocks("number of query tiles", &[h_q, query_tiles])?;
     let statistics_blocks = blocks("number of query tiles", &[b, h_q, num_query_tiles])?;
-    let main_blocks = if s_k == 0 { 0 } else { blocks("number of blocks", &[b, h_kv])? };
+    let main_blocks = blocks("number of blocks", &[heads, num_parts, num_key_tiles])?;
+    // Where there are no queries, one block still has the ticket to set.
+    let statistics_blocks = statistics_blocks.max(main_blocks.min(1));
     // A warp sums 16 rows of 64 columns; a block has four.
-    let sums = |s: usize, h| blocks("number of row blocks", &[b, h, s.div_ceil(16), d / 64]).map(|n| n.div_ceil(4));
-    let (query_sums, key_sums) = (sums(s_q, h_q)?, if num_parts > 1 { sums(s_k, h_kv)? } else { 0 });
-    let workspace = workspace(problem, num_query_tiles, num_key_tiles * block_n, num_splits, num_parts)?;
+    let sums = |s: usize, h: usize, d: usize| {
+        blocks("number of row blocks", &[b, h, s.div_ceil(16), d.div_ceil(64)]).map(|count| count.div_ceil(4))
+    };
+    let query_sums = sums(s_q, h_q, d)?;
+    let key_sums = if num_parts > 1 { [sums(s_k, h_kv, d)?, sums(s_k, h_kv, d_v)?] } else { [0; 2] };
 
-    let some =
-        |instance, grid: [u32; 3], shared| (grid[0] > 0).then(|| launch(instance, grid, shared, workspace.bytes));
     let mut plan = Plan {
-        statistics: some(statistics(dtype), [statistics_blocks, 1, 1], 0),
-        main: some(chosen.name, [main_blocks, num_parts as u32, num_splits as u32], chosen.shared_bytes),
-        finish_queries: some(finish(dtype), [query_sums, 1, 1], 0),
-        finish_keys: some(finish(dtype), [key_sums, 1, 1], 0),
-        workspace,
+        statistics: None,
+        main: None,
+        finish_queries: None,
+        finish_keys: None,
+        finish_sinks: None,
+        workspace: Workspace { statistics: 0, turns: 0, d_q: 0, d_k: 0, d_v: 0, sinks: 0, bytes: 0 },
         block_m: BLOCK_M,
         block_n,
+        slab_d: chosen.d,
         num_query_tiles,
         num_key_tiles,
-        num_splits,
+        query_tiles,
+        key_tiles,
         num_parts,
+        block_batches,
+        block_kv_heads,
         resources: Resources::default(),
     };
-    plan.resources = resources(problem, &plan);
+    plan.workspace = workspace(problem, &plan, wanted)?;
+    let bytes = plan.workspace.bytes;
+    let some = |name, count: u32, threads, shared| (count > 0).then(|| launch(name, count, threads, shared, bytes));
+    plan.statistics = some(statistics(dtype), statistics_blocks, THREADS, 0);
+    plan.main = some(chosen.name, main_blocks, chosen.threads, chosen.shared_bytes);
+    plan.finish_queries = some(finish(dtype), query_sums, THREADS, 0);
+    let finish_keys = key_sums.map(|count| some(finish(dtype), count, THREADS, 0));
+    plan.finish_keys = finish_keys[0].zip(finish_keys[1]).map(|(keys, values)| [keys, values]);
+    plan.finish_sinks = some(SINKS, if wanted.d_sinks { h_q as u32 } else { 0 }, 32, 0);
+    plan.resources = super::resources::resources(problem, &plan, wanted, chosen);
     Ok(plan)
 }
 
-/// Into how many parts the query heads of a key-value head fall, and into how many splits its key tiles: as many as fill
-/// the chip. Parts first: they cost two partial sums of k's size, where a split costs one of q's.
-fn divide(problem: &Problem, limits: &Limits, num_key_tiles: usize, shared_bytes: u32) -> (usize, usize) {
-    let Shape { b, h_q, h_kv, .. } = problem.shape;
-    let per_multiprocessor = if 2 * shared_bytes <= limits.shared_bytes_per_block { 2 } else { 1 };
-    let wanted = limits.multiprocessors as usize * per_multiprocessor;
-    let heads = (b * h_kv).max(1);
+/// Into how many parts the query heads of a key-value head fall, where there are `tiles` tiles of keys in all heads: as
+/// many as fill the chip.
+fn divide(problem: &Problem, limits: &Limits, tiles: usize, chosen: &Instance) -> usize {
+    let Shape { h_q, h_kv, .. } = problem.shape;
+    let fits_twice = 2 * chosen.shared_bytes <= limits.shared_bytes_per_block && chosen.threads <= THREADS;
+    let wanted = limits.multiprocessors as usize * if fits_twice { 2 } else { 1 };
     let group = h_q.checked_div(h_kv).unwrap_or(0).max(1);
-    let parts = || (1..=group.min(MAX_SPLITS)).filter(|parts| group.is_multiple_of(*parts));
-    let parts = parts().find(|parts| heads * parts >= wanted).or_else(|| parts().next_back()).unwrap_or(1);
-    (parts, wanted.div_ceil(heads * parts).clamp(1, num_key_tiles.clamp(1, MAX_SPLITS)))
+    let parts = || (1..=group).filter(|parts| group.is_multiple_of(*parts));
+    parts().find(|parts| tiles * parts >= wanted).unwrap_or(group)
 }
 
-fn workspace(
-    problem: &Problem,
-    num_query_tiles: usize,
-    keys: usize,
-    num_splits: usize,
-    num_parts: usize,
-) -> Result<Workspace> {
-    let Shape { b, h_q, h_kv, d, .. } = problem.shape;
-    let product = |factors: &[usize]| factors.iter().fold(1u128, |product, &x| product.saturating_mul(x as u128));
-    let queries = num_query_tiles * BLOCK_M;
-    let statistics = product(&[b, h_q, queries, 8]);
-    let d_q = product(&[num_splits, b, h_q, queries, d, 4]);
-    let d_k = if num_parts > 1 { product(&[num_parts, b, h_kv, keys, d, 4]) } else { 0 };
-    let bytes = statistics.saturating_add(d_q).saturating_add(d_k).saturating_add(d_k);
+fn workspace(problem: &Problem, plan: &Plan, wanted: Wanted) -> Result<Workspace> {
+    let Shape { b, h_q, h_kv, .. } = problem.shape;
+    let mut end = 0u128;
+    let mut place = |factors: &[usize]| {
+        let start = end;
+        let bytes = factors.iter().fold(1u128, |product, &x| product.saturating_mul(x as u128));
+        end = start.saturating_add(bytes.checked_next_multiple_of(ALIGNMENT as u128).unwrap_or(u128::MAX));
+        start as usize
+    };
+    // The ticket.
+    place(&[4]);
+    let statistics = place(&[h_q, plan.query_tiles, BLOCK_M, 8]);
+    let turns = place(&[h_q, plan.query_tiles, 4]);
+    let d_q = place(&[h_q, plan.query_tiles, BLOCK_M, plan.slab_d, 4]);
+    let parts = if plan.num_parts > 1 { plan.num_parts } else { 0 };
+    let keys = [parts, h_kv, plan.key_tiles, plan.block_n, plan.slab_d, 4];
+    let (d_k, d_v) = (place(&keys), place(&keys));
+    let sinks = place(&[if wanted.d_sinks { 4 } else { 0 }, h_q, b, plan.num_query_tiles]);
     let limit = isize::MAX as u64;
-    if bytes > u128::from(limit) {
-        let got = u64::try_from(bytes).unwrap_or(u64::MAX);
+    if end > u128::from(limit) {
+        let got = u64::try_from(end).unwrap_or(u64::MAX);
         return Err(Error::TooLarge { op: OP, what: "workspace in bytes", got, limit });
     }
-    let [statistics, d_q, d_k] = [statistics, d_q, d_k].map(|bytes| bytes as usize);
-    let starts = [statistics, statistics + d_q, statistics + d_q + d_k];
-    Ok(Workspace { d_q: starts[0], d_k: starts[1], d_v: starts[2], bytes: bytes as usize })
-}
-
-/// Work and traffic.
-fn resources(problem: &Problem, plan: &Plan) -> Resources {
-    let Shape { b, s_q, s_k, h_q, h_kv, d, .. } = problem.shape;
-    let (heads, kv_heads) = ((b * h_q) as f64, (b * h_kv) as f64);
-    let row_bytes = (d * problem.dtype.size_bytes()) as f64;
-    let slab_row_bytes = (d * 4) as f64;
-    // q, out, d_out and d_q; lse; k, v, d_k and d_v.
-    let needed = heads * s_q as f64 * (4.0 * row_bytes + 4.0) + kv_heads * s_k as f64 * 4.0 * row_bytes;
-    let moved = heads * query_traffic(problem, plan, row_bytes, slab_row_bytes)
-        + kv_heads * key_traffic(problem, plan, row_bytes, slab_row_bytes);
-    Resources {
-        flops: problem.visible_pairs().map(|pairs| 10.0 * heads * pairs as f64 * d as f64),
-        bytes_needed: Some(needed),
-        bytes_moved: Some(moved),
-        peak_bytes: Some(needed + plan.workspace.bytes as f64),
-        workspace_bytes: Some(plan.workspace.bytes as f64),
-        ..Resources::default()
-    }
-}
-
-/// The queries, in whole tiles, that see the key tile `tile`: tiles.
-fn query_tiles(problem: &Problem, plan: &Plan, tile: usize) -> std::ops::Range<usize> {
-    let first = tile * plan.block_n;
-    let queries = problem.visible_queries(first..(first + plan.block_n).min(problem.shape.s_k));
-    if queries.is_empty() { 0..0 } else { queries.start / plan.block_m..queries.end.div_ceil(plan.block_m) }
-}
-
-/// Bytes moved for a query head: its statistics, its rows for every key tile, its partial sums.
-fn query_traffic(problem: &Problem, plan: &Plan, row_bytes: f64, slab_row_bytes: f64) -> f64 {
-    let s_q = problem.shape.s_q;
-    let padded = (plan.num_query_tiles * plan.block_m) as f64;
-    let statistics = s_q as f64 * (2.0 * row_bytes + 4.0) + padded * 8.0;
-    let (mut rows, mut tiles, mut again) = (0, 0, 0);
-    for tile in 0..plan.num_key_tiles {
-        let visited = query_tiles(problem, plan, tile);
-        rows += (visited.end * plan.block_m).min(s_q) - (visited.start * plan.block_m).min(s_q);
-        tiles += visited.len();
-        if let Some(before) = tile.checked_sub(plan.num_splits) {
-            again += query_tiles(problem, plan, before).end.saturating_sub(visited.start).min(visited.len());
-        }
-    }
-    let tile_rows = plan.block_m as f64;
-    let main = 2.0 * rows as f64 * row_bytes
-        + tiles as f64 * tile_rows * 8.0
-        + (tiles + again) as f64 * tile_rows * slab_row_bytes;
-    let slabs: usize = (0..s_q.div_ceil(16)).map(|block| slabs_of(problem, plan, block * 16)).sum();
-    statistics + main + slabs as f64 * 16.0 * slab_row_bytes + s_q as f64 * row_bytes
-}
-
-/// Slabs that hold a partial sum of the tile of query `i`.
-fn slabs_of(problem: &Problem, plan: &Plan, i: usize) -> usize {
-    let first = i / plan.block_m * plan.block_m;
-    let last = (first + plan.block_m).min(problem.shape.s_q) - 1;
-    let (start, end) = (problem.visible_keys(first).start, problem.visible_keys(last).end);
-    if start >= end { 0 } else { (end.div_ceil(plan.block_n) - start / plan.block_n).min(plan.num_splits) }
-}
-
-/// Bytes moved for a key-value head: its rows once a part, its gradients.
-fn key_traffic(problem: &Problem, plan: &Plan, row_bytes: f64, slab_row_bytes: f64) -> f64 {
-    let s_k = problem.shape.s_k;
-    let (rows, parts) = (s_k as f64, plan.num_parts as f64);
-    let has_queries = problem.shape.h_q > 0;
-    let visited = |tile: &usize| has_queries && !query_tiles(problem, plan, *tile).is_empty();
-    let read: usize =
-        (0..plan.num_key_tiles).filter(visited).map(|tile| plan.block_n.min(s_k - tile * plan.block_n)).sum();
-    let sums = if plan.num_parts > 1 {
-        let padded = (plan.num_key_tiles * plan.block_n + s_k.next_multiple_of(16)) as f64;
-        2.0 * parts * padded * slab_row_bytes
-    } else {
-        0.0
-    };
-    2.0 * parts * read as f64 * row_bytes + sums + 2.0 * rows * row_bytes
+    Ok(Workspace { statistics, turns, d_q, d_k, d_v, sinks, bytes: end as usize })
 }

@@ -1,131 +1,155 @@
 //! The checked problem: a [`Problem`] of the forward pass, from more operands.
 
 use super::{OP, Options, Plan, Problem, Shape};
+use crate::attention::{SequenceOperand, flash_forward};
 use crate::check::Checks;
 use crate::{DType, Error, Operand, Result};
 
-/// The tensors, as the kernels see them.
+/// The tensors, as the kernels see them; see [`Args`](super::Args) and [`Extras`](super::Extras).
 #[derive(Clone, Copy, Debug)]
 pub struct Operands {
-    /// `[b, s_q, h_q, d]`
+    /// `[b, s_q, h_q, d]`, or `[total_q, h_q, d]`
     pub q: Operand,
-    /// `[b, s_k, h_kv, d]`
+    /// `[b, s_k, h_kv, d]`, or `[total_k, h_kv, d]`
     pub k: Operand,
-    /// `[b, s_k, h_kv, d]`
+    /// `[b, s_k, h_kv, d_v]`, or `[total_k, h_kv, d_v]`
     pub v: Operand,
-    /// `[b, s_q, h_q, d]`
+    /// `[b, s_q, h_q, d_v]`, or `[total_q, h_q, d_v]`
     pub out: Operand,
-    /// `[b, h_q, s_q]`
+    /// `[b, h_q, s_q]`, or `[h_q, total_q]`
     pub lse: Operand,
-    /// `[b, s_q, h_q, d]`
+    /// As out.
     pub d_out: Operand,
-    /// `[b, s_q, h_q, d]`
+    /// As q.
     pub d_q: Operand,
-    /// `[b, s_k, h_kv, d]`
+    /// As k.
     pub d_k: Operand,
-    /// `[b, s_k, h_kv, d]`
+    /// As v.
     pub d_v: Operand,
     /// Bytes.
     pub workspace: Operand,
+    /// `[h_q]`
+    pub sinks: Option<Operand>,
+    /// `[h_q]`
+    pub alibi_slopes: Option<Operand>,
+    /// `[b or 1, h_q or 1, s_q, s_k]`
+    pub bias: Option<Operand>,
+    /// `[b or 1, h_q or 1, s_q, ceil(s_k / 32)]`
+    pub mask_bits: Option<Operand>,
+    /// `[b]`
+    pub prefix: Option<Operand>,
+    /// Sequences of q and all that is shaped like it.
+    pub cu_seqlens_q: Option<SequenceOperand>,
+    /// Sequences of k and v and their gradients.
+    pub cu_seqlens_k: Option<SequenceOperand>,
+    /// `[h_q]`
+    pub d_sinks: Option<Operand>,
+    /// As bias.
+    pub d_bias: Option<Operand>,
+}
+
+/// Gradients that are wanted beside those of q, k and v.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Of the sinks.
+    pub d_sinks: bool,
+    /// Of the bias.
+    pub d_bias: bool,
 }
 
 const CHECKS: Checks = Checks { op: OP };
 /// The kernels load and store 16 bytes a lane.
 const ALIGNMENT: u64 = 16;
-/// Those of the instances.
-const HEAD_DIMS: [usize; 3] = [64, 128, 256];
+/// Largest head dimension.
+const MAX_HEAD_DIM: usize = 256;
 
 /// Checks tensors and options.
 ///
 /// # Errors
-/// Rank, element type, head dimension, sizes that disagree, heads that don't divide, a scale that is not finite, an
-/// option that only the forward pass takes (softcap, dropout), a last stride other than 1, misaligned rows, gaps in lse
-/// or the workspace, an output that overlaps itself or another tensor, sizes beyond 2^29: each its own [`Error`], naming
-/// the argument, what it has and what is expected.
+/// Rank, element type, head dimensions, sizes that disagree, heads that don't divide, one `cu_seqlens` without the
+/// other, a gradient of sinks or of a bias that are not there, a scale or softcap that is not finite or a dropout
+/// probability outside `0..1`, a last stride other than 1, misaligned rows, gaps in lse or the workspace, an output that
+/// overlaps itself or another tensor, sizes beyond 2^29: each its own [`Error`], naming the argument, what it has and
+/// what is expected.
 pub fn problem(operands: &Operands, options: &Options) -> Result<Problem> {
-    let Operands { q, k, v, out, lse, d_out, d_q, d_k, d_v, workspace } = operands;
-    let (of_queries, of_keys) = ("[b, s_q, h_q, d]", "[b, s_k, h_kv, d]");
-    let queries = [("out", out), ("d_out", d_out), ("d_q", d_q)];
-    let keys = [("k", k), ("v", v), ("d_k", d_k), ("d_v", d_v)];
-    CHECKS.rank("q", q, 4, of_queries)?;
-    for (name, tensor) in keys {
-        CHECKS.rank(name, tensor, 4, of_keys)?;
-    }
-    for (name, tensor) in queries {
-        CHECKS.rank(name, tensor, 4, of_queries)?;
-    }
-    CHECKS.rank("lse", lse, 3, "[b, h_q, s_q]")?;
-    CHECKS.rank("workspace", workspace, 1, "[bytes]")?;
-    for (name, tensor) in keys.into_iter().chain(queries) {
+    let Operands { q, k, v, out, lse, d_out, d_q, d_k, d_v, workspace, d_sinks, d_bias, .. } = operands;
+    let forward = flash_forward::Operands {
+        q: *q,
+        k: *k,
+        v: *v,
+        out: *out,
+        lse: Some(*lse),
+        sinks: operands.sinks,
+        alibi_slopes: operands.alibi_slopes,
+        bias: operands.bias,
+        mask_bits: operands.mask_bits,
+        prefix: operands.prefix,
+        cu_seqlens_q: operands.cu_seqlens_q,
+        cu_seqlens_k: operands.cu_seqlens_k,
+    };
+    let problem = Problem::of_operands(CHECKS, &forward, |dtype, shape| of_sizes(dtype, shape, options))?;
+    same_shape("d_out", d_out, "out", out)?;
+    same_shape("d_q", d_q, "q", q)?;
+    same_shape("d_k", d_k, "k", k)?;
+    same_shape("d_v", d_v, "v", v)?;
+    for (name, tensor) in [("d_out", d_out), ("d_q", d_q), ("d_k", d_k), ("d_v", d_v)] {
         CHECKS.element_type(name, tensor, q.dtype, " (= q)")?;
-    }
-    CHECKS.element_type("lse", lse, DType::F32, "")?;
-    CHECKS.element_type("workspace", workspace, DType::U8, "")?;
-    let [b, s_q, h_q, d] = std::array::from_fn(|dim| q.layout.shape()[dim]);
-    let [s_k, h_kv] = [1, 2].map(|dim| k.layout.shape()[dim]);
-    let problem = of_sizes(q.dtype, Shape { b, s_q, s_k, h_q, h_kv, d, d_v: d }, options)?;
-    for (name, tensor) in keys {
-        CHECKS.sizes(name, tensor, [("b", b, "q"), ("s_k", s_k, "k"), ("h_kv", h_kv, "k"), ("head_dim", d, "q")])?;
-    }
-    for (name, tensor) in queries {
-        CHECKS.sizes(name, tensor, [("b", b, "q"), ("s_q", s_q, "q"), ("h_q", h_q, "q"), ("head_dim", d, "q")])?;
-    }
-    CHECKS.sizes("lse", lse, [("b", b, "q"), ("h_q", h_q, "q"), ("s_q", s_q, "q")])?;
-    CHECKS.contiguous("lse", lse)?;
-    CHECKS.contiguous("workspace", workspace)?;
-    for (name, tensor) in keys.into_iter().chain(queries).chain([("q", q), ("workspace", workspace)]) {
         CHECKS.rows(name, tensor, ALIGNMENT)?;
     }
-    let mut others = vec![("q", q), ("k", k), ("v", v), ("out", out), ("lse", lse), ("d_out", d_out)];
-    for (name, tensor) in [("d_q", d_q), ("d_k", d_k), ("d_v", d_v), ("workspace", workspace)] {
+    CHECKS.rank("workspace", workspace, 1, "[bytes]")?;
+    CHECKS.element_type("workspace", workspace, DType::U8, "")?;
+    CHECKS.contiguous("workspace", workspace)?;
+    CHECKS.rows("workspace", workspace, ALIGNMENT)?;
+    let extras = [("d_sinks", d_sinks, "sinks", &operands.sinks), ("d_bias", d_bias, "bias", &operands.bias)];
+    for (argument, gradient, missing, input) in extras {
+        let Some(gradient) = gradient else { continue };
+        let Some(input) = input else { return Err(Error::Alone { op: OP, argument, missing }) };
+        same_shape(argument, gradient, missing, input)?;
+        CHECKS.element_type(argument, gradient, DType::F32, "")?;
+        CHECKS.rows(argument, gradient, 4)?;
+    }
+    if let Some(d_sinks) = d_sinks {
+        CHECKS.contiguous("d_sinks", d_sinks)?;
+    }
+    let mut others = forward.inputs();
+    others.extend([("out", out), ("lse", lse), ("d_out", d_out)]);
+    let written = [("d_q", d_q), ("d_k", d_k), ("d_v", d_v), ("workspace", workspace)];
+    let wanted = [("d_sinks", d_sinks), ("d_bias", d_bias)];
+    let wanted = wanted.into_iter().filter_map(|(name, tensor)| Some((name, tensor.as_ref()?)));
+    for (name, tensor) in written.into_iter().chain(wanted) {
         CHECKS.writable(name, tensor, &others)?;
         others.push((name, tensor));
     }
     Ok(problem)
 }
 
+/// A gradient has the shape of what it is the gradient of.
+fn same_shape(argument: &'static str, tensor: &Operand, of: &'static str, other: &Operand) -> Result<()> {
+    let (shape, expected) = (tensor.layout.shape(), other.layout.shape());
+    if shape == expected {
+        return Ok(());
+    }
+    let (got, expected) = (shape.to_vec(), expected.to_vec());
+    Err(Error::Shape { op: OP, argument, got, expected, of })
+}
+
 /// A problem from its sizes and options alone.
 pub(super) fn of_sizes(dtype: DType, shape: Shape, options: &Options) -> Result<Problem> {
-    check_head_dims(shape)?;
-    let problem = Problem::of_op(OP, dtype, shape, options)?;
-    check_features(&problem)?;
-    Ok(problem)
-}
-
-/// Whether the kernels take a problem: of what shapes scores they know scale, causal and windows.
-///
-/// # Errors
-/// Head dimensions, and each thing that the forward pass takes and they don't.
-pub(super) fn check_features(problem: &Problem) -> Result<()> {
-    check_head_dims(problem.shape)?;
-    let given = [
-        ("softcap", problem.softcap.is_some()),
-        ("dropout_p", problem.dropout.is_some()),
-        ("sinks", problem.sinks),
-        ("alibi_slopes", problem.alibi),
-        ("bias", problem.bias.is_some()),
-        ("mask_bits", problem.mask_bits.is_some()),
-        ("prefix", problem.prefix),
-        ("cu_seqlens", problem.totals.is_some()),
-    ];
-    match given.into_iter().find(|(_, given)| *given) {
-        Some((what, _)) => Err(Error::NotTaken { op: OP, what }),
-        None => Ok(()),
+    for (argument, d) in [("q", shape.d), ("v", shape.d_v)] {
+        if d == 0 || d % 8 != 0 || d > MAX_HEAD_DIM {
+            let (what, got, supported) = ("head_dim", d.to_string(), "multiples of 8 up to 256");
+            return Err(Error::Unsupported { op: OP, argument, what, got, supported });
+        }
     }
-}
-
-fn check_head_dims(Shape { d, d_v, .. }: Shape) -> Result<()> {
-    if !HEAD_DIMS.contains(&d) {
-        let (argument, what, supported) = ("q", "head_dim", "64, 128, 256");
-        return Err(Error::Unsupported { op: OP, argument, what, got: d.to_string(), supported });
-    }
-    if d_v != d {
-        return Err(Error::Dimension { op: OP, argument: "v", dimension: "head_dim", got: d_v, expected: d, of: "q" });
-    }
-    Ok(())
+    Problem::of_op(OP, dtype, shape, options)
 }
 
 impl Operands {
+    /// The gradients that there is room for.
+    pub(super) fn wanted(&self) -> Wanted {
+        Wanted { d_sinks: self.d_sinks.is_some(), d_bias: self.d_bias.is_some() }
+    }
+
     /// Whether the workspace is large enough for a plan.
     pub(super) fn check_workspace(&self, plan: &Plan) -> Result<()> {
         let (got, needed) = (self.workspace.layout.len(), plan.workspace.bytes);

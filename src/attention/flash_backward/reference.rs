@@ -10,39 +10,32 @@ use crate::DType;
 /// What the gradients are made of, row-major. With the exact `out` and `lse` they are the exact gradients.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
-    /// `[b, s_q, h_q, d]`
-    pub q: &'a [f64],
-    /// `[b, s_k, h_kv, d]`
-    pub k: &'a [f64],
-    /// `[b, s_k, h_kv, d]`
-    pub v: &'a [f64],
-    /// `[b, s_q, h_q, d]`
+    /// Those of the forward pass.
+    pub forward: forward::Inputs<'a>,
+    /// `[b, s_q, h_q, d_v]`, or `[total_q, h_q, d_v]`
     pub out: &'a [f64],
-    /// `[b, h_q, s_q]`
+    /// `[b, h_q, s_q]`, or `[h_q, total_q]`
     pub lse: &'a [f64],
-    /// `[b, s_q, h_q, d]`
+    /// As out.
     pub d_out: &'a [f64],
-}
-
-impl<'a> Inputs<'a> {
-    /// That of the forward pass.
-    pub fn forward(&self) -> forward::Inputs<'a> {
-        forward::Inputs { q: self.q, k: self.k, v: self.v, ..forward::Inputs::default() }
-    }
 }
 
 /// Result of a reference: row-major.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Gradients {
-    /// `[b, s_q, h_q, d]`
+    /// As q.
     pub d_q: Vec<f64>,
-    /// `[b, s_k, h_kv, d]`
+    /// As k.
     pub d_k: Vec<f64>,
-    /// `[b, s_k, h_kv, d]`
+    /// As v.
     pub d_v: Vec<f64>,
+    /// `[h_q]`; empty without sinks.
+    pub d_sinks: Vec<f64>,
+    /// As bias; empty without one.
+    pub d_bias: Vec<f64>,
 }
 
-/// A key-value head of a batch, with the query heads that it serves: what gradients depend on together.
+/// A key-value head of a batch, with the query heads that it serves: what gradients of q, k and v depend on together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Group {
     /// Batch.
@@ -53,119 +46,169 @@ pub struct Group {
 
 /// The gradients in double precision.
 ///
-/// For every query `i`, head `h` and seen key `j`: `p = exp(scale q_i k_j - lse_i)`, `ds = p (d_out_i v_j - delta_i)`
-/// with `delta_i = out_i d_out_i`; then `d_v_j` is the sum of `p d_out_i`, `d_q_i` of `scale ds k_j` and `d_k_j` of
-/// `scale ds q_i`. A query whose lse is minus infinity sees no key.
+/// For every query `i`, head `h` and seen key `j`, with `t = scale q_i k_j` and its score `s`: `p = exp(s - lse_i)`,
+/// `dp = keep d_out_i v_j`, `ds = p (dp - delta_i)` with `delta_i = out_i d_out_i` and `keep` the factor of dropout, 1
+/// without; then `d_v_j` is the sum of `p keep d_out_i`, the bias's gradient of `ds`; and with `dt = ds (1 -
+/// tanh(t / softcap)^2)`, or `ds`, `d_q_i` is the sum of `scale dt k_j` and `d_k_j` of `scale dt q_i`. A sink's is the sum
+/// of `-exp(sink - lse_i) delta_i`. A query whose lse is minus infinity sees no key.
 pub fn reference(problem: &Problem, inputs: &Inputs) -> Gradients {
     every_group(problem, |group, gradients| reference_group(problem, inputs, group, gradients))
 }
 
-/// One group of [`reference()`]: its rows of `gradients`, which are zeros before.
+/// One group of [`reference()`]: its rows of `gradients`, which are zeros before, and what it adds to those of sinks and
+/// bias.
 pub fn reference_group(problem: &Problem, inputs: &Inputs, group: Group, gradients: &mut Gradients) {
-    let Shape { d, .. } = problem.shape;
+    let Shape { d, d_v, .. } = problem.shape;
     let scale = f64::from(problem.scale);
-    let forward = inputs.forward();
-    for row in rows(problem, group) {
-        let query = query_row(problem, row);
-        let [q, out, d_out] = [inputs.q, inputs.out, inputs.d_out].map(|tensor| &tensor[query..][..d]);
-        let lse = inputs.lse[row.of_lse(problem, &forward)];
+    let forward = &inputs.forward;
+    for row in rows(problem, inputs, group) {
+        let (query, of_out) = (row.of_query(problem, forward), row.of_out(problem, forward));
+        let (q, out, d_out) = (&forward.q[query..][..d], &inputs.out[of_out..][..d_v], &inputs.d_out[of_out..][..d_v]);
+        let lse = inputs.lse[row.of_lse(problem, forward)];
         if lse == f64::NEG_INFINITY {
             continue;
         }
         let delta = dot(out, d_out);
-        for j in (0..problem.shape.s_k).filter(|&j| forward.sees(problem, row, j)) {
-            let key = key_row(problem, group, j);
-            let (k, v) = (&inputs.k[key..][..d], &inputs.v[key..][..d]);
-            let p = (scale * dot(q, k) - lse).exp();
-            let ds = p * (dot(d_out, v) - delta);
-            for c in 0..d {
-                gradients.d_v[key + c] += p * d_out[c];
-                gradients.d_q[query + c] += scale * ds * k[c];
-                gradients.d_k[key + c] += scale * ds * q[c];
+        for j in forward.seen(problem, row) {
+            let key = forward.key(problem, row, j);
+            let (k, v) = (&forward.k[key * d..][..d], &forward.v[key * d_v..][..d_v]);
+            let t = scale * dot(q, k);
+            let (capped, slope) = match problem.softcap.map(f64::from) {
+                Some(cap) => (cap * (t / cap).tanh(), 1.0 - (t / cap).tanh().powi(2)),
+                None => (t, 1.0),
+            };
+            let p = (capped + forward.bias(problem, row, j) - lse).exp();
+            let keep = keep(problem, row, j);
+            let ds = p * (keep * dot(d_out, v) - delta);
+            if let Some(bias) = problem.bias {
+                gradients.d_bias[bias.row(row.batch, row.head, row.i) + j] += ds;
             }
+            for c in 0..d {
+                gradients.d_q[query + c] += scale * ds * slope * k[c];
+                gradients.d_k[key * d + c] += scale * ds * slope * q[c];
+            }
+            for (d_v, d_out) in gradients.d_v[key * d_v..].iter_mut().zip(d_out) {
+                *d_v += p * keep * d_out;
+            }
+        }
+        if problem.sinks {
+            gradients.d_sinks[row.head] -= (forward.sink(row) - lse).exp() * delta;
         }
     }
 }
 
 /// The gradients in the precision of the inputs: sums in f32, probabilities, their gradients and the results rounded to
-/// the problem's element type.
+/// the problem's element type; those of sinks and bias are f32.
 pub fn plain(problem: &Problem, inputs: &Inputs) -> Gradients {
     every_group(problem, |group, gradients| plain_group(problem, inputs, group, gradients))
 }
 
 /// One group of [`plain`].
 pub fn plain_group(problem: &Problem, inputs: &Inputs, group: Group, gradients: &mut Gradients) {
-    let Shape { s_k, d, .. } = problem.shape;
+    let Shape { d, d_v: width, .. } = problem.shape;
     let (scale, dtype) = (problem.scale, problem.dtype);
-    // f32 sums of this group's keys, [s_k, d].
-    let (mut d_k, mut d_v) = (vec![0f32; s_k * d], vec![0f32; s_k * d]);
-    let forward = inputs.forward();
-    for row in rows(problem, group) {
-        let query = query_row(problem, row);
-        let [q, out, d_out] = [inputs.q, inputs.out, inputs.d_out].map(|tensor| to_f32(&tensor[query..][..d]));
-        let lse = inputs.lse[row.of_lse(problem, &forward)] as f32;
+    let forward = &inputs.forward;
+    let keys = forward.keys(problem, group.batch);
+    // f32 sums of this group's keys.
+    let (mut d_k, mut d_v) = (vec![0f32; keys.length * d], vec![0f32; keys.length * width]);
+    let add = |sum: &mut f64, x: f32| *sum = (*sum as f32 + x).into();
+    for row in rows(problem, inputs, group) {
+        let (query, of_out) = (row.of_query(problem, forward), row.of_out(problem, forward));
+        let q = to_f32(&forward.q[query..][..d]);
+        let [out, d_out] = [inputs.out, inputs.d_out].map(|tensor| to_f32(&tensor[of_out..][..width]));
+        let lse = inputs.lse[row.of_lse(problem, forward)] as f32;
         let mut d_q = vec![0f32; d];
         if lse > f32::NEG_INFINITY || lse.is_nan() {
             let delta = dot_f32(&out, &d_out);
-            for j in (0..s_k).filter(|&j| forward.sees(problem, row, j)) {
-                let key = key_row(problem, group, j);
-                let (k, v) = (to_f32(&inputs.k[key..][..d]), to_f32(&inputs.v[key..][..d]));
-                let p = (scale * dot_f32(&q, &k) - lse).exp();
-                let ds = rounded(dtype, p * (dot_f32(&d_out, &v) - delta));
-                let p = rounded(dtype, p);
+            for j in forward.seen(problem, row) {
+                let key = forward.key(problem, row, j);
+                let (k, v) = (to_f32(&forward.k[key * d..][..d]), to_f32(&forward.v[key * width..][..width]));
+                let t = scale * dot_f32(&q, &k);
+                let (capped, slope) = match problem.softcap {
+                    Some(cap) => (cap * (t / cap).tanh(), 1.0 - (t / cap).tanh().powi(2)),
+                    None => (t, 1.0),
+                };
+                let p = (capped + forward.bias(problem, row, j) as f32 - lse).exp();
+                let keep = keep(problem, row, j) as f32;
+                let ds = p * (keep * dot_f32(&d_out, &v) - delta);
+                if let Some(bias) = problem.bias {
+                    add(&mut gradients.d_bias[bias.row(row.batch, row.head, row.i) + j], ds);
+                }
+                let (ds, p) = (rounded(dtype, ds * slope), rounded(dtype, p * keep));
                 for c in 0..d {
-                    d_v[j * d + c] += p * d_out[c];
                     d_q[c] += ds * k[c];
                     d_k[j * d + c] += ds * q[c];
                 }
+                for c in 0..width {
+                    d_v[j * width + c] += p * d_out[c];
+                }
+            }
+            if problem.sinks {
+                add(&mut gradients.d_sinks[row.head], -(forward.sink(row) as f32 - lse).exp() * delta);
             }
         }
         for (gradient, sum) in gradients.d_q[query..][..d].iter_mut().zip(d_q) {
             *gradient = rounded(dtype, scale * sum).into();
         }
     }
-    for j in 0..s_k {
-        let key = key_row(problem, group, j);
+    for j in 0..keys.length {
+        let key = key_row(problem, inputs, group, j);
         for c in 0..d {
-            gradients.d_k[key + c] = rounded(dtype, scale * d_k[j * d + c]).into();
-            gradients.d_v[key + c] = rounded(dtype, d_v[j * d + c]).into();
+            gradients.d_k[key * d + c] = rounded(dtype, scale * d_k[j * d + c]).into();
+        }
+        for c in 0..width {
+            gradients.d_v[key * width + c] = rounded(dtype, d_v[j * width + c]).into();
         }
     }
 }
 
-/// Offset of a row in q, out and d_out.
-pub fn query_row(problem: &Problem, row: Row) -> usize {
-    let Shape { s_q, h_q, d, .. } = problem.shape;
-    ((row.batch * s_q + row.i) * h_q + row.head) * d
+/// The factor of a probability: 1 without dropout.
+fn keep(problem: &Problem, row: Row, j: usize) -> f64 {
+    match problem.dropout {
+        Some(dropout) if dropout.keeps(row.batch, row.head, row.i, j) => dropout.scale.into(),
+        Some(_) => 0.0,
+        None => 1.0,
+    }
 }
 
-/// Offset of key `j` of a group in k and v.
-pub fn key_row(problem: &Problem, group: Group, j: usize) -> usize {
-    let Shape { s_k, h_kv, d, .. } = problem.shape;
-    ((group.batch * s_k + j) * h_kv + group.kv_head) * d
+/// Index of key `j` of a group among the rows of k and v.
+pub fn key_row(problem: &Problem, inputs: &Inputs, group: Group, j: usize) -> usize {
+    (inputs.forward.keys(problem, group.batch).begin + j) * problem.shape.h_kv + group.kv_head
 }
 
 /// The queries of a group.
-pub fn rows(problem: &Problem, Group { batch, kv_head }: Group) -> impl Iterator<Item = Row> {
-    let Shape { s_q, h_q, h_kv, .. } = problem.shape;
-    let heads = h_q / h_kv;
-    (kv_head * heads..(kv_head + 1) * heads).flat_map(move |head| (0..s_q).map(move |i| Row { batch, head, i }))
+pub fn rows(problem: &Problem, inputs: &Inputs, Group { batch, kv_head }: Group) -> impl Iterator<Item = Row> + use<> {
+    let Shape { h_q, h_kv, .. } = problem.shape;
+    let (heads, queries) = (h_q / h_kv, inputs.forward.queries(problem, batch).length);
+    (kv_head * heads..(kv_head + 1) * heads).flat_map(move |head| (0..queries).map(move |i| Row { batch, head, i }))
 }
 
-/// The magnitude that terms of `d_q`, `d_k` and `d_v` have before they cancel: for `ds`, of `d_out v` and `delta`, whose
-/// difference may leave nothing.
-pub fn terms(problem: &Problem, inputs: &Inputs) -> [f64; 3] {
+/// The magnitude that terms of `d_q`, `d_k`, `d_v`, `d_sinks` and `d_bias` have before they cancel: for `ds`, of `d_out v`
+/// and `delta`, whose difference may leave nothing.
+pub fn terms(problem: &Problem, inputs: &Inputs) -> [f64; 5] {
     let largest = |values: &[f64]| values.iter().filter(|x| x.is_finite()).fold(0f64, |a, b| a.max(b.abs()));
-    let [q, k, v, d_out] = [inputs.q, inputs.k, inputs.v, inputs.d_out].map(largest);
-    let d_score = f64::from(problem.scale).abs() * d_out * v * (problem.shape.d as f64).sqrt();
-    [d_score * k, d_score * q, d_out]
+    let forward = &inputs.forward;
+    let [q, k, v, d_out] = [forward.q, forward.k, forward.v, inputs.d_out].map(largest);
+    let Shape { b, s_q, h_q, d_v, .. } = problem.shape;
+    let keep = problem.dropout.map_or(1.0, |dropout| f64::from(dropout.scale));
+    let ds = keep * d_out * v * (d_v as f64).sqrt();
+    let d_score = f64::from(problem.scale).abs() * ds;
+    // Terms of both signs add up as their number's root does.
+    let summed = problem.bias.map_or(1, |bias| b / bias.b.max(1) * (h_q / bias.h_q.max(1)));
+    [d_score * k, d_score * q, keep * d_out, ds * ((b * s_q) as f64).sqrt(), ds * (summed as f64).sqrt()]
 }
 
 /// Zeros.
 pub fn zeros(problem: &Problem) -> Gradients {
-    let Shape { b, s_q, s_k, h_q, h_kv, d, .. } = problem.shape;
-    let keys = vec![0.0; b * s_k * h_kv * d];
-    Gradients { d_q: vec![0.0; b * s_q * h_q * d], d_k: keys.clone(), d_v: keys }
+    let Shape { b, s_q, s_k, h_q, h_kv, d, d_v } = problem.shape;
+    let [queries, keys] = problem.totals.unwrap_or([b * s_q, b * s_k]);
+    Gradients {
+        d_q: vec![0.0; queries * h_q * d],
+        d_k: vec![0.0; keys * h_kv * d],
+        d_v: vec![0.0; keys * h_kv * d_v],
+        d_sinks: vec![0.0; if problem.sinks { h_q } else { 0 }],
+        d_bias: vec![0.0; problem.bias.map_or(0, |bias| bias.b * bias.h_q * bias.s_q * bias.columns)],
+    }
 }
 
 fn every_group(problem: &Problem, compute: impl Fn(Group, &mut Gradients)) -> Gradients {

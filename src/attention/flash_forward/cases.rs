@@ -88,6 +88,18 @@ pub(super) const CHECK_CASES: &[Case] = &[
     case!("various lengths",     BF16, [3, 129, 260, 4, 2, 128, 128], CAUSAL, LENGTHS, false),
     case!("all features",        F16,  [3, 79, 90, 4, 2, 64, 64], ALL_OPTIONS, ALL, false),
     case!("all features",        BF16, [3, 79, 90, 2, 2, 256, 136], ALL_OPTIONS, ALL, false),
+    case!("full",                F32,  [1, 130, 150, 2, 1, 64],  NONE,   false),
+    case!("causal",              F32,  [1, 129, 129, 4, 2, 128], CAUSAL, false),
+    case!("window to the left",  F32,  [1, 150, 150, 2, 1, 256], WINDOW, false),
+    case!("keys wider than values", F32, [1, 70, 90, 2, 1, 192, 128], NONE, SINKS, false),
+    case!("head dim 40 and 72",  F32,  [1, 70, 90, 2, 1, 40, 72], CAUSAL, NONE, false),
+    case!("softcap",             F32,  [1, 130, 150, 2, 1, 128, 128], SOFTCAP, NONE, false),
+    case!("bias",                F32,  [2, 66, 101, 2, 1, 64, 64], NONE, BIAS, false),
+    case!("custom mask",         F32,  [2, 66, 101, 2, 2, 256, 256], NONE, TREE, false),
+    case!("dropout",             F32,  [2, 70, 100, 2, 1, 256, 200], DROPOUT, NONE, false),
+    case!("one query",           F32,  [2, 1, 385, 8, 2, 128],   NONE,   false),
+    case!("all features",        F32,  [3, 79, 90, 4, 2, 64, 64], ALL_OPTIONS, ALL, false),
+    case!("all features",        F32,  [3, 79, 90, 2, 2, 256, 136], ALL_OPTIONS, ALL, false),
 ];
 
 #[rustfmt::skip]
@@ -105,22 +117,26 @@ pub(super) const BENCH_CASES: &[Case] = &[
     case!("Qwen3 8B, 512 tokens",          BF16, [1, 512, 512, 32, 8, 128],    CAUSAL, false),
     case!("DeepSeek-V3, 256 tokens",       BF16, [1, 256, 256, 128, 128, 192, 128], CAUSAL, NONE, false),
     case!("GPT-OSS 20B, window and sinks", BF16, [1, 256, 256, 64, 8, 64, 64], &[("causal", "true"), ("window_left", "127")], SINKS, false),
+    case!("Llama 3 8B, 256 tokens, f32",   F32,  [1, 256, 256, 32, 8, 128],    CAUSAL, false),
+    case!("Gemma 3 270M, 256 tokens, f32", F32,  [1, 256, 256, 4, 1, 256],     CAUSAL, false),
     case!("Llama 3 8B, 4096 tokens",       BF16, [4, 4096, 4096, 32, 8, 128],  CAUSAL, true),
     case!("Llama 3 8B, 16384 tokens",      BF16, [1, 16384, 16384, 32, 8, 128], CAUSAL, true),
     case!("Llama 3 70B, 8192 tokens",      BF16, [1, 8192, 8192, 64, 8, 128],  CAUSAL, true),
     case!("Qwen3 8B, 8192 tokens",         BF16, [1, 8192, 8192, 32, 8, 128],  CAUSAL, true),
     case!("DeepSeek-V3, 4096 tokens",      BF16, [1, 4096, 4096, 128, 128, 192, 128], CAUSAL, NONE, true),
+    case!("Llama 3 8B, 4096 tokens, f32",  F32,  [1, 4096, 4096, 32, 8, 128],  CAUSAL, true),
     case!("GPT-2, 1024 tokens, batch 16",  F16,  [16, 1024, 1024, 12, 12, 64], CAUSAL, true),
     case!("Gemma 2 9B, 4096 tokens",       BF16, [1, 4096, 4096, 16, 8, 256, 256], &[("causal", "true"), ("softcap", "50")], NONE, true),
 ];
 
-/// Input of a case: numbers of the standard normal distribution, and the case's extras.
-pub(super) fn make_inputs(op: &Op, case: &Case) -> Result<Vec<HostTensor>> {
+/// Input of a case, of this operator or of its gradients: numbers of the standard normal distribution, and the case's extras.
+pub(crate) fn make_inputs(op: &Op, case: &Case) -> Result<Vec<HostTensor>> {
     let extra = |name: &str| case.extras.iter().find(|(extra, _)| *extra == name).map(|&(_, text)| text);
     let size = |name| case.size(op.path, name);
     let (b, s_q, s_k, h_q) = (size("b")?, size("s_q")?, size("s_k")?, size("h_q")?);
     let mut inputs = op.normal_inputs(case)?;
-    for (tensor, cu_seqlens) in inputs.iter_mut().zip(["cu_seqlens_q", "cu_seqlens_k", "cu_seqlens_k"]) {
+    for (tensor, cu_seqlens) in inputs.iter_mut().zip(["cu_seqlens_q", "cu_seqlens_k", "cu_seqlens_k", "cu_seqlens_q"])
+    {
         let Some(total) = extra(cu_seqlens).and_then(|text| text.rsplit(' ').next()?.parse().ok()) else { continue };
         let shape = [total, tensor.shape[2], tensor.shape[3]];
         let values = random::normal(shape.len() as u64, shape.iter().product());

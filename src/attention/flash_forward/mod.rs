@@ -1,7 +1,8 @@
 #![doc = include_str!("README.md")]
 
 #[cfg(feature = "verify")]
-mod cases;
+pub(crate) mod cases;
+mod operands;
 mod params;
 mod plan;
 mod problem;
@@ -9,10 +10,11 @@ pub mod reference;
 #[cfg(feature = "verify")]
 pub(crate) mod verify;
 
+pub use operands::Operands;
 #[cfg(feature = "verify")]
 pub(crate) use plan::launches;
 pub use plan::{Plan, plan};
-pub use problem::{Broadcast, Operands, Problem, Shape};
+pub use problem::{Broadcast, Problem, Shape};
 
 use crate::attention::CuSeqlens;
 use crate::{Queue, Result, TensorView, TensorViewMut};
@@ -24,7 +26,7 @@ pub const OP: &str = "attention/flash_forward";
 /// `Args { lse: Some(lse), options, ..Args::new(q, k, v, out) }`.
 #[derive(Debug)]
 pub struct Args<'a> {
-    /// Queries `[b, s_q, h_q, d]`, f16 or bf16, `d` a multiple of 8 up to 256. With `cu_seqlens_q` `[total_q, h_q, d]`.
+    /// Queries `[b, s_q, h_q, d]`, f16, bf16 or f32, `d` a multiple of 8 up to 256. With `cu_seqlens_q` `[total_q, h_q, d]`.
     pub q: TensorView<'a>,
     /// Keys `[b, s_k, h_kv, d]`; `h_kv` divides `h_q`. With `cu_seqlens_k` `[total_k, h_kv, d]`.
     pub k: TensorView<'a>,

@@ -3,7 +3,6 @@
 use std::mem::offset_of;
 
 use super::{Operands, Plan, Problem};
-use crate::attention::SequenceOperand;
 use crate::attention::score::{RowTensor, ScoreOperands, ScoreParams, Sequences};
 use crate::attention::sequence_tensor::SequenceTensor;
 
@@ -49,11 +48,6 @@ impl FlashForwardParams {
         let Operands { q, k, v, out, lse, sinks, .. } = operands;
         let shape = problem.shape;
         let window = |window: Option<usize>| window.map_or(-1, |window| window as i32);
-        let sequences = |given: Option<SequenceOperand>, longest: usize| Sequences {
-            address: given.map_or(0, |given| given.address),
-            total: given.map_or(longest, |given| given.total) as i32,
-            longest: longest as i32,
-        };
         let score = ScoreOperands {
             bias: operands.bias.as_ref(),
             mask_bits: operands.mask_bits.as_ref(),
@@ -70,8 +64,8 @@ impl FlashForwardParams {
             out: SequenceTensor::new(out),
             lse: RowTensor::new(lse.as_ref()),
             sinks: sinks.map_or(0, |sinks| sinks.address),
-            queries: sequences(operands.cu_seqlens_q, shape.s_q),
-            keys: sequences(operands.cu_seqlens_k, shape.s_k),
+            queries: Sequences::new(operands.cu_seqlens_q, shape.s_q),
+            keys: Sequences::new(operands.cu_seqlens_k, shape.s_k),
             score: ScoreParams::new(&score),
             h_q: shape.h_q as i32,
             h_kv: shape.h_kv as i32,

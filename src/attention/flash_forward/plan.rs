@@ -69,7 +69,7 @@ impl Instance {
 }
 
 /// The instances at the end of `kernels/attention/flash_forward.cu`; of those with features, smaller ones first.
-const INSTANCES: [Instance; 14] = [
+const INSTANCES: [Instance; 17] = [
     instance("flash_forward_f16_d64", DType::F16, [64, 64], [128, 128], false),
     instance("flash_forward_f16_d128", DType::F16, [128, 128], [128, 64], false),
     instance("flash_forward_f16_d192_128", DType::F16, [192, 128], [128, 64], false),
@@ -84,6 +84,9 @@ const INSTANCES: [Instance; 14] = [
     instance("flash_forward_features_bf16_d64", DType::BF16, [64, 64], [64, 64], true),
     instance("flash_forward_features_bf16_d128", DType::BF16, [128, 128], [64, 64], true),
     instance("flash_forward_features_bf16_d256", DType::BF16, [256, 256], [64, 32], true),
+    instance("flash_forward_features_f32_d64", DType::F32, [64, 64], [64, 64], true),
+    instance("flash_forward_features_f32_d128", DType::F32, [128, 128], [64, 32], true),
+    instance("flash_forward_features_f32_d256", DType::F32, [256, 256], [64, 16], true),
 ];
 
 /// One block of each instance that fits the chip's shared memory.

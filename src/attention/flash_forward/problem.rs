@@ -1,39 +1,10 @@
 //! The checked problem.
 
-use super::{OP, Options};
+use super::{OP, Operands, Options};
 use crate::attention::SequenceOperand;
 use crate::attention::philox::Dropout;
 use crate::check::Checks;
 use crate::{DType, Error, Operand, Result};
-
-/// The tensors, as the kernel sees them; see [`Args`](super::Args).
-#[derive(Clone, Copy, Debug)]
-pub struct Operands {
-    /// `[b, s_q, h_q, d]`, or `[total_q, h_q, d]`
-    pub q: Operand,
-    /// `[b, s_k, h_kv, d]`, or `[total_k, h_kv, d]`
-    pub k: Operand,
-    /// `[b, s_k, h_kv, d_v]`, or `[total_k, h_kv, d_v]`
-    pub v: Operand,
-    /// `[b, s_q, h_q, d_v]`, or `[total_q, h_q, d_v]`
-    pub out: Operand,
-    /// `[b, h_q, s_q]`, or `[h_q, total_q]`
-    pub lse: Option<Operand>,
-    /// `[h_q]`
-    pub sinks: Option<Operand>,
-    /// `[h_q]`
-    pub alibi_slopes: Option<Operand>,
-    /// `[b or 1, h_q or 1, s_q, s_k]`
-    pub bias: Option<Operand>,
-    /// `[b or 1, h_q or 1, s_q, ceil(s_k / 32)]`
-    pub mask_bits: Option<Operand>,
-    /// `[b]`
-    pub prefix: Option<Operand>,
-    /// Sequences of q, out and lse.
-    pub cu_seqlens_q: Option<SequenceOperand>,
-    /// Sequences of k and v.
-    pub cu_seqlens_k: Option<SequenceOperand>,
-}
 
 /// Sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +56,7 @@ impl Broadcast {
 /// A problem that the kernel can solve.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Problem {
-    /// Element type of q, k, v and out: f16 or bf16.
+    /// Element type of q, k, v and out: f16, bf16 or f32.
     pub dtype: DType,
     /// Sizes.
     pub shape: Shape,
@@ -130,15 +101,32 @@ impl Problem {
     /// misaligned rows, an output that overlaps itself or another tensor, sizes beyond 2^29: each its own [`Error`],
     /// naming the argument, what it has and what is expected.
     pub fn check(operands: &Operands, options: &Options) -> Result<Self> {
-        let Operands { q, k, v, out, lse, .. } = operands;
+        let problem = Self::of_operands(CHECKS, operands, |dtype, shape| Self::new(dtype, shape, options))?;
+        let Operands { out, lse, .. } = operands;
+        let inputs = operands.inputs();
+        CHECKS.writable("out", out, &inputs)?;
+        if let Some(lse) = lse {
+            CHECKS.writable("lse", lse, &[&inputs[..], &[("out", out)]].concat())?;
+        }
+        Ok(problem)
+    }
+
+    /// What an operator on these tensors, inputs or outputs, has in common with this one; `new` makes the problem from
+    /// its sizes.
+    pub(crate) fn of_operands(
+        checks: Checks,
+        operands: &Operands,
+        new: impl FnOnce(DType, Shape) -> Result<Self>,
+    ) -> Result<Self> {
+        let (op, Operands { q, k, v, out, lse, .. }) = (checks.op, operands);
         let sequences = match (operands.cu_seqlens_q, operands.cu_seqlens_k) {
             (Some(queries), Some(keys)) => Some((queries, keys)),
             (None, None) => None,
             (Some(_), None) => {
-                return Err(Error::Alone { op: OP, argument: "cu_seqlens_q", missing: "cu_seqlens_k" });
+                return Err(Error::Alone { op, argument: "cu_seqlens_q", missing: "cu_seqlens_k" });
             }
             (None, Some(_)) => {
-                return Err(Error::Alone { op: OP, argument: "cu_seqlens_k", missing: "cu_seqlens_q" });
+                return Err(Error::Alone { op, argument: "cu_seqlens_k", missing: "cu_seqlens_q" });
             }
         };
         let ranks = match sequences {
@@ -157,10 +145,10 @@ impl Problem {
         };
         let rank = if sequences.is_some() { 3 } else { 4 };
         for (name, tensor, dimensions) in ranks {
-            CHECKS.rank(name, tensor, rank, dimensions)?;
+            checks.rank(name, tensor, rank, dimensions)?;
         }
         for (name, tensor) in [("k", k), ("v", v), ("out", out)] {
-            CHECKS.element_type(name, tensor, q.dtype, " (= q)")?;
+            checks.element_type(name, tensor, q.dtype, " (= q)")?;
         }
         let size = |tensor: &Operand, from_last: usize| tensor.layout.shape()[rank - from_last];
         let (h_q, d, h_kv, d_v) = (size(q, 2), size(q, 1), size(k, 2), size(v, 1));
@@ -169,109 +157,106 @@ impl Problem {
             Some((queries, keys)) => (queries.sequences, queries.longest, keys.longest),
         };
         let shape = Shape { b, s_q, s_k, h_q, h_kv, d, d_v };
-        let mut problem = Self::new(q.dtype, shape, options)?;
+        let mut problem = new(q.dtype, shape)?;
         match sequences {
             None => {
                 let keys = |d| [("b", b, "q"), ("s_k", s_k, "k"), ("h_kv", h_kv, "k"), d];
-                CHECKS.sizes("k", k, keys(("head_dim", d, "q")))?;
-                CHECKS.sizes("v", v, keys(("d_v", d_v, "v")))?;
+                checks.sizes("k", k, keys(("head_dim", d, "q")))?;
+                checks.sizes("v", v, keys(("d_v", d_v, "v")))?;
                 let queries = [("b", b, "q"), ("s_q", s_q, "q"), ("h_q", h_q, "q"), ("head_dim", d_v, "v")];
-                CHECKS.sizes("out", out, queries)?;
+                checks.sizes("out", out, queries)?;
             }
-            Some((queries, keys)) => problem.check_sequences(operands, queries, keys)?,
+            Some((queries, keys)) => problem.check_sequences(checks, operands, queries, keys)?,
         }
         for (name, tensor) in [("q", q), ("k", k), ("v", v), ("out", out)] {
-            CHECKS.rows(name, tensor, ALIGNMENT)?;
+            checks.rows(name, tensor, ALIGNMENT)?;
         }
-        problem.check_extras(operands)?;
-        let extras = [
-            ("sinks", &operands.sinks),
-            ("alibi_slopes", &operands.alibi_slopes),
-            ("bias", &operands.bias),
-            ("mask_bits", &operands.mask_bits),
-            ("prefix", &operands.prefix),
-        ];
-        let given = extras.iter().filter_map(|(name, tensor)| Some((*name, tensor.as_ref()?)));
-        let inputs: Vec<_> = [("q", q), ("k", k), ("v", v)].into_iter().chain(given).collect();
-        CHECKS.writable("out", out, &inputs)?;
+        problem.check_extras(checks, operands)?;
         if let Some(lse) = lse {
             match problem.totals {
                 None => {
-                    CHECKS.rank("lse", lse, 3, "[b, h_q, s_q]")?;
-                    CHECKS.sizes("lse", lse, [("b", b, "q"), ("h_q", h_q, "q"), ("s_q", s_q, "q")])?;
+                    checks.rank("lse", lse, 3, "[b, h_q, s_q]")?;
+                    checks.sizes("lse", lse, [("b", b, "q"), ("h_q", h_q, "q"), ("s_q", s_q, "q")])?;
                 }
                 Some([total_q, _]) => {
-                    CHECKS.rank("lse", lse, 2, "[h_q, total_q]")?;
-                    CHECKS.sizes("lse", lse, [("h_q", h_q, "q"), ("total_q", total_q, "q")])?;
+                    checks.rank("lse", lse, 2, "[h_q, total_q]")?;
+                    checks.sizes("lse", lse, [("h_q", h_q, "q"), ("total_q", total_q, "q")])?;
                 }
             }
-            CHECKS.element_type("lse", lse, DType::F32, "")?;
-            CHECKS.contiguous("lse", lse)?;
-            CHECKS.writable("lse", lse, &[&inputs[..], &[("out", out)]].concat())?;
+            checks.element_type("lse", lse, DType::F32, "")?;
+            checks.contiguous("lse", lse)?;
         }
         Ok(problem)
     }
 
     /// Tensors of sequences of various lengths.
-    fn check_sequences(&mut self, operands: &Operands, queries: SequenceOperand, keys: SequenceOperand) -> Result<()> {
+    fn check_sequences(
+        &mut self,
+        checks: Checks,
+        operands: &Operands,
+        queries: SequenceOperand,
+        keys: SequenceOperand,
+    ) -> Result<()> {
+        let op = checks.op;
         let Operands { q, k, v, out, .. } = operands;
         let Shape { h_q, h_kv, d, d_v, .. } = self.shape;
         if keys.sequences != queries.sequences {
             let (argument, dimension, of) = ("cu_seqlens_k", "sequences", "cu_seqlens_q");
             let (got, expected) = (keys.sequences, queries.sequences);
-            return Err(Error::Dimension { op: OP, argument, dimension, got, expected, of });
+            return Err(Error::Dimension { op, argument, dimension, got, expected, of });
         }
         let (total_q, total_k) = (("total_q", queries.total, "cu_seqlens_q"), ("total_k", keys.total, "cu_seqlens_k"));
-        CHECKS.sizes("q", q, [total_q, ("h_q", h_q, "q"), ("head_dim", d, "q")])?;
-        CHECKS.sizes("k", k, [total_k, ("h_kv", h_kv, "k"), ("head_dim", d, "q")])?;
-        CHECKS.sizes("v", v, [total_k, ("h_kv", h_kv, "k"), ("d_v", d_v, "v")])?;
-        CHECKS.sizes("out", out, [total_q, ("h_q", h_q, "q"), ("head_dim", d_v, "v")])?;
+        checks.sizes("q", q, [total_q, ("h_q", h_q, "q"), ("head_dim", d, "q")])?;
+        checks.sizes("k", k, [total_k, ("h_kv", h_kv, "k"), ("head_dim", d, "q")])?;
+        checks.sizes("v", v, [total_k, ("h_kv", h_kv, "k"), ("d_v", d_v, "v")])?;
+        checks.sizes("out", out, [total_q, ("h_q", h_q, "q"), ("head_dim", d_v, "v")])?;
         for (what, got) in [("total_q", queries.total), ("total_k", keys.total)] {
-            too_large(OP, what, got)?;
+            too_large(op, what, got)?;
         }
         self.totals = Some([queries.total, keys.total]);
         Ok(())
     }
 
     /// What scores are changed by.
-    fn check_extras(&mut self, operands: &Operands) -> Result<()> {
+    fn check_extras(&mut self, checks: Checks, operands: &Operands) -> Result<()> {
         let Operands { q, sinks, alibi_slopes, bias, mask_bits, prefix, .. } = operands;
         let Shape { b, s_q, s_k, h_q, .. } = self.shape;
         for (name, tensor) in [("sinks", sinks), ("alibi_slopes", alibi_slopes)] {
             let Some(tensor) = tensor else { continue };
-            CHECKS.rank(name, tensor, 1, "[h_q]")?;
-            CHECKS.element_type(name, tensor, DType::F32, "")?;
-            CHECKS.sizes(name, tensor, [("h_q", h_q, "q")])?;
-            CHECKS.contiguous(name, tensor)?;
+            checks.rank(name, tensor, 1, "[h_q]")?;
+            checks.element_type(name, tensor, DType::F32, "")?;
+            checks.sizes(name, tensor, [("h_q", h_q, "q")])?;
+            checks.contiguous(name, tensor)?;
         }
         if let Some(prefix) = prefix {
-            CHECKS.rank("prefix", prefix, 1, "[b]")?;
-            CHECKS.element_type("prefix", prefix, DType::I32, "")?;
-            CHECKS.sizes("prefix", prefix, [("b", b, "q")])?;
-            CHECKS.contiguous("prefix", prefix)?;
+            checks.rank("prefix", prefix, 1, "[b]")?;
+            checks.element_type("prefix", prefix, DType::I32, "")?;
+            checks.sizes("prefix", prefix, [("b", b, "q")])?;
+            checks.contiguous("prefix", prefix)?;
         }
         let rows = [("b", b, "q"), ("h_q", h_q, "q")];
         if let Some(bias) = bias {
-            CHECKS.rank("bias", bias, 4, "[b or 1, h_q or 1, s_q, s_k]")?;
+            checks.rank("bias", bias, 4, "[b or 1, h_q or 1, s_q, s_k]")?;
             if bias.dtype != DType::F32 {
-                CHECKS.element_type("bias", bias, q.dtype, " (= q) or f32")?;
+                let or_f32 = if q.dtype == DType::F32 { " (= q)" } else { " (= q) or f32" };
+                checks.element_type("bias", bias, q.dtype, or_f32)?;
             }
-            CHECKS.broadcast_sizes("bias", bias, rows)?;
+            checks.broadcast_sizes("bias", bias, rows)?;
             let exact = bias.layout.shape();
-            CHECKS.sizes(
+            checks.sizes(
                 "bias",
                 bias,
                 [("b", exact[0], ""), ("h_q", exact[1], ""), ("s_q", s_q, "q"), ("s_k", s_k, "k")],
             )?;
-            CHECKS.rows("bias", bias, bias.dtype.size_bytes() as u64)?;
+            checks.rows("bias", bias, bias.dtype.size_bytes() as u64)?;
         }
         if let Some(mask) = mask_bits {
-            CHECKS.rank("mask_bits", mask, 4, "[b or 1, h_q or 1, s_q, ceil(s_k / 32)]")?;
-            CHECKS.element_type("mask_bits", mask, DType::U32, "")?;
-            CHECKS.broadcast_sizes("mask_bits", mask, rows)?;
+            checks.rank("mask_bits", mask, 4, "[b or 1, h_q or 1, s_q, ceil(s_k / 32)]")?;
+            checks.element_type("mask_bits", mask, DType::U32, "")?;
+            checks.broadcast_sizes("mask_bits", mask, rows)?;
             let (exact, words) = (mask.layout.shape(), ("words", s_k.div_ceil(32), "ceil(s_k / 32)"));
-            CHECKS.sizes("mask_bits", mask, [("b", exact[0], ""), ("h_q", exact[1], ""), ("s_q", s_q, "q"), words])?;
-            CHECKS.rows("mask_bits", mask, 4)?;
+            checks.sizes("mask_bits", mask, [("b", exact[0], ""), ("h_q", exact[1], ""), ("s_q", s_q, "q"), words])?;
+            checks.rows("mask_bits", mask, 4)?;
         }
         let broadcast = |tensor: &Operand| {
             let [b, h_q, _, columns] = std::array::from_fn(|dim| tensor.layout.shape()[dim]);
@@ -293,17 +278,26 @@ impl Problem {
                 return Err(Error::Unsupported { op: OP, argument, what, got, supported });
             }
         }
-        Self::of_op(OP, dtype, shape, options)
+        if !matches!(dtype, DType::F16 | DType::BF16 | DType::F32) {
+            let (argument, what, supported) = ("q", "dtype", "f16, bf16, f32");
+            return Err(Error::Unsupported { op: OP, argument, what, got: dtype.to_string(), supported });
+        }
+        Self::of_sizes(OP, dtype, shape, options)
     }
 
-    /// Likewise for an operator with these sizes and options, which its errors name. Which head dimensions it takes, all
-    /// above 0, is its own to check.
+    /// Likewise for an operator on f16 or bf16 with these sizes and options, which its errors name. Which head dimensions
+    /// it takes, all above 0, is its own to check.
     pub(crate) fn of_op(op: &'static str, dtype: DType, shape: Shape, options: &Options) -> Result<Self> {
-        let Shape { b, s_q, s_k, h_q, h_kv, d, .. } = shape;
         if !matches!(dtype, DType::F16 | DType::BF16) {
             let (argument, what, supported) = ("q", "dtype", "f16, bf16");
             return Err(Error::Unsupported { op, argument, what, got: dtype.to_string(), supported });
         }
+        Self::of_sizes(op, dtype, shape, options)
+    }
+
+    /// Likewise whatever the element type.
+    fn of_sizes(op: &'static str, dtype: DType, shape: Shape, options: &Options) -> Result<Self> {
+        let Shape { b, s_q, s_k, h_q, h_kv, d, .. } = shape;
         if h_q.checked_rem(h_kv).unwrap_or(h_q) != 0 {
             return Err(Error::NotDivisible { op, argument: "q", got: h_q, divisor: h_kv, of: "k" });
         }

@@ -98,31 +98,29 @@ impl Inputs<'_> {
     }
 
     /// The keys that a row sees.
-    fn seen(&self, problem: &Problem, row: Row) -> Vec<usize> {
+    pub fn seen(&self, problem: &Problem, row: Row) -> Vec<usize> {
         (0..self.keys(problem, row.batch).length).filter(|&j| self.sees(problem, row, j)).collect()
     }
 
     fn query(&self, problem: &Problem, row: Row) -> &[f64] {
-        let Shape { h_q, d, .. } = problem.shape;
-        let position = self.queries(problem, row.batch).begin + row.i;
-        &self.q[(position * h_q + row.head) * d..][..d]
+        &self.q[row.of_query(problem, self)..][..problem.shape.d]
     }
 
     /// Index of a key's row in k and v.
-    fn key(&self, problem: &Problem, row: Row, j: usize) -> usize {
+    pub fn key(&self, problem: &Problem, row: Row, j: usize) -> usize {
         let Shape { h_q, h_kv, .. } = problem.shape;
         (self.keys(problem, row.batch).begin + j) * h_kv + row.head / (h_q / h_kv)
     }
 
     /// What is added to a score.
-    fn bias(&self, problem: &Problem, row: Row, j: usize) -> f64 {
+    pub fn bias(&self, problem: &Problem, row: Row, j: usize) -> f64 {
         let bias = problem.bias.map_or(0.0, |bias| self.bias[bias.row(row.batch, row.head, row.i) + j]);
         let slope = self.alibi_slopes.get(row.head).copied().unwrap_or(0.0);
         bias - slope * (j as i64 - self.place(problem, row)).abs() as f64
     }
 
     /// A score without a value that the row has besides; minus infinity without sinks.
-    fn sink(&self, row: Row) -> f64 {
+    pub fn sink(&self, row: Row) -> f64 {
         self.sinks.get(row.head).copied().unwrap_or(f64::NEG_INFINITY)
     }
 }
@@ -214,6 +212,12 @@ pub fn plain_row(problem: &Problem, inputs: &Inputs, row: Row) -> (Vec<f64>, f64
 }
 
 impl Row {
+    /// Offset of its elements in q.
+    pub fn of_query(self, problem: &Problem, inputs: &Inputs) -> usize {
+        let Shape { h_q, d, .. } = problem.shape;
+        ((inputs.queries(problem, self.batch).begin + self.i) * h_q + self.head) * d
+    }
+
     /// Offset of its elements in out.
     pub fn of_out(self, problem: &Problem, inputs: &Inputs) -> usize {
         let Shape { h_q, d_v, .. } = problem.shape;

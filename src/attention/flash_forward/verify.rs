@@ -9,7 +9,7 @@ use crate::verify::{
     Agreement, Bindings, Description, DeviceTensor, HostTensor, Op, OptionSpec, OptionType, Prepared, TensorSpec,
     compare,
 };
-use crate::{DType, Error, Layout, Limits, Queue, Resources, Result};
+use crate::{DType, Error, Layout, Limits, Queue, Resources, Result, TensorView};
 
 /// The operator's entry in the family's table.
 pub(crate) const ENTRY: Op = Op {
@@ -23,26 +23,25 @@ pub(crate) const ENTRY: Op = Op {
     launches,
 };
 
-const HALVES: &[DType] = &[DType::F16, DType::BF16];
 const FLOATS: &[DType] = &[DType::F16, DType::BF16, DType::F32];
 
 const DESCRIPTION: Description = Description {
     inputs: &[
         tensor(
             "q",
-            HALVES,
+            FLOATS,
             &["b", "s_q", "h_q", "d"],
             &["total_q", "h_q", "d"],
             "queries; d a multiple of 8 up to 256",
         ),
         tensor(
             "k",
-            HALVES,
+            FLOATS,
             &["b", "s_k", "h_kv", "d"],
             &["total_k", "h_kv", "d"],
             "keys, of q's type; h_kv divides h_q",
         ),
-        tensor("v", HALVES, &["b", "s_k", "h_kv", "d_v"], &["total_k", "h_kv", "d_v"], "values, of q's type; d_v as d"),
+        tensor("v", FLOATS, &["b", "s_k", "h_kv", "d_v"], &["total_k", "h_kv", "d_v"], "values, of q's type; d_v as d"),
         optional("sinks", &[DType::F32], &["h_q"], "a score of each head that every row has besides, with no value"),
         optional("alibi_slopes", &[DType::F32], &["h_q"], "scores lose slope * distance of query and key"),
         optional("bias", FLOATS, &["b or 1", "h_q or 1", "s_q", "s_k"], "added to the scores; of q's type or f32"),
@@ -66,7 +65,7 @@ const DESCRIPTION: Description = Description {
         option("dropout_seed", OptionType::Count, "0", "key of the random numbers that decide it"),
     ],
     outputs: &[
-        tensor("out", HALVES, &["b", "s_q", "h_q", "d_v"], &["total_q", "h_q", "d_v"], "result, of q's type"),
+        tensor("out", FLOATS, &["b", "s_q", "h_q", "d_v"], &["total_q", "h_q", "d_v"], "result, of q's type"),
         tensor("lse", &[DType::F32], &["b", "h_q", "s_q"], &["h_q", "total_q"], "logarithm of each row's sum"),
     ],
 };
@@ -96,7 +95,7 @@ const fn option(name: &'static str, kind: OptionType, default: &'static str, mea
 
 /// Input on the host, as numbers.
 #[derive(Debug, Default)]
-struct Numbers {
+pub(crate) struct Numbers {
     q: Vec<f64>,
     k: Vec<f64>,
     v: Vec<f64>,
@@ -127,7 +126,7 @@ impl Numbers {
         }
     }
 
-    fn inputs(&self) -> Inputs<'_> {
+    pub(crate) fn inputs(&self) -> Inputs<'_> {
         Inputs {
             q: &self.q,
             k: &self.k,
@@ -144,26 +143,27 @@ impl Numbers {
 }
 
 /// Tensors on the device, and what they were made of.
-struct Setup {
-    problem: Problem,
-    options: Options,
-    numbers: Numbers,
-    q: DeviceTensor,
-    k: DeviceTensor,
-    v: DeviceTensor,
-    sinks: Option<DeviceTensor>,
-    alibi_slopes: Option<DeviceTensor>,
-    bias: Option<DeviceTensor>,
-    mask_bits: Option<DeviceTensor>,
-    prefix: Option<DeviceTensor>,
-    cu_seqlens: Option<[CuSeqlens<'static>; 2]>,
-    out: DeviceTensor,
-    lse: DeviceTensor,
+pub(crate) struct Setup {
+    pub(crate) problem: Problem,
+    pub(crate) options: Options,
+    pub(crate) numbers: Numbers,
+    pub(crate) q: DeviceTensor,
+    pub(crate) k: DeviceTensor,
+    pub(crate) v: DeviceTensor,
+    pub(crate) sinks: Option<DeviceTensor>,
+    pub(crate) alibi_slopes: Option<DeviceTensor>,
+    pub(crate) bias: Option<DeviceTensor>,
+    pub(crate) mask_bits: Option<DeviceTensor>,
+    pub(crate) prefix: Option<DeviceTensor>,
+    pub(crate) cu_seqlens: Option<[CuSeqlens<'static>; 2]>,
+    pub(crate) out: DeviceTensor,
+    pub(crate) lse: DeviceTensor,
 }
 
 impl Setup {
-    fn new(queue: &Queue, bindings: &Bindings) -> Result<Self> {
-        let required = |name| bindings.required(OP, name)?.upload(queue);
+    /// For an operator with these inputs.
+    pub(crate) fn new(op: &'static str, queue: &Queue, bindings: &Bindings) -> Result<Self> {
+        let required = |name| bindings.required(op, name)?.upload(queue);
         let extra = |name| bindings.tensor(name).map(|tensor| tensor.upload(queue)).transpose();
         let (q, k, v) = (required("q")?, required("k")?, required("v")?);
         let numbers = Numbers::new(bindings);
@@ -176,7 +176,7 @@ impl Setup {
         for (name, tensor) in [("q", &q), ("k", &k), ("v", &v)] {
             if tensor.layout().rank() != rank {
                 let problem = format!("{name} has rank {}, expected {rank}", tensor.layout().rank());
-                return Err(Error::Binding { op: OP, problem: problem + " with what is given of cu_seqlens" });
+                return Err(Error::Binding { op, problem: problem + " with what is given of cu_seqlens" });
             }
         }
         let [b, s_q, s_k] = match &cu_seqlens {
@@ -221,15 +221,17 @@ impl Setup {
     }
 }
 
+/// Where sequences of various lengths lie.
+pub(crate) fn both<'a>(cu_seqlens: &'a Option<[CuSeqlens<'static>; 2]>) -> [Option<&'a CuSeqlens<'static>>; 2] {
+    match cu_seqlens {
+        Some([queries, keys]) => [Some(queries), Some(keys)],
+        None => [None, None],
+    }
+}
+
 impl Prepared for Setup {
     fn launch(&mut self, queue: &Queue) -> Result<()> {
-        fn view(tensor: &Option<DeviceTensor>) -> Result<Option<crate::TensorView<'_>>> {
-            tensor.as_ref().map(DeviceTensor::view).transpose()
-        }
-        let [cu_seqlens_q, cu_seqlens_k] = match &self.cu_seqlens {
-            Some([queries, keys]) => [Some(queries), Some(keys)],
-            None => [None, None],
-        };
+        let [cu_seqlens_q, cu_seqlens_k] = both(&self.cu_seqlens);
         let args = Args {
             q: self.q.view()?,
             k: self.k.view()?,
@@ -295,6 +297,11 @@ impl Rows {
     }
 }
 
+/// A tensor that may be left out.
+pub(crate) fn view(tensor: &Option<DeviceTensor>) -> Result<Option<TensorView<'_>>> {
+    tensor.as_ref().map(DeviceTensor::view).transpose()
+}
+
 /// Scale and mask by name.
 pub(crate) fn options(bindings: &Bindings) -> Options {
     let window = |name| bindings.count(name).map(|window| usize::try_from(window).unwrap_or(usize::MAX));
@@ -310,5 +317,5 @@ pub(crate) fn options(bindings: &Bindings) -> Options {
 }
 
 fn prepare(queue: &Queue, bindings: &Bindings) -> Result<Box<dyn Prepared>> {
-    Ok(Box::new(Setup::new(queue, bindings)?))
+    Ok(Box::new(Setup::new(OP, queue, bindings)?))
 }

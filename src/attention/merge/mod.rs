@@ -46,14 +46,21 @@ pub fn merge(queue: &Queue, mut args: Args) -> Result<()> {
     let (parts_lse, _parts_lse) = args.parts_lse.open(OP, "parts_lse", queue)?;
     let (out, _out) = args.out.open(OP, "out", queue)?;
     let (lse, _lse) = args.lse.as_mut().map(|lse| lse.open(OP, "lse", queue)).transpose()?.unzip();
-    let operands = Operands { parts_out, parts_lse, out, lse };
-    let problem = Problem::check(&operands)?;
+    // SAFETY: the guards above keep the operands in use until the launch is in the stream.
+    unsafe { launch(queue, &Operands { parts_out, parts_lse, out, lse }) }
+}
+
+/// Checks operands and launches: the end of [`merge()`], and of operators that merge what they put in a workspace.
+///
+/// # Safety
+/// The operands must be memory of the queue's context that nobody else uses until the launch has run.
+pub(crate) unsafe fn launch(queue: &Queue, operands: &Operands) -> Result<()> {
+    let problem = Problem::check(operands)?;
     if problem.is_empty() {
         return Ok(());
     }
     let plan = plan(&problem, queue.device().limits())?;
-    let params = params::MergeParams::new(&problem, &operands);
-    // SAFETY: the parameters are this kernel's, of operands that were checked; the guards above keep them in use
-    // until the launch is in the stream.
+    let params = params::MergeParams::new(&problem, operands);
+    // SAFETY: the parameters are this kernel's, of operands that were checked; the rest is the caller's promise.
     unsafe { queue.launch(&plan.launch, &params) }
 }

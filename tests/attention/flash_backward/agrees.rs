@@ -18,39 +18,60 @@ fn every_case_of_check_agrees() {
 
 /// With the exact results of the forward pass, not rounded.
 fn exact(mut attention: Attention) -> (Attention, Gradients) {
-    let forward = flash_forward::reference::reference(&attention.problem, &attention.inputs().forward());
+    let forward = flash_forward::reference::reference(&attention.problem, &attention.forward.inputs());
     (attention.out, attention.lse) = (forward.out, forward.lse);
     let gradients = reference(&attention.problem, &attention.inputs());
     (attention, gradients)
 }
 
+/// Every feature at once, or none.
+fn small(options: Options, sizes: [usize; 6], features: bool) -> Attention {
+    let forward = Forward::of_shape(0, F16, Shape { d_v: 16, ..shape(sizes) }, options);
+    let (b, h_q) = (sizes[0], sizes[3]);
+    if !features {
+        return Attention::of(0, forward);
+    }
+    let forward = forward
+        .with_sinks(random::normal(7, h_q))
+        .with_alibi((0..h_q).map(|head| 0.3 / (head + 1) as f64).collect())
+        .with_bias(F32, [1, h_q], |[_, head, i, j]| ((head * 5 + i * 3 + j * 7) % 11) as f64 / 4.0 - 1.0)
+        .with_mask([b, 1], |[batch, _, i, j]| (batch + 2 * i + j) % 5 != 0)
+        .with_prefix(vec![2; b]);
+    Attention::of(0, forward)
+}
+
 #[test]
 fn the_reference_is_the_slope_of_the_forward_reference() {
     let both = Options { window_left: Some(3), window_right: Some(2), scale: Some(-0.3), ..FULL };
-    for (options, sizes) in [
-        (FULL, [1, 4, 5, 2, 1, 64]),
-        (CAUSAL, [2, 5, 7, 2, 2, 64]),
-        (CAUSAL, [1, 7, 4, 2, 1, 64]),
-        (both, [1, 9, 8, 4, 2, 64]),
+    let all = Options { softcap: Some(1.5), dropout_p: 0.3, dropout_seed: 5, ..both };
+    for (options, sizes, features) in [
+        (FULL, [1, 4, 5, 2, 1, 24], false),
+        (CAUSAL, [2, 5, 7, 2, 2, 24], false),
+        (CAUSAL, [1, 7, 4, 2, 1, 24], true),
+        (both, [1, 9, 8, 4, 2, 24], false),
+        (all, [2, 9, 8, 4, 2, 24], true),
+        (Options { causal: true, ..all }, [2, 6, 9, 2, 2, 24], true),
     ] {
-        let (attention, gradients) = exact(Attention::new(F16, sizes, options));
+        let (attention, gradients) = exact(small(options, sizes, features));
         // The loss whose gradient with respect to out is d_out.
-        let loss = |q: &[f64], k: &[f64], v: &[f64]| -> f64 {
-            let inputs = flash_forward::reference::Inputs { q, k, v, ..Default::default() };
-            let out = flash_forward::reference::reference(&attention.problem, &inputs).out;
+        let loss = |forward: &Forward| -> f64 {
+            let out = flash_forward::reference::reference(&forward.problem, &forward.inputs()).out;
             out.iter().zip(&attention.d_out).map(|(x, y)| x * y).sum()
         };
         let step = 1e-5;
+        let tensors: [fn(&mut Forward) -> &mut Vec<f64>; 5] =
+            [|t| &mut t.q, |t| &mut t.k, |t| &mut t.v, |t| &mut t.extras.sinks, |t| &mut t.extras.bias];
         let slope = |tensor: usize, index: usize| {
             let at = |x: f64| {
-                let mut inputs = [attention.q.clone(), attention.k.clone(), attention.v.clone()];
-                inputs[tensor][index] += x;
-                loss(&inputs[0], &inputs[1], &inputs[2])
+                let mut forward = attention.forward.clone();
+                tensors[tensor](&mut forward)[index] += x;
+                loss(&forward)
             };
             (at(step) - at(-step)) / (2.0 * step)
         };
-        for (tensor, gradient) in [&gradients.d_q, &gradients.d_k, &gradients.d_v].into_iter().enumerate() {
-            for index in (0..gradient.len()).step_by(29) {
+        let Gradients { d_q, d_k, d_v, d_sinks, d_bias } = &gradients;
+        for (tensor, gradient) in [d_q, d_k, d_v, d_sinks, d_bias].into_iter().enumerate() {
+            for index in (0..gradient.len()).step_by(if tensor < 3 { 13 } else { 1 }) {
                 let (expected, got) = (slope(tensor, index), gradient[index]);
                 assert!((got - expected).abs() <= 1e-8 * (1.0 + expected.abs()), "{tensor} {index}: {got} {expected}");
             }
@@ -94,10 +115,10 @@ fn a_difference_beyond_the_tolerance_is_seen() {
     let attention = Attention::new(F16, [1, 16, 32, 2, 1, 64], CAUSAL);
     let exact = reference(&attention.problem, &attention.inputs());
     let plain = plain(&attention.problem, &attention.inputs());
-    let results = |gradients: &Gradients| Results {
-        d_q: HostTensor::from_f64("d_q", F16, &[1, 16, 2, 64], &gradients.d_q),
-        d_k: HostTensor::from_f64("d_k", F16, &[1, 32, 1, 64], &gradients.d_k),
-        d_v: HostTensor::from_f64("d_v", F16, &[1, 32, 1, 64], &gradients.d_v),
+    let tensor = |name, [s, h]: [usize; 2], values: &[f64]| HostTensor::from_f64(name, F16, &[1, s, h, 64], values);
+    let results = |gradients: &Gradients| {
+        let Gradients { d_q, d_k, d_v, .. } = gradients;
+        Results::plain(tensor("d_q", [16, 2], d_q), tensor("d_k", [32, 1], d_k), tensor("d_v", [32, 1], d_v))
     };
     assert!(attention.compare_with(&results(&exact), &exact, &plain).passed());
     for wrong in [0.03, f64::NAN, f64::INFINITY] {

@@ -40,7 +40,8 @@ fn every_sector_is_used_whole() {
             return;
         };
         let (moved, asked) = (get(&counters, "global_bytes"), get(&counters, "global_requested_bytes"));
-        assert!(moved > 0.0 && moved == asked, "d {}: {moved} for {asked}", attention.problem.shape.d);
+        // But for the turns: 4 bytes each.
+        assert!(moved > 0.0 && moved <= 1.01 * asked, "d {}: {moved} for {asked}", attention.problem.shape.d);
     }
 }
 
@@ -53,7 +54,7 @@ fn global_traffic_is_what_the_plan_says() {
         let Some(counters) = count(&attention) else {
             return;
         };
-        let plan = plan(&attention.problem, queue().device().limits()).unwrap();
+        let plan = attention.plan();
         let (moved, planned) = (get(&counters, "global_bytes"), plan.resources.bytes_moved.unwrap());
         assert!((moved - planned).abs() <= 0.02 * planned, "{:?}: {moved}, plan {planned}", attention.problem);
     }
@@ -74,7 +75,7 @@ fn instructions_for_each_mma_stay_below_their_ceilings() {
 
 #[test]
 fn a_causal_mask_saves_almost_half_of_the_instructions() {
-    for (d, s) in [(64, 4096), (128, 2048), (256, 1024)] {
+    for (d, s) in [(64, 4096), (128, 2048), (256, 2048)] {
         let instructions = |options| {
             Some(get(&count(&Attention::without_forward(0, F16, [1, s, s, 1, 1, d], options))?, "inst_executed"))
         };
@@ -107,7 +108,7 @@ fn no_tile_is_multiplied_that_no_query_sees() {
             return;
         };
         let Shape { s_k, d, .. } = attention.problem.shape;
-        let plan = plan(&attention.problem, queue().device().limits()).unwrap();
+        let plan = attention.plan();
         let tiles: usize = (0..s_k / plan.block_n)
             .map(|tile| attention.problem.visible_queries(tile * plan.block_n..(tile + 1) * plan.block_n))
             .map(|queries| queries.end.div_ceil(plan.block_m) - queries.start / plan.block_m)

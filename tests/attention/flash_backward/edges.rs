@@ -7,7 +7,7 @@ use llm_kernels::{TensorView, TensorViewMut};
 /// Queries and keys of a tile.
 fn tiles(d: usize) -> (usize, usize) {
     let problem = Problem::new(F16, shape([1, 1, 1, 1, 1, d]), &FULL).unwrap();
-    let plan = plan(&problem, queue().device().limits()).unwrap();
+    let plan = plain_plan(&problem, queue().device().limits()).unwrap();
     (plan.block_m, plan.block_n)
 }
 
@@ -125,7 +125,7 @@ fn offsets_beyond_2_to_the_31_elements_agree() {
     // SAFETY: as above; nothing else uses the slot.
     let output = |slot| unsafe { TensorViewMut::from_raw(context, address(slot), F16, layout) };
     let lse = upload(F32, &attention.lse, Layout::contiguous(&[2, 1, 3]).unwrap()).unwrap();
-    let bytes = plan(&attention.problem, queue().device().limits()).unwrap().workspace.bytes;
+    let bytes = attention.plan().workspace.bytes;
     let mut workspace = DeviceTensor::poisoned(queue(), U8, Layout::contiguous(&[bytes]).unwrap()).unwrap();
     let args = Args {
         q: view(0),
@@ -138,6 +138,7 @@ fn offsets_beyond_2_to_the_31_elements_agree() {
         d_k: output(6),
         d_v: output(7),
         workspace: workspace.view_mut().unwrap(),
+        extras: Extras::default(),
         options: CAUSAL,
     };
     flash_backward(queue(), args).unwrap();
@@ -149,7 +150,7 @@ fn offsets_beyond_2_to_the_31_elements_agree() {
         });
         HostTensor { name: name.into(), dtype: F16, shape: far[0].into(), bytes: rows.collect() }
     };
-    let results = Results { d_q: download("d_q", 5), d_k: download("d_k", 6), d_v: download("d_v", 7) };
+    let results = Results::plain(download("d_q", 5), download("d_k", 6), download("d_v", 7));
     let agreement = attention.compare(&results);
     assert!(agreement.passed(), "{}", agreement.report());
 }
@@ -160,14 +161,18 @@ fn extreme_values_agree() {
         let changed = |options, change: fn(&mut Attention)| {
             let mut attention = Attention::new(dtype, [1, 40, 100, 2, 1, 64], options);
             change(&mut attention);
-            for values in [&mut attention.q, &mut attention.k, &mut attention.v, &mut attention.d_out] {
+            let Attention { forward, d_out, .. } = &mut attention;
+            for values in [&mut forward.q, &mut forward.k, &mut forward.v, d_out] {
                 *values = rounded(dtype, values);
             }
-            attention.forward();
+            attention.set_results();
             attention.assert_agrees();
         };
         // Scores of some hundreds: all weight falls on one key.
-        changed(CAUSAL, |t| t.q.iter_mut().chain(&mut t.k).for_each(|x| *x *= 8.0));
+        changed(CAUSAL, |t| {
+            t.q.iter_mut().for_each(|x| *x *= 8.0);
+            t.k.iter_mut().for_each(|x| *x *= 8.0);
+        });
         changed(CAUSAL, |t| t.v.iter_mut().for_each(|x| *x *= 256.0));
         changed(FULL, |t| t.d_out.iter_mut().for_each(|x| *x *= 2f64.powi(-9)));
         // All scores equal.

@@ -1,8 +1,8 @@
 //! Each kind of bad input has an error of its own, and writes nothing.
 
 use super::*;
+use llm_kernels::attention::SequenceOperand;
 use llm_kernels::attention::flash_backward::{Operands, problem};
-use llm_kernels::attention::flash_forward::Broadcast;
 use llm_kernels::{Error, Operand};
 
 fn operand(slot: u64, dtype: DType, shape: &[usize]) -> Operand {
@@ -23,6 +23,15 @@ fn valid() -> Operands {
         d_k: operand(7, F16, &keys),
         d_v: operand(8, F16, &keys),
         workspace: operand(9, U8, &[1 << 20]),
+        sinks: None,
+        alibi_slopes: None,
+        bias: None,
+        mask_bits: None,
+        prefix: None,
+        cu_seqlens_q: None,
+        cu_seqlens_k: None,
+        d_sinks: None,
+        d_bias: None,
     }
 }
 
@@ -52,8 +61,8 @@ fn valid_input_is_taken() {
 
 #[test]
 fn another_rank_is_refused() {
-    assert_eq!(error(|t| reshape(&mut t.d_out, &[10, 4, 64])), "d_out has rank 3, expected 4 [b, s_q, h_q, d]");
-    assert_eq!(error(|t| reshape(&mut t.d_k, &[20, 2, 64])), "d_k has rank 3, expected 4 [b, s_k, h_kv, d]");
+    assert_eq!(error(|t| reshape(&mut t.k, &[20, 2, 64])), "k has rank 3, expected 4 [b, s_k, h_kv, d]");
+    assert_eq!(error(|t| reshape(&mut t.out, &[10, 4, 64])), "out has rank 3, expected 4 [b, s_q, h_q, d_v]");
     assert_eq!(error(|t| reshape(&mut t.lse, &[2, 40])), "lse has rank 2, expected 3 [b, h_q, s_q]");
     assert_eq!(error(|t| reshape(&mut t.workspace, &[2, 40])), "workspace has rank 2, expected 1 [bytes]");
 }
@@ -70,23 +79,50 @@ fn types_that_do_not_go_together_are_refused() {
 
 #[test]
 fn an_unsupported_head_dimension_is_refused_with_what_is_supported() {
-    let odd = error(|t| {
-        for tensor in all(t) {
-            let shape = tensor.layout.shape().to_vec();
-            reshape(tensor, &[shape[0], shape[1], shape[2], 96]);
-        }
-    });
-    assert_eq!(odd, "q has head_dim 96; supported: 64, 128, 256");
-    assert_eq!(error(|t| reshape(&mut t.v, &[2, 20, 2, 128])), "v has head_dim 128, expected 64 (= q)");
+    for d in [0, 12, 264] {
+        let queries = error(|t| {
+            for tensor in [&mut t.q, &mut t.k, &mut t.d_q, &mut t.d_k] {
+                let shape = tensor.layout.shape().to_vec();
+                reshape(tensor, &[shape[0], shape[1], shape[2], d]);
+            }
+        });
+        assert_eq!(queries, format!("q has head_dim {d}; supported: multiples of 8 up to 256"));
+    }
+    let values = error(|t| reshape(&mut t.v, &[2, 20, 2, 20]));
+    assert_eq!(values, "v has head_dim 20; supported: multiples of 8 up to 256");
+    let uneven = Problem::new(F16, Shape { d: 0, ..shape([1, 1, 1, 1, 1, 64]) }, &FULL);
+    assert!(uneven.is_err());
 }
 
 #[test]
-fn sizes_that_differ_are_refused() {
-    assert_eq!(error(|t| reshape(&mut t.d_q, &[2, 11, 4, 64])), "d_q has s_q 11, expected 10 (= q)");
-    assert_eq!(error(|t| reshape(&mut t.out, &[2, 10, 2, 64])), "out has h_q 2, expected 4 (= q)");
-    assert_eq!(error(|t| reshape(&mut t.d_v, &[2, 21, 2, 64])), "d_v has s_k 21, expected 20 (= k)");
-    assert_eq!(error(|t| reshape(&mut t.d_k, &[2, 20, 2, 128])), "d_k has head_dim 128, expected 64 (= q)");
+fn a_gradient_of_another_shape_is_refused() {
+    let text = |name, got: [usize; 4], expected: [usize; 4], of| {
+        format!("{name} has shape {got:?}, expected {expected:?} (= {of})")
+    };
+    assert_eq!(error(|t| reshape(&mut t.d_q, &[2, 11, 4, 64])), text("d_q", [2, 11, 4, 64], [2, 10, 4, 64], "q"));
+    assert_eq!(error(|t| reshape(&mut t.d_out, &[2, 10, 2, 64])), text("d_out", [2, 10, 2, 64], [2, 10, 4, 64], "out"));
+    assert_eq!(error(|t| reshape(&mut t.d_v, &[2, 21, 2, 64])), text("d_v", [2, 21, 2, 64], [2, 20, 2, 64], "v"));
+    assert_eq!(error(|t| reshape(&mut t.d_k, &[2, 20, 2, 128])), text("d_k", [2, 20, 2, 128], [2, 20, 2, 64], "k"));
     assert_eq!(error(|t| reshape(&mut t.lse, &[2, 10, 4])), "lse has h_q 10, expected 4 (= q)");
+    assert_eq!(error(|t| reshape(&mut t.out, &[2, 10, 2, 64])), "out has h_q 2, expected 4 (= q)");
+}
+
+#[test]
+fn gradients_of_what_is_not_there_are_refused() {
+    assert_eq!(error(|t| t.d_sinks = Some(operand(11, F32, &[4]))), "d_sinks is given without sinks");
+    assert_eq!(error(|t| t.d_bias = Some(operand(11, F32, &[1, 4, 10, 20]))), "d_bias is given without bias");
+    let wrong = |d_bias| {
+        error(|t| {
+            t.bias = Some(operand(12, F16, &[1, 4, 10, 20]));
+            t.d_bias = Some(d_bias);
+        })
+    };
+    let other = "d_bias has shape [2, 4, 10, 20], expected [1, 4, 10, 20] (= bias)";
+    assert_eq!(wrong(operand(11, F32, &[2, 4, 10, 20])), other);
+    assert_eq!(wrong(operand(11, F16, &[1, 4, 10, 20])), "d_bias is f16, expected f32");
+    assert_eq!(wrong(operand(12, F32, &[1, 4, 10, 20])), "d_bias overlaps bias in memory");
+    let alone = error(|t| t.cu_seqlens_q = Some(SequenceOperand { address: 0, sequences: 2, total: 20, longest: 10 }));
+    assert_eq!(alone, "cu_seqlens_q is given without cu_seqlens_k");
 }
 
 #[test]
@@ -108,42 +144,12 @@ fn a_scale_that_is_not_finite_is_refused() {
 }
 
 #[test]
-fn what_only_the_forward_pass_takes_is_refused_by_name() {
-    let refused = |what| format!("attention/flash_backward: {what} is given, which it does not take");
-    let softcap = problem(&valid(), &Options { softcap: Some(30.0), ..FULL }).unwrap_err();
-    assert_eq!(softcap.to_string(), refused("softcap"));
-    let dropout = problem(&valid(), &Options { dropout_p: 0.5, ..FULL }).unwrap_err();
-    assert_eq!(dropout.to_string(), refused("dropout_p"));
-    // Without effect, so taken.
-    problem(&valid(), &Options { dropout_seed: 7, ..FULL }).unwrap();
-    // Bad values have the errors of the forward pass, in this operator's name.
+fn a_softcap_or_dropout_out_of_range_is_refused() {
     let endless = problem(&valid(), &Options { softcap: Some(f32::INFINITY), ..FULL }).unwrap_err();
     assert_eq!(endless.to_string(), "attention/flash_backward: softcap is inf, expected a finite number above 0");
     let certain = problem(&valid(), &Options { dropout_p: 1.0, ..FULL }).unwrap_err();
     let range = "attention/flash_backward: dropout_p is 1, expected a number from 0 to below 1";
     assert_eq!(certain.to_string(), range);
-
-    // The rest no operand stands for: a plan refuses it.
-    let size = shape([1, 64, 64, 2, 2, 64]);
-    let plain = Problem::new(F16, size, &FULL).unwrap();
-    let broadcast = Some(Broadcast { dtype: F32, b: 1, h_q: 1, s_q: 64, columns: 64 });
-    for (problem, what) in [
-        (Problem { sinks: true, ..plain }, "sinks"),
-        (Problem { alibi: true, ..plain }, "alibi_slopes"),
-        (Problem { bias: broadcast, ..plain }, "bias"),
-        (Problem { mask_bits: broadcast, ..plain }, "mask_bits"),
-        (Problem { prefix: true, ..plain }, "prefix"),
-        (Problem { totals: Some([64, 64]), ..plain }, "cu_seqlens"),
-    ] {
-        let error = plan(&problem, queue().device().limits()).unwrap_err();
-        assert_eq!(error.to_string(), refused(what));
-    }
-    let narrow = Problem::new(F16, Shape { d: 40, ..size }, &FULL).unwrap();
-    let error = plan(&narrow, queue().device().limits()).unwrap_err();
-    assert_eq!(error.to_string(), "attention/flash_backward: q has head_dim 40; supported: 64, 128, 256");
-    let uneven = Problem::new(F16, Shape { d_v: 32, ..size }, &FULL).unwrap();
-    let error = plan(&uneven, queue().device().limits()).unwrap_err();
-    assert_eq!(error.to_string(), "attention/flash_backward: v has head_dim 32, expected 64 (= q)");
 }
 
 #[test]
@@ -205,7 +211,7 @@ fn a_workspace_that_is_too_small_is_refused_and_nothing_is_written() {
     let (input, lse) = (tensor(F16, &[1, 8, 2, 64]), tensor(F32, &[1, 2, 8]));
     let mut outputs = [(); 3].map(|()| tensor(F16, &[1, 8, 2, 64]));
     let size = shape([1, 8, 8, 2, 2, 64]);
-    let plan = plan(&Problem::new(F16, size, &FULL).unwrap(), queue().device().limits()).unwrap();
+    let plan = plain_plan(&Problem::new(F16, size, &FULL).unwrap(), queue().device().limits()).unwrap();
     let mut workspace = tensor(U8, &[plan.workspace.bytes - 1]);
     let [d_q, d_k, d_v] = outputs.each_mut().map(|tensor| tensor.view_mut().unwrap());
     let view = || input.view().unwrap();
@@ -220,6 +226,7 @@ fn a_workspace_that_is_too_small_is_refused_and_nothing_is_written() {
         d_k,
         d_v,
         workspace: workspace.view_mut().unwrap(),
+        extras: Extras::default(),
         options: FULL,
     };
     let error = flash_backward(queue(), args).unwrap_err();

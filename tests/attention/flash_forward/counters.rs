@@ -127,6 +127,43 @@ fn features_have_no_bank_conflicts_and_read_whole_sectors() {
     }
 }
 
+/// Problems of whole tiles of f32, of every instance.
+fn single_precision() -> Vec<Attention> {
+    [64, 128, 256].map(|d| Attention::new(F32, [1, 128, 256, 2, 1, d], CAUSAL)).into()
+}
+
+#[test]
+fn single_precision_has_no_bank_conflicts_and_reads_and_writes_whole_sectors() {
+    for attention in single_precision() {
+        let Some(counters) = count(&attention) else {
+            return;
+        };
+        let d = attention.problem.shape.d;
+        let (taken, ideal) = (get(&counters, "shared_wavefronts"), get(&counters, "shared_ideal_wavefronts"));
+        assert!(ideal > 0.0 && taken <= 1.01 * ideal, "d {d}: {taken} for {ideal}");
+        let plan = plan(&attention.problem, queue().device().limits()).unwrap();
+        let (moved, planned) = (get(&counters, "global_bytes"), plan.resources.bytes_moved.unwrap());
+        assert!((moved - planned).abs() <= 0.02 * planned, "d {d}: {moved}, plan {planned}");
+        let asked = get(&counters, "global_requested_bytes");
+        assert!(moved <= 1.001 * asked, "d {d}: {moved} for {asked}");
+    }
+}
+
+#[test]
+fn single_precision_multiplies_three_times_and_stays_below_its_ceilings() {
+    let ceilings = [(64, 10.2), (128, 10.1), (256, 11.1)];
+    let mut ratios = Vec::new();
+    for (d, _) in ceilings {
+        let Some(counters) = count(&Attention::new(F32, [1, 64, 1024, 1, 1, d], FULL)) else {
+            return;
+        };
+        assert_eq!(get(&counters, "tensor_multiply_adds"), 3.0 * (64 * 1024 * 2 * d) as f64);
+        ratios.push(get(&counters, "inst_executed") / get(&counters, "inst_executed_pipe_tensor"));
+    }
+    let within = ratios.iter().zip(ceilings).all(|(ratio, (_, ceiling))| *ratio <= ceiling);
+    assert!(within, "warp instructions for each mma {ratios:.2?}, ceilings {ceilings:?}");
+}
+
 #[test]
 fn causal_executes_little_more_than_half_of_full_and_a_window_its_share() {
     let executed = |attention: &Attention| count(attention).map(|counters| get(&counters, "inst_executed"));

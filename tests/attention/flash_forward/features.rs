@@ -3,6 +3,7 @@
 
 use super::*;
 use llm_kernels::attention::flash_forward::plan;
+use llm_kernels::attention::flash_forward::reference::{Row, rows};
 use llm_kernels::attention::philox::{Dropout, philox};
 use proptest::prelude::*;
 use proptest::test_runner::Config;
@@ -21,6 +22,10 @@ fn shapes() -> impl Strategy<Value = (DType, Shape)> {
     (dtypes, sizes, dims).prop_map(|(dtype, (b, s_q, s_k, h_kv, group), (d, d_v))| {
         (dtype, Shape { b, s_q, s_k, h_q: h_kv * group, h_kv, d: 8 * d, d_v: 8 * d_v })
     })
+}
+
+fn shapes_of_any_type() -> impl Strategy<Value = (DType, Shape)> {
+    (shapes(), any::<bool>()).prop_map(|((dtype, shape), single)| (if single { F32 } else { dtype }, shape))
 }
 
 /// Any problem with any features.
@@ -57,6 +62,37 @@ fn problems() -> impl Strategy<Value = Attention> {
         }
         attention
     })
+}
+
+/// The same problem over the keys `range` alone. What windows and prefixes show is a mask then, and distances are a bias,
+/// since places count from the last key; sinks go with the last key.
+fn keys_alone(attention: &Attention, range: std::ops::Range<usize>) -> Attention {
+    let Attention { problem, extras, .. } = attention;
+    let Shape { b, s_q, s_k, h_q, h_kv, d, d_v } = problem.shape;
+    let keys = |values: &[f64], width: usize| -> Vec<f64> {
+        let of_batch = values.chunks(s_k * h_kv * width);
+        of_batch.flat_map(|batch| &batch[range.start * h_kv * width..range.end * h_kv * width]).copied().collect()
+    };
+    let options = Options { scale: Some(problem.scale), softcap: problem.softcap, ..FULL };
+    let shape = Shape { s_k: range.len(), ..problem.shape };
+    let part = Attention {
+        problem: Problem::new(problem.dtype, shape, &options).unwrap(),
+        options,
+        q: attention.q.clone(),
+        k: keys(&attention.k, d),
+        v: keys(&attention.v, d_v),
+        extras: Extras::default(),
+    };
+    let part = part.with_mask([b, h_q], |[batch, head, i, j]| {
+        attention.inputs().sees(problem, Row { batch, head, i }, range.start + j)
+    });
+    let part = part.with_bias(F32, [b, h_q], |[batch, head, i, j]| {
+        let j = range.start + j;
+        let bias = problem.bias.map_or(0.0, |bias| extras.bias[bias.row(batch, head, i) + j]);
+        let slope = extras.alibi_slopes.get(head).copied().unwrap_or(0.0);
+        bias - slope * (j as f64 - (i + s_k) as f64 + s_q as f64).abs()
+    });
+    if problem.sinks && range.end == s_k { part.with_sinks(extras.sinks.clone()) } else { part }
 }
 
 proptest! {
@@ -110,7 +146,7 @@ proptest! {
     #![proptest_config(cases(6))]
 
     #[test]
-    fn a_tree_that_is_a_chain_equals_causal(seed in any::<u64>(), (dtype, shape) in shapes()) {
+    fn a_tree_that_is_a_chain_equals_causal(seed in any::<u64>(), (dtype, shape) in shapes_of_any_type()) {
         let Shape { s_q, s_k, h_q, .. } = shape;
         let zero = vec![0.0; h_q];
         // Slopes of 0 bring both to the same instance.
@@ -175,7 +211,7 @@ proptest! {
     }
 
     #[test]
-    fn permuting_heads_permutes_results_with_features(seed in any::<u64>(), (dtype, shape) in shapes()) {
+    fn permuting_heads_permutes_results_with_features(seed in any::<u64>(), (dtype, shape) in shapes_of_any_type()) {
         let Shape { b, s_q, h_q, d, d_v, .. } = shape;
         let shape = Shape { h_kv: 1, ..shape };
         let slopes: Vec<_> = (0..h_q).map(|head| 0.2 * head as f64).collect();
@@ -190,6 +226,73 @@ proptest! {
         prop_assert_eq!(permuted.out(), reversed(&results.out(), d_v));
         prop_assert_eq!(permuted.lse(), reversed(&results.lse(), s_q));
         prop_assert_eq!(results.out().len(), b * s_q * h_q * d_v);
+    }
+
+    #[test]
+    fn permuting_batches_permutes_results_with_features(seed in any::<u64>(), (dtype, shape) in shapes_of_any_type()) {
+        let Shape { b, s_q, s_k, h_q, h_kv, d, d_v } = shape;
+        let last = b - 1;
+        let prefix: Vec<i32> = (0..b as i32).map(|batch| 20 * batch).collect();
+        let bias = |[batch, head, i, j]: [usize; 4]| (batch * 11 + head * 7 + i * 3 + j) as f64 % 5.0;
+        let seen = |[batch, head, i, j]: [usize; 4]| (batch + head + i * 5 + j) % 3 != 0;
+        let reversed = |values: &[f64], row: usize| -> Vec<f64> { values.chunks(row).rev().flatten().copied().collect() };
+        let plain = Attention::of_shape(seed >> 4, dtype, shape, Options { softcap: Some(4.0), ..CAUSAL });
+        let permuted = Attention {
+            q: reversed(&plain.q, s_q * h_q * d),
+            k: reversed(&plain.k, s_k * h_kv * d),
+            v: reversed(&plain.v, s_k * h_kv * d_v),
+            ..plain.clone()
+        };
+        let results = plain.with_bias(dtype, [b, h_q], bias).with_mask([b, 1], seen).with_prefix(prefix.clone()).run();
+        let of_other = |[batch, head, i, j]: [usize; 4]| [last - batch, head, i, j];
+        let permuted = permuted
+            .with_bias(dtype, [b, h_q], |index| bias(of_other(index)))
+            .with_mask([b, 1], |index| seen(of_other(index)))
+            .with_prefix(prefix.into_iter().rev().collect())
+            .run();
+        prop_assert_eq!(permuted.out(), reversed(&results.out(), s_q * h_q * d_v));
+        prop_assert_eq!(permuted.lse(), reversed(&results.lse(), h_q * s_q));
+    }
+
+    #[test]
+    fn splitting_keys_and_merging_by_lse_equals_one_pass_with_features(
+        attention in problems(),
+        cuts in proptest::collection::vec(0.0..1.0_f64, 1..3),
+    ) {
+        // Which probabilities are dropped depends on a key's place in the whole.
+        let attention = Attention {
+            options: Options { dropout_p: 0.0, ..attention.options },
+            problem: Problem { dropout: None, ..attention.problem },
+            ..attention
+        };
+        let Shape { s_k, d_v, .. } = attention.problem.shape;
+        let mut ends: Vec<_> = cuts.iter().map(|cut| (cut * s_k as f64) as usize).chain([s_k]).collect();
+        ends.sort_unstable();
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        let parts = starts.zip(ends.iter().copied()).map(|(start, end)| {
+            let results = keys_alone(&attention, start..end).run();
+            (results.out(), results.lse())
+        });
+        let parts: Vec<_> = parts.collect();
+        let mut merged = attention.run();
+        let (mut out, mut lse) = (merged.out(), merged.lse());
+        let (problem, inputs) = (&attention.problem, &attention.inputs());
+        for row in rows(problem, inputs) {
+            let (first, at) = (row.of_out(problem, inputs), row.of_lse(problem, inputs));
+            let most = parts.iter().map(|(_, lse)| lse[at]).fold(f64::NEG_INFINITY, f64::max);
+            if most == f64::NEG_INFINITY {
+                continue;
+            }
+            lse[at] = most + parts.iter().map(|(_, lse)| (lse[at] - most).exp()).sum::<f64>().ln();
+            for (element, merged) in out.iter_mut().enumerate().skip(first).take(d_v) {
+                let weighed = parts.iter().map(|(out, part_lse)| (part_lse[at] - lse[at]).exp() * out[element]);
+                *merged = weighed.sum();
+            }
+        }
+        merged.out = HostTensor::from_f64("out", attention.problem.dtype, &merged.out.shape, &out);
+        merged.lse = HostTensor::from_f64("lse", DType::F32, &merged.lse.shape, &lse);
+        let agreement = attention.compare(&merged);
+        prop_assert!(agreement.passed(), "{:?} cut at {:?}: {}", attention, ends, agreement.report());
     }
 
     #[test]

@@ -55,6 +55,26 @@ fn every_other_head_dimension_has_an_instance_that_fits_99_kb() {
 }
 
 #[test]
+fn single_precision_has_three_instances_that_take_everything_and_fit_99_kb() {
+    let limits = Limits::of_capability(8, 9);
+    for d in (8..=256).step_by(8) {
+        for d_v in [8, 64, 72, 128, 136, 256] {
+            let shape = Shape { d_v, ..shape([1, 300, 300, 2, 2, d]) };
+            let plain = Problem::new(F32, shape, &CAUSAL).unwrap();
+            let most = [64, 128, 256].into_iter().find(|&most| d.max(d_v) <= most).unwrap();
+            for problem in [plain, Problem { alibi: true, sinks: true, ..plain }] {
+                let launch = plan(&problem, &limits).unwrap().launch;
+                assert_eq!(launch.instance, format!("flash_forward_features_f32_d{most}"));
+                assert!(launch.shared_bytes <= limits.shared_bytes_per_block);
+                let embedded = embedded::KERNELS.iter().filter(|kernel| kernel.op == launch.op);
+                let mut names = embedded.flat_map(|kernel| kernel.instances).map(|instance| instance.name);
+                assert!(names.any(|name| name == launch.instance));
+            }
+        }
+    }
+}
+
+#[test]
 fn features_choose_the_instances_that_have_them() {
     let limits = Limits::of_capability(8, 0);
     let plain = problem(F16, [1, 300, 300, 2, 2, 128], CAUSAL);

@@ -77,12 +77,12 @@ fn an_unsupported_head_dimension_is_refused_with_what_is_supported() {
 
 #[test]
 fn an_unsupported_element_type_is_refused_with_what_is_supported() {
-    let single = error(|t| {
+    let integers = error(|t| {
         for tensor in [&mut t.q, &mut t.k, &mut t.v, &mut t.out] {
-            tensor.dtype = DType::F32;
+            tensor.dtype = DType::I32;
         }
     });
-    assert_eq!(single, "q has dtype f32; supported: f16, bf16");
+    assert_eq!(integers, "q has dtype i32; supported: f16, bf16, f32");
 }
 
 #[test]
@@ -90,6 +90,19 @@ fn element_types_that_differ_are_refused() {
     assert_eq!(error(|t| t.k.dtype = BF16), "k is bf16, expected f16 (= q)");
     assert_eq!(error(|t| t.out.dtype = DType::F32), "out is f32, expected f16 (= q)");
     assert_eq!(error(|t| t.lse.as_mut().unwrap().dtype = F16), "lse is f16, expected f32");
+    // f32 mixes with nothing either.
+    let single = |change: fn(&mut Operands)| {
+        error(|t| {
+            for tensor in [&mut t.q, &mut t.k, &mut t.v, &mut t.out] {
+                tensor.dtype = F32;
+            }
+            change(t);
+        })
+    };
+    assert_eq!(single(|t| t.k.dtype = F16), "k is f16, expected f32 (= q)");
+    assert_eq!(single(|t| t.out.dtype = BF16), "out is bf16, expected f32 (= q)");
+    let bias = |t: &mut Operands| t.bias = Some(operand(5, F16, contiguous(&[1, 1, 10, 20])));
+    assert_eq!(single(bias), "bias is f16, expected f32 (= q)");
 }
 
 #[test]

@@ -38,7 +38,11 @@ fn a_setting_that_cannot_be_read_is_an_error_that_says_what_it_may_be() {
         ("SOFTCUDA_ARCH", "sm_75", "expected sm_80, sm_89 or sm_90, or several of them separated by commas"),
         ("SOFTCUDA_THREADS", "none", "expected a positive whole number"),
         ("SOFTCUDA_TENSOR", "exakt", "expected exact or fast"),
-        ("SOFTCUDA_CHECK", "mem,races", "expected mem, async, all or none, or several of them separated by commas"),
+        (
+            "SOFTCUDA_CHECK",
+            "mem,races",
+            "expected mem, sync, async, init, race, all or none, or several of them separated by commas",
+        ),
     ] {
         let text = failure(&[(name, value)]);
         assert!(text.contains(&format!("softcuda: {name}=\"{value}\": {expected}\n")), "{text}");

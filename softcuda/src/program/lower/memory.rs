@@ -38,6 +38,7 @@ impl Builder<'_> {
                 let within_block = has(instruction, Modifier::Cta) || instruction.row.mnemonic.ends_with("alias");
                 self.communicates |= !within_block;
                 self.push(Op::new(Code::Fence));
+                self.order_last(instruction);
                 Ok(())
             }
             // A policy is a hint: any value will do.
@@ -128,6 +129,7 @@ impl Builder<'_> {
         };
         let data = parts.iter().map(|part| self.destination(part, ty)).collect::<Lowered<Vec<_>>>()?;
         self.access(code, ty, data.clone(), address)?;
+        self.order_last(instruction);
         for (part, slot) in parts.iter().zip(data) {
             if bits(ty) < 64 {
                 self.store_loaded(part, ty, slot);
@@ -204,7 +206,9 @@ impl Builder<'_> {
             _ => return Err("this state space is read-only".to_owned()),
         };
         let data = parts.iter().map(|part| self.source(part, ty)).collect::<Lowered<Vec<_>>>()?;
-        self.access(code, ty, data, address)
+        self.access(code, ty, data, address)?;
+        self.order_last(instruction);
+        Ok(())
     }
 
     pub(super) fn access(&mut self, code: Code, ty: Type, data: Vec<u16>, address: Address) -> Lowered {
@@ -293,6 +297,7 @@ impl Builder<'_> {
         let atomic = Atomic { kind, ty: element, space, returns, elements, address: address.1, offset: address.2 };
         self.tables.atomics.push(atomic);
         self.push(Op { a: address.0, c, aux: index, ..Op::new(Code::Atom) });
+        self.order_last(instruction);
         for (destination, d) in destinations.iter().zip(results) {
             self.store(destination, ty, d);
         }

@@ -12,6 +12,8 @@ mod matrix;
 mod memory;
 mod moves;
 mod operands;
+mod order;
+mod site;
 mod warp;
 mod wmma;
 
@@ -20,7 +22,7 @@ use super::flow::Flow;
 use super::layout::Layout;
 use super::liveness::{self, Allocation};
 use super::op::{Code, Op, Preset, PresetSlot, Tables};
-use super::{Block, Kernel, Line, LoadError};
+use super::{Block, Kernel, Line, LoadError, Site};
 use crate::ptx::ast::{Body, Function, Instruction, Module, Operand, Type};
 use crate::ptx::isa::{Modifier, Opcode, Pipe};
 use std::collections::HashMap;
@@ -101,6 +103,7 @@ pub(super) fn kernel(
         ops: builder.ops,
         lines: builder.lines,
         blocks: builder.blocks,
+        sites: builder.sites,
         tables: builder.tables,
         presets: builder.presets,
         slot_count,
@@ -127,6 +130,9 @@ struct Builder<'a> {
     lines: Vec<Line>,
     line: Line,
     blocks: Vec<Block>,
+    sites: Vec<Site>,
+    /// Registers of the functions before this one.
+    first_register: u32,
     /// Number of the function's first block.
     first_block: usize,
     tables: Tables,
@@ -177,6 +183,8 @@ impl<'a> Builder<'a> {
             lines: Vec::new(),
             line: Line::default(),
             blocks: Vec::new(),
+            sites: Vec::new(),
+            first_register: 0,
             first_block: 0,
             tables: Tables::default(),
             presets: Vec::new(),
@@ -207,13 +215,16 @@ impl<'a> Builder<'a> {
         for number in 0..part.flow.blocks.len() {
             self.enter(number);
             for instruction in &part.body.instructions[part.flow.blocks[number].start..part.flow.blocks[number].end] {
+                let first = self.ops.len() as u32;
                 self.instruction(number, instruction).map_err(|message| LoadError {
                     kernel: part.function.name.clone(),
                     position: instruction.position,
                     message: format!("{}: {message}", instruction.row.mnemonic),
                 })?;
+                self.site(instruction, first);
             }
         }
+        self.first_register += part.body.registers.len() as u32;
         self.finish_function();
         Ok(())
     }
@@ -228,11 +239,7 @@ impl<'a> Builder<'a> {
         let instructions = &self.body.instructions[block.start..block.end];
         let mut mix: Vec<(u16, u32)> = Vec::new();
         for instruction in instructions {
-            let entry = (instruction.row.mnemonic, instruction.row.pipe);
-            let index = self.mnemonics.iter().position(|known| *known == entry).unwrap_or_else(|| {
-                self.mnemonics.push(entry);
-                self.mnemonics.len() - 1
-            }) as u16;
+            let index = self.mnemonic(instruction);
             match mix.iter_mut().find(|(known, _)| *known == index) {
                 Some((_, count)) => *count += 1,
                 None => mix.push((index, 1)),
@@ -242,6 +249,7 @@ impl<'a> Builder<'a> {
             first: self.ops.len() as u32,
             reconvergence: block.reconvergence as u32,
             instructions: instructions.len() as u32,
+            first_site: self.sites.len() as u32,
             mix,
         });
         if let Some(first) = instructions.first() {
@@ -271,7 +279,13 @@ impl<'a> Builder<'a> {
         for (op, block) in std::mem::take(&mut self.middles) {
             self.ops[op].imm = self.blocks.len() as i32;
             let reconvergence = self.blocks[self.first_block + block].reconvergence;
-            self.blocks.push(Block { first: op as u32, reconvergence, instructions: 0, mix: Vec::new() });
+            self.blocks.push(Block {
+                first: op as u32,
+                reconvergence,
+                instructions: 0,
+                first_site: 0,
+                mix: Vec::new(),
+            });
         }
     }
 

@@ -1,9 +1,14 @@
-//! The emulated chips: their limits, as the driver reports and enforces them.
+//! The emulated chips: their limits, as the driver reports and enforces them, and what the time model knows of them.
 //!
-//! Sources: NVIDIA's CUDA C++ Programming Guide (tables of compute capabilities), the A100, Ada and Hopper
-//! whitepapers, and the rules of the public header `cuda_occupancy.h`.
+//! The figures of a chip stand in one file, with their sources: `chips/` has those that are built in.
+
+pub mod file;
+mod time;
+
+pub use time::{Bandwidth, Cost, Latency, TensorFlops, Throughput, TimeFigures};
 
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 /// An emulated architecture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,11 +36,15 @@ impl Architecture {
 
     /// The chip that stands for this architecture.
     pub fn chip(self) -> &'static Chip {
-        match self {
-            Self::Sm80 => &A100,
-            Self::Sm89 => &RTX_4090,
-            Self::Sm90 => &H100,
-        }
+        CHIPS[self as usize].get_or_init(|| {
+            let name = match self {
+                Self::Sm80 => "a100-sxm-80gb",
+                Self::Sm89 => "rtx-4090",
+                Self::Sm90 => "h100-sxm",
+            };
+            // A test loads them all.
+            file::load(name).unwrap_or_else(|error| unreachable!("{error}"))
+        })
     }
 }
 
@@ -81,7 +90,7 @@ pub const SUB_CORES: u32 = 4;
 pub const MAX_PARAMETER_BYTES: u32 = 4096;
 
 /// What distinguishes one chip from another.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Chip {
     /// Its architecture.
     pub architecture: Architecture,
@@ -117,6 +126,8 @@ pub struct Chip {
     pub single_to_double_ratio: u32,
     /// Copy engines.
     pub copy_engines: u32,
+    /// Figures of the time model.
+    pub time: TimeFigures,
 }
 
 impl Chip {
@@ -137,68 +148,14 @@ impl Chip {
     }
 }
 
-/// NVIDIA A100 SXM4, 80 GB.
-static A100: Chip = Chip {
-    architecture: Architecture::Sm80,
-    name: "NVIDIA A100-SXM4-80GB (softcuda)",
-    multiprocessors: 108,
-    clock_khz: 1_410_000,
-    memory_clock_khz: 1_593_000,
-    memory_bus_bits: 5120,
-    memory_bytes: 85_031_714_816,
-    ecc: true,
-    l2_bytes: 40 << 20,
-    l2_persisting_bytes: 30 << 20,
-    shared_carveouts_kb: &[0, 8, 16, 32, 64, 100, 132, 164],
-    shared_per_block_optin: 163 * 1024,
-    threads_per_multiprocessor: 2048,
-    blocks_per_multiprocessor: 32,
-    barriers_per_multiprocessor: 64,
-    single_to_double_ratio: 2,
-    copy_engines: 3,
-};
+/// The chips that stand for the architectures of this process.
+static CHIPS: [OnceLock<Chip>; 3] = [const { OnceLock::new() }; 3];
 
-/// NVIDIA GeForce RTX 4090, 24 GB.
-static RTX_4090: Chip = Chip {
-    architecture: Architecture::Sm89,
-    name: "NVIDIA GeForce RTX 4090 (softcuda)",
-    multiprocessors: 128,
-    clock_khz: 2_520_000,
-    memory_clock_khz: 10_501_000,
-    memory_bus_bits: 384,
-    memory_bytes: 25_386_352_640,
-    ecc: false,
-    l2_bytes: 72 << 20,
-    l2_persisting_bytes: 51_904_512,
-    shared_carveouts_kb: &[0, 8, 16, 32, 64, 100],
-    shared_per_block_optin: 99 * 1024,
-    threads_per_multiprocessor: 1536,
-    blocks_per_multiprocessor: 24,
-    barriers_per_multiprocessor: 24,
-    single_to_double_ratio: 64,
-    copy_engines: 2,
-};
-
-/// NVIDIA H100 SXM5, 80 GB.
-static H100: Chip = Chip {
-    architecture: Architecture::Sm90,
-    name: "NVIDIA H100 80GB HBM3 (softcuda)",
-    multiprocessors: 132,
-    clock_khz: 1_980_000,
-    memory_clock_khz: 2_619_000,
-    memory_bus_bits: 5120,
-    memory_bytes: 85_028_896_768,
-    ecc: true,
-    l2_bytes: 50 << 20,
-    l2_persisting_bytes: 32_768_000,
-    shared_carveouts_kb: &[0, 8, 16, 32, 64, 100, 132, 164, 196, 228],
-    shared_per_block_optin: 227 * 1024,
-    threads_per_multiprocessor: 2048,
-    blocks_per_multiprocessor: 32,
-    barriers_per_multiprocessor: 64,
-    single_to_double_ratio: 2,
-    copy_engines: 3,
-};
+/// Makes a chip stand for its architecture, in place of the one that is built in; the chip back if that comes too late:
+/// the architecture has been used.
+pub fn replace(chip: Chip) -> Result<(), Box<Chip>> {
+    CHIPS[chip.architecture as usize].set(chip).map_err(Box::new)
+}
 
 #[cfg(test)]
 mod tests {
@@ -214,6 +171,17 @@ mod tests {
                 "{}",
                 chip.name
             );
+        }
+    }
+
+    #[test]
+    fn every_chip_that_is_built_in_loads_and_stands_for_its_architecture() {
+        for (name, architecture) in file::names().zip(Architecture::ALL) {
+            let chip = file::load(name).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(chip.architecture, architecture, "{name}");
+            let figures = chip.time;
+            let peak = figures.tensor_flops.f16 * f64::from(chip.multiprocessors) * f64::from(chip.clock_khz) * 1e3;
+            assert!((1e14..1e15).contains(&peak), "{name}: {peak:e} FLOP/s");
         }
     }
 

@@ -1,0 +1,8 @@
+//! `fused::rms_norm_backward` on the shapes of named models.
+
+use criterion::Criterion;
+
+/// Measures each case.
+pub(crate) fn bench(criterion: &mut Criterion) {
+    crate::bench(criterion, "fused/rms_norm_backward");
+}

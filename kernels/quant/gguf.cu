@@ -1,0 +1,47 @@
+// Products of activations with a matrix in a block format of ggml: y = x w^T + bias.
+//
+//   x: [m, k] f16, bf16 or f32   w: [n, k] packed   bias: [n]   y: [m, n] f16, bf16 or f32
+//
+// gguf_quantise: activations to 8-bit integers, in blocks of 32 with a scale. Thread: 8 elements.
+// gguf_vector_q8_*, gguf_vector_exact_*: up to 8 rows of x at once. Block: a tile of rows of w, whose packed bytes are one
+// run. Warp: a part of the run, 32 units of it at a time. Lane: a unit of one or two blocks, by integer dot products with
+// quantised activations, or by f32 ones with activations as they are. Accumulation: exact in integers within 32 weights,
+// then f32. Memory: every packed byte once for each 8 rows of x.
+// gguf_matrix_*: more rows, with tensor cores. Block: 128 x 64 of y. Warp: 32 rows. Derivation: src/quant/gguf/README.md
+#include "quant/gguf_matrix_loop.cuh"
+#include "quant/gguf_quantise.cuh"
+#include "quant/gguf_vector_loop.cuh"
+
+extern "C" __global__ void __launch_bounds__(llm_kernels::kQuantiseThreads)
+    gguf_quantise(const __grid_constant__ llm_kernels::QuantiseParams params) {
+  llm_kernels::quantise(params);
+}
+
+// A block is as large as its copies need; where ptxas may choose, it spills rather than to use some more registers.
+// Names for few rows of quantised and of exact activations, and for many rows; and the format.
+#define INSTANCES(QUANTISED, EXACT, MATRIX, FORMAT)                                                         \
+  extern "C" __global__ void __launch_bounds__(llm_kernels::VectorTile<llm_kernels::FORMAT>::kThreads, 1)  \
+      QUANTISED(const __grid_constant__ llm_kernels::VectorParams params) {                                \
+    llm_kernels::multiply_vectors<llm_kernels::FORMAT, int8_t>(params);                                    \
+  }                                                                                                        \
+  extern "C" __global__ void __launch_bounds__(llm_kernels::VectorTile<llm_kernels::FORMAT>::kThreads, 1)  \
+      EXACT(const __grid_constant__ llm_kernels::VectorParams params) {                                    \
+    llm_kernels::multiply_vectors<llm_kernels::FORMAT, float>(params);                                     \
+  }                                                                                                        \
+  extern "C" __global__ void __launch_bounds__(llm_kernels::MatrixTile<llm_kernels::FORMAT>::kThreads)     \
+      MATRIX(const __grid_constant__ llm_kernels::MatrixParams params) {                                   \
+    llm_kernels::multiply_matrices<llm_kernels::FORMAT>(params);                                           \
+  }
+
+INSTANCES(gguf_vector_q8_q4_0, gguf_vector_exact_q4_0, gguf_matrix_q4_0, Q4_0)
+INSTANCES(gguf_vector_q8_q4_1, gguf_vector_exact_q4_1, gguf_matrix_q4_1, Q4_1)
+INSTANCES(gguf_vector_q8_q5_0, gguf_vector_exact_q5_0, gguf_matrix_q5_0, Q5_0)
+INSTANCES(gguf_vector_q8_q5_1, gguf_vector_exact_q5_1, gguf_matrix_q5_1, Q5_1)
+INSTANCES(gguf_vector_q8_q8_0, gguf_vector_exact_q8_0, gguf_matrix_q8_0, Q8_0)
+INSTANCES(gguf_vector_q8_q2_k, gguf_vector_exact_q2_k, gguf_matrix_q2_k, Q2_K)
+INSTANCES(gguf_vector_q8_q3_k, gguf_vector_exact_q3_k, gguf_matrix_q3_k, Q3_K)
+INSTANCES(gguf_vector_q8_q4_k, gguf_vector_exact_q4_k, gguf_matrix_q4_k, Q4_K)
+INSTANCES(gguf_vector_q8_q5_k, gguf_vector_exact_q5_k, gguf_matrix_q5_k, Q5_K)
+INSTANCES(gguf_vector_q8_q6_k, gguf_vector_exact_q6_k, gguf_matrix_q6_k, Q6_K)
+INSTANCES(gguf_vector_q8_iq4_nl, gguf_vector_exact_iq4_nl, gguf_matrix_iq4_nl, IQ4_NL)
+INSTANCES(gguf_vector_q8_iq4_xs, gguf_vector_exact_iq4_xs, gguf_matrix_iq4_xs, IQ4_XS)

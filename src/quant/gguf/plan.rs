@@ -1,0 +1,186 @@
+//! The plan of the launches: pure data.
+
+use super::vector::MAX_VECTORS;
+use super::{Activations, OP, Problem, VectorTile};
+use crate::{Error, Format, LaunchPlan, Limits, Resources, Result};
+
+/// Planned launches, in their order.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Plan {
+    /// Activations to integers of 8 bits, if they are to be such.
+    pub quantise: Option<LaunchPlan>,
+    /// The product.
+    pub multiply: LaunchPlan,
+    /// How it is shared out among blocks, where rows of activations are few or exact.
+    pub tile: Option<VectorTile>,
+    /// Where in the workspace what lies.
+    pub workspace: Workspace,
+    /// What it costs.
+    pub resources: Resources,
+}
+
+/// Places in the workspace, in bytes from its start: quantised activations come first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Workspace {
+    /// Scales of quantised activations, with the sums of their integers.
+    pub scales: usize,
+    /// All of it.
+    pub bytes: usize,
+}
+
+/// Threads of the kernel that quantises; each takes 8 elements.
+const QUANTISE_THREADS: u32 = 128;
+/// Rows and columns of the result that a thread block of the kernel for many rows computes.
+pub(super) const MATRIX_ROWS: usize = 128;
+const MATRIX_COLUMNS: usize = 64;
+/// A grid's second axis ends here.
+const MAX_GRID_Y: usize = 65_535;
+
+/// The names of a format's instances at the end of `kernels/quant/gguf.cu`.
+struct Instances {
+    /// Few rows of activations.
+    quantised: &'static str,
+    exact: &'static str,
+    /// Many.
+    matrix: &'static str,
+}
+
+macro_rules! instances {
+    ($format:literal) => {
+        Instances {
+            quantised: concat!("gguf_vector_q8_", $format),
+            exact: concat!("gguf_vector_exact_", $format),
+            matrix: concat!("gguf_matrix_", $format),
+        }
+    };
+}
+
+fn instances(format: Format) -> Instances {
+    match format {
+        Format::Q4_0 => instances!("q4_0"),
+        Format::Q4_1 => instances!("q4_1"),
+        Format::Q5_0 => instances!("q5_0"),
+        Format::Q5_1 => instances!("q5_1"),
+        Format::Q8_0 => instances!("q8_0"),
+        Format::Q2K => instances!("q2_k"),
+        Format::Q3K => instances!("q3_k"),
+        Format::Q4K => instances!("q4_k"),
+        Format::Q5K => instances!("q5_k"),
+        Format::Q6K => instances!("q6_k"),
+        Format::IQ4NL => instances!("iq4_nl"),
+        Format::IQ4XS => instances!("iq4_xs"),
+    }
+}
+
+fn launch(instance: &'static str, grid: [u32; 3], threads: u32, shared_bytes: usize, workspace: usize) -> LaunchPlan {
+    let shared_bytes = u32::try_from(shared_bytes).unwrap_or(u32::MAX);
+    LaunchPlan { op: OP, instance, grid, block: [threads, 1, 1], shared_bytes, workspace_bytes: workspace }
+}
+
+/// One block of each instance, for a row of 2048.
+#[cfg(feature = "verify")]
+pub(crate) fn launches(limits: &Limits) -> Vec<LaunchPlan> {
+    let product = |(format, m, activations)| {
+        let (x_dtype, y_dtype) = (crate::DType::F16, crate::DType::F32);
+        let problem = Problem { format, m, n: 1, k: 2048, x_dtype, bias_dtype: None, y_dtype, activations };
+        plan(&problem, limits).ok().map(|plan| plan.multiply)
+    };
+    let kinds =
+        |format| [(format, 1, Activations::Q8), (format, 1, Activations::Exact), (format, 128, Activations::Q8)];
+    let products = Format::ALL.into_iter().flat_map(kinds).filter_map(product);
+    [launch("gguf_quantise", [1; 3], QUANTISE_THREADS, 0, 0)].into_iter().chain(products).collect()
+}
+
+/// Chooses the instances, the tiles and the grids.
+///
+/// # Errors
+/// More shared memory than the chip has, or more blocks than a grid holds.
+pub fn plan(problem: &Problem, limits: &Limits) -> Result<Plan> {
+    problem.check_sizes()?;
+    let quantises = problem.activations == Activations::Q8;
+    let vector = VectorTile::new(problem, limits);
+    let fits = vector.shared_bytes <= limits.shared_bytes_per_block as usize;
+    // Rows too long for shared memory are no obstacle to the kernel for many.
+    let tile = (!quantises || problem.m <= MAX_VECTORS && fits).then_some(vector);
+    let workspace = if quantises { workspace(problem.m, problem.k) } else { Workspace::default() };
+    let multiply = match &tile {
+        Some(tile) => vector_launch(problem, tile, workspace)?,
+        None => matrix_launch(problem, workspace)?,
+    };
+    let (needed, available) = (multiply.shared_bytes, limits.shared_bytes_per_block);
+    if needed > available {
+        return Err(Error::SharedMemory { op: OP, instance: multiply.instance, needed, available });
+    }
+    let quantise = if quantises && problem.k > 0 { Some(quantise_launch(problem, workspace)?) } else { None };
+    Ok(Plan { quantise, multiply, tile, workspace, resources: resources(problem, workspace) })
+}
+
+fn vector_launch(problem: &Problem, tile: &VectorTile, workspace: Workspace) -> Result<LaunchPlan> {
+    let Problem { format, m, n, activations, .. } = *problem;
+    let passes = m.div_ceil(tile.vectors_per_block.max(1));
+    if passes > MAX_GRID_Y {
+        let limit = (MAX_GRID_Y * tile.vectors_per_block) as u64;
+        return Err(Error::TooLarge { op: OP, what: "m", got: m as u64, limit });
+    }
+    let names = instances(format);
+    let instance = if activations == Activations::Q8 { names.quantised } else { names.exact };
+    let grid = [n.div_ceil(tile.rows_per_tile) as u32, passes as u32, 1];
+    Ok(launch(instance, grid, 32 * tile.warps as u32, tile.shared_bytes, workspace.bytes))
+}
+
+fn matrix_launch(problem: &Problem, workspace: Workspace) -> Result<LaunchPlan> {
+    let blocks = problem.m.div_ceil(MATRIX_ROWS) as u64 * problem.n.div_ceil(MATRIX_COLUMNS) as u64;
+    let limit = i32::MAX as u64;
+    if blocks > limit {
+        return Err(Error::TooLarge { op: OP, what: "number of blocks", got: blocks, limit });
+    }
+    let instance = instances(problem.format).matrix;
+    Ok(launch(instance, [blocks as u32, 1, 1], 128, matrix_shared_bytes(problem.format), workspace.bytes))
+}
+
+/// Two stages of `MatrixTile` in `kernels/quant/gguf_matrix.cuh`.
+fn matrix_shared_bytes(format: Format) -> usize {
+    let (halves, has_minimum) = match format {
+        Format::Q2K => (2, true),
+        Format::Q3K | Format::Q6K => (2, false),
+        Format::Q4_1 | Format::Q5_1 | Format::Q4K | Format::Q5K => (1, true),
+        _ => (1, false),
+    };
+    let (rows, columns, depth) = (MATRIX_ROWS, MATRIX_COLUMNS, 64);
+    let pitch = (256 / format.block_weights() * format.block_bytes() + 14).next_multiple_of(16) + 16;
+    let row_factors = if has_minimum { 1 + halves } else { 1 };
+    let factors = if has_minimum { 2 * halves } else { halves };
+    2 * ((rows + columns) * depth + columns * pitch + (row_factors * rows + factors * columns) * 8)
+}
+
+fn quantise_launch(problem: &Problem, workspace: Workspace) -> Result<LaunchPlan> {
+    let threads = problem.m as u128 * (problem.k as u128 / 8);
+    let (blocks, limit) = (threads.div_ceil(QUANTISE_THREADS.into()), i32::MAX as u64);
+    if blocks > u128::from(limit) {
+        let got = u64::try_from(blocks).unwrap_or(u64::MAX);
+        return Err(Error::TooLarge { op: OP, what: "number of blocks", got, limit });
+    }
+    Ok(launch("gguf_quantise", [blocks as u32, 1, 1], QUANTISE_THREADS, 0, workspace.bytes))
+}
+
+/// A byte for each element, and 8 bytes for each 32: 40 bytes for 32.
+fn workspace(m: usize, k: usize) -> Workspace {
+    Workspace { scales: m * k, bytes: m * k + m * (k / 32) * 8 }
+}
+
+/// Work and traffic: everything once.
+fn resources(problem: &Problem, workspace: Workspace) -> Resources {
+    let Problem { format, m, n, k, x_dtype, y_dtype, bias_dtype, .. } = *problem;
+    let [rows, columns, depth] = [m, n, k].map(|size| size as f64);
+    let packed = columns * (problem.blocks_per_row() * format.block_bytes()) as f64;
+    let bias = bias_dtype.map_or(0.0, |dtype| columns * dtype.size_bytes() as f64);
+    let needed = packed + bias + rows * (depth * x_dtype.size_bytes() as f64 + columns * y_dtype.size_bytes() as f64);
+    Resources {
+        flops: Some(2.0 * rows * columns * depth),
+        bytes_needed: Some(needed),
+        bytes_moved: Some(needed + 2.0 * workspace.bytes as f64),
+        peak_bytes: Some(needed + workspace.bytes as f64),
+        workspace_bytes: Some(workspace.bytes as f64),
+        ..Resources::default()
+    }
+}

@@ -1,0 +1,153 @@
+//! The checked problem.
+
+use super::{OP, Plan};
+use crate::check::Checks;
+use crate::quant::{PackedOperand, element_type, packed};
+use crate::{DType, Error, Format, Operand, Result};
+
+/// How activations are multiplied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Activations {
+    /// As integers of 8 bits, in blocks of 32 with a scale: the fast way.
+    #[default]
+    Q8,
+    /// As they are, by dequantised weights.
+    Exact,
+}
+
+impl Activations {
+    /// The name used everywhere: `q8`, `exact`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Q8 => "q8",
+            Self::Exact => "exact",
+        }
+    }
+}
+
+/// The tensors, as the kernels see them.
+#[derive(Clone, Copy, Debug)]
+pub struct Operands {
+    /// `[n, k]`
+    pub w: PackedOperand,
+    /// `[m, k]`
+    pub x: Operand,
+    /// `[n]`
+    pub bias: Option<Operand>,
+    /// `[m, n]`
+    pub y: Operand,
+    /// `[bytes]`
+    pub workspace: Option<Operand>,
+}
+
+/// A problem that the kernels can solve.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Problem {
+    /// Block format of the weights.
+    pub format: Format,
+    /// Rows of activations.
+    pub m: usize,
+    /// Rows of weights.
+    pub n: usize,
+    /// Elements of a row.
+    pub k: usize,
+    /// Element type of the activations.
+    pub x_dtype: DType,
+    /// Element type of the bias.
+    pub bias_dtype: Option<DType>,
+    /// Element type of the result.
+    pub y_dtype: DType,
+    /// How activations are multiplied.
+    pub activations: Activations,
+}
+
+const CHECKS: Checks = Checks { op: OP };
+/// Most rows of activations.
+const MAX_M: usize = 1 << 29;
+
+impl Problem {
+    /// Checks tensors.
+    ///
+    /// # Errors
+    /// Rank, element types, sizes that disagree or are no multiple of a block, packed data that end too early, a last
+    /// stride other than 1, misaligned tensors, an output that overlaps itself or another tensor, sizes beyond 2^29:
+    /// each its own [`Error`], naming the argument, what it has and what is expected.
+    pub fn check(operands: &Operands, activations: Activations) -> Result<Self> {
+        let Operands { w, x, bias, y, .. } = operands;
+        w.check(OP)?;
+        CHECKS.rank("x", x, 2, "[m, k]")?;
+        CHECKS.rank("y", y, 2, "[m, n]")?;
+        let m = x.layout.shape()[0];
+        CHECKS.sizes("x", x, [("m", m, "x"), ("k", w.k, "w")])?;
+        CHECKS.sizes("y", y, [("m", m, "x"), ("n", w.n, "w")])?;
+        let problem = Self {
+            format: w.format,
+            m,
+            n: w.n,
+            k: w.k,
+            x_dtype: x.dtype,
+            bias_dtype: bias.map(|bias| bias.dtype),
+            y_dtype: y.dtype,
+            activations,
+        };
+        problem.check_sizes()?;
+        CHECKS.rows("x", x, 16)?;
+        CHECKS.rows("y", y, y.dtype.size_bytes() as u64)?;
+        let mut inputs = vec![("w", &w.bytes), ("x", x)];
+        if let Some(bias) = bias {
+            CHECKS.rank("bias", bias, 1, "[n]")?;
+            CHECKS.sizes("bias", bias, [("n", w.n, "w")])?;
+            CHECKS.contiguous("bias", bias)?;
+            inputs.push(("bias", bias));
+        }
+        CHECKS.writable("y", y, &inputs)?;
+        if let Some(workspace) = &operands.workspace {
+            CHECKS.rank("workspace", workspace, 1, "[bytes]")?;
+            CHECKS.element_type("workspace", workspace, DType::U8, "")?;
+            CHECKS.contiguous("workspace", workspace)?;
+            CHECKS.rows("workspace", workspace, 16)?;
+            inputs.push(("y", y));
+            CHECKS.writable("workspace", workspace, &inputs)?;
+        }
+        Ok(problem)
+    }
+
+    /// Checks what doesn't concern memory.
+    ///
+    /// # Errors
+    /// Those of [`Problem::check`] that are about types and sizes.
+    pub fn check_sizes(&self) -> Result<()> {
+        packed::check_sizes(OP, self.format, self.n, self.k)?;
+        element_type::check(OP, "x", self.x_dtype)?;
+        element_type::check(OP, "y", self.y_dtype)?;
+        if let Some(dtype) = self.bias_dtype {
+            element_type::check(OP, "bias", dtype)?;
+        }
+        if self.m > MAX_M {
+            return Err(Error::TooLarge { op: OP, what: "m", got: self.m as u64, limit: MAX_M as u64 });
+        }
+        Ok(())
+    }
+
+    /// Whether there is nothing to write. With `k = 0` there is: the bias.
+    pub fn is_empty(&self) -> bool {
+        self.m == 0 || self.n == 0
+    }
+
+    /// Blocks of a row of weights.
+    pub fn blocks_per_row(&self) -> usize {
+        self.k / self.format.block_weights()
+    }
+}
+
+impl Operands {
+    /// That the workspace is as large as the plan says.
+    pub(super) fn check_workspace(&self, plan: &Plan) -> Result<()> {
+        let needed = plan.workspace.bytes;
+        let got = self.workspace.map_or(0, |workspace| workspace.layout.len());
+        if got >= needed {
+            return Ok(());
+        }
+        Err(Error::Workspace { op: OP, got: got as u64, needed: needed as u64 })
+    }
+}

@@ -1,0 +1,98 @@
+//! Plans, without a device.
+
+use super::*;
+use llm_kernels::{Error, Limits, embedded};
+
+fn problem(format: Format, activations: Activations, [m, n, k]: [usize; 3]) -> Problem {
+    Problem { format, m, n, k, x_dtype: F16, bias_dtype: None, y_dtype: F32, activations }
+}
+
+const CHIPS: [(u32, u32); 6] = [(8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)];
+
+#[test]
+fn every_format_has_embedded_instances_that_fit_every_chip() {
+    for format in Format::ALL {
+        for (activations, m, name) in
+            [(Q8, 1, "vector_q8"), (Q8, 8, "vector_q8"), (Exact, 1, "vector_exact"), (Q8, 300, "matrix")]
+        {
+            for (major, minor) in CHIPS {
+                let limits = Limits::of_capability(major, minor);
+                let plan = plan(&problem(format, activations, [m, 4096, 4096]), &limits).unwrap();
+                assert_eq!(plan.multiply.instance, format!("gguf_{name}_{format}"));
+                assert!(plan.multiply.shared_bytes <= limits.shared_bytes_per_block);
+                for launch in plan.quantise.iter().chain([&plan.multiply]) {
+                    let kernels = embedded::KERNELS.iter().filter(|kernel| kernel.op == launch.op);
+                    let instances = kernels.flat_map(|kernel| kernel.instances);
+                    assert_eq!(instances.filter(|instance| instance.name == launch.instance).count(), 1);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_plan_is_known_before_it_runs() {
+    let limits = Limits { multiprocessors: 108, ..Limits::of_capability(8, 0) };
+    let plan = plan(&problem(Format::Q4K, Q8, [1, 4096, 2048]), &limits).unwrap();
+    let quantise = plan.quantise.unwrap();
+    assert_eq!((quantise.instance, quantise.grid, quantise.block), ("gguf_quantise", [2, 1, 1], [128, 1, 1]));
+    // 32 rows a block: larger tiles would leave multiprocessors idle.
+    assert_eq!((plan.multiply.instance, plan.multiply.grid), ("gguf_vector_q8_q4_k", [128, 1, 1]));
+    assert_eq!(plan.multiply.block, [128, 1, 1]);
+    // A byte for an element, 8 for 32.
+    assert_eq!((plan.workspace.scales, plan.workspace.bytes), (2048, 2048 + 512));
+}
+
+#[test]
+fn tiles_grow_with_the_matrix_up_to_64_rows() {
+    let limits = Limits { multiprocessors: 108, ..Limits::of_capability(8, 0) };
+    for (n, rows) in [(100, 16), (2048, 16), (4096, 32), (14336, 64), (262_144, 64)] {
+        let plan = plan(&problem(Format::Q4K, Q8, [1, n, 2048]), &limits).unwrap();
+        assert_eq!(plan.tile.unwrap().rows_per_tile, rows, "n = {n}");
+    }
+}
+
+#[test]
+fn rows_of_activations_are_shared_out_evenly_where_not_all_fit() {
+    let limits = Limits::of_capability(8, 6);
+    let plan = plan(&problem(Format::Q8_0, Q8, [8, 1024, 14336]), &limits).unwrap();
+    let tile = plan.tile.unwrap();
+    assert!(tile.vectors_per_block < 8 && tile.vectors_per_block > 1);
+    assert_eq!(plan.multiply.grid[1] as usize, 8_usize.div_ceil(tile.vectors_per_block));
+}
+
+#[test]
+fn many_rows_go_by_tensor_cores() {
+    let limits = Limits::of_capability(8, 0);
+    let few = plan(&problem(Format::Q4K, Q8, [8, 100, 512]), &limits).unwrap();
+    let many = plan(&problem(Format::Q4K, Q8, [257, 100, 512]), &limits).unwrap();
+    assert!(few.tile.is_some() && many.tile.is_none());
+    // 3 x 2 tiles of 128 x 64.
+    assert_eq!(many.multiply.grid, [6, 1, 1]);
+}
+
+#[test]
+fn exact_activations_need_no_workspace() {
+    let plan = plan(&problem(Format::Q6K, Exact, [3, 100, 512]), &Limits::of_capability(8, 0)).unwrap();
+    assert_eq!((plan.quantise, plan.workspace.bytes), (None, 0));
+}
+
+#[test]
+fn everything_is_counted_once() {
+    let resources = plan(&problem(Format::Q6K, Exact, [3, 100, 512]), &Limits::of_capability(8, 0)).unwrap().resources;
+    assert_eq!(resources.bytes_needed, Some(100.0 * 420.0 + 3.0 * 512.0 * 2.0 + 300.0 * 4.0));
+    assert_eq!(resources.flops, Some(2.0 * 3.0 * 100.0 * 512.0));
+}
+
+#[test]
+fn exact_rows_too_long_for_shared_memory_are_refused() {
+    let error = plan(&problem(Format::Q4_0, Exact, [1, 10, 1 << 18]), &Limits::of_capability(8, 0)).unwrap_err();
+    assert!(matches!(error, Error::SharedMemory { instance: "gguf_vector_exact_q4_0", .. }), "{error}");
+}
+
+#[test]
+fn more_blocks_than_a_grid_holds_are_refused() {
+    let limits = Limits::of_capability(8, 0);
+    let error = plan(&problem(Format::Q4K, Q8, [1 << 29, 1 << 20, 256]), &limits).unwrap_err();
+    assert_eq!(error.to_string(), "quant/gguf: number of blocks is 68719476736, the limit is 2147483647");
+}
