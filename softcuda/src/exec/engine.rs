@@ -38,7 +38,7 @@ pub(crate) struct Site {
     pub(crate) block: [u32; 3],
     /// Shared memory, static then dynamic.
     pub(crate) shared: AlignedBytes,
-    /// For each 4 bytes of shared memory: whether a `cp.async` to it is in flight.
+    /// For each 4 bytes of shared memory, rounded up to 16 bytes: whether a `cp.async` to it is in flight.
     pub(crate) poison: AlignedBytes,
     /// Lanes of copies in flight in the whole block.
     pub(crate) in_flight: usize,
@@ -292,7 +292,7 @@ impl Site {
             number: 0,
             block: [0; 3],
             shared: AlignedBytes::new(bytes),
-            poison: AlignedBytes::zero(bytes.div_ceil(4)),
+            poison: AlignedBytes::zero(4 * bytes.div_ceil(16)),
             in_flight: 0,
             sources: (u64::MAX, 0),
             copies: (0..threads.div_ceil(32)).map(|_| AsyncCopies::default()).collect(),
