@@ -63,12 +63,13 @@ __device__ __forceinline__ void statistics(const Params& params) {
     if (query < sequence.length) {
       const T* out = params.out.row<T>(batch, sequence.begin + query, head);
       const T* d_out = params.d_out.row<T>(batch, sequence.begin + query, head);
-      for (int column = thread % 8 * 8; column < params.d_v; column += 64) {
-        float x[8], y[8];
+      constexpr int kPerChunk = T::kPerChunk;
+      for (int column = thread % 8 * kPerChunk; column < params.d_v; column += 8 * kPerChunk) {
+        float x[kPerChunk], y[kPerChunk];
         unpack<T>(ptx::ld_global_16(out + column), x);
         unpack<T>(ptx::ld_global_16(d_out + column), y);
 #pragma unroll
-        for (int i = 0; i < 8; ++i) sum = __fmaf_rn(x[i], y[i], sum);
+        for (int i = 0; i < kPerChunk; ++i) sum = __fmaf_rn(x[i], y[i], sum);
       }
     }
     sum = quad_sum(sum);
