@@ -188,7 +188,7 @@ __device__ __forceinline__ void flash_backward(const FlashBackwardParams& params
       }
       const uint32_t statistics = stages + 2 * QTile::kBytes + stage + column_warp * Traits::kScoreQueries * 8 +
                                   lane % 4 * 16;
-      const float scale_log2 = kFeatures ? 1.0f : params.score.scale_log2;
+      const float scale_log2 = kFeatures ? params.score.exponent_scale() : params.score.scale_log2;
 #pragma unroll
       for (int j = 0; j < kScoreTiles; ++j) {
         const uint4 pair = ptx::ld_shared_16(statistics + j * 64);

@@ -27,6 +27,18 @@ impl Tolerance {
         Self { factor: 2.0, ulps, least_scale: 0.0 }
     }
 
+    /// Means of values weighed by a softmax, whose sums have the logarithms `lse`: as values, and in f32 half a unit more for
+    /// each 1 of the largest logarithm.
+    ///
+    /// A weight's relative error is the absolute error of its exponent. One rounding of a score of size `x` is an error of up
+    /// to `x / 2` units, by luck of much less; and the scores that weigh are as large as their row's logarithm. In 16-bit
+    /// types this is far below a unit.
+    pub fn weighed(dtype: DType, lse: &[f64]) -> Self {
+        let values = Self::values(dtype);
+        let largest = lse.iter().filter(|x| x.is_finite()).fold(0f64, |largest, x| largest.max(x.abs()));
+        Self { ulps: values.ulps + if dtype == DType::F32 { largest / 2.0 } else { 0.0 }, ..values }
+    }
+
     /// The reference, bit for bit; and integers.
     pub fn exact() -> Self {
         Self { factor: 0.0, ulps: 0.0, least_scale: 0.0 }
@@ -42,7 +54,7 @@ impl Tolerance {
         Self { ulps: values.ulps + products as f64 / 16.0, least_scale: 1.0, ..values }
     }
 
-    /// Gradients of a 16-bit type: three times the plain implementation's error, as sums of rounded products follow one
+    /// Gradients: three times the plain implementation's error, as sums of rounded products follow one
     /// another, and two units.
     ///
     /// A gradient is made of differences that may cancel. `terms` is the magnitude that a row's terms have before; 16

@@ -277,7 +277,7 @@ impl Attention {
     fn compare_with(&self, Results { out, lse }: &Results, exact: &Output, plain: &Output) -> Agreement {
         Agreement {
             outputs: vec![
-                compare(out, &exact.out, &plain.out, Tolerance::values(self.problem.dtype)),
+                compare(out, &exact.out, &plain.out, Tolerance::weighed(self.problem.dtype, &exact.lse)),
                 compare(lse, &exact.lse, &plain.lse, Tolerance::logarithms(self.problem.shape.d)),
             ],
         }

@@ -277,7 +277,7 @@ impl Prepared for Setup {
         let lse = HostTensor::from_f64("lse", DType::F32, &[count], &got.lse);
         Ok(Agreement {
             outputs: vec![
-                compare(&out, &exact.out, &plain.out, Tolerance::values(problem.dtype)),
+                compare(&out, &exact.out, &plain.out, Tolerance::weighed(problem.dtype, &exact.lse)),
                 compare(&lse, &exact.lse, &plain.lse, Tolerance::logarithms(d)),
             ],
         })
