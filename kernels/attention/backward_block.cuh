@@ -23,7 +23,7 @@ namespace llm_kernels {
 struct FlashBackwardParams {
   SequenceTensor q, k, v, d_out, d_k, d_v;
   ScoreTensor d_bias;        // [b or 1, h_q or 1, s_q, s_k] f32.
-  const float2* statistics;  // [h_q, query_tiles, kBlockM]: -lse * log2(e), and delta times what a dropped one has of it.
+  const float2* statistics;  // [h_q, query_tiles, kBlockM]: see row_statistics.cuh.
   uint32_t* turns;           // [h_q, query_tiles]: 0.
   uint32_t* ticket;          // 0.
   float* d_q_slabs;          // [h_q, query_tiles] slab tiles of kBlockM rows.

@@ -11,6 +11,8 @@
 // Accumulation: f32; powers and d_scores are rounded to the element type. All sums have one order. Elements of f32 are
 // multiplied in parts: attention/backward_products_f32.cuh.
 // Derivation, workspace and counts: src/attention/flash_backward/README.md
+#include <math_constants.h>
+
 #include <cstddef>
 #include <cstdint>
 
@@ -188,7 +190,9 @@ __device__ __forceinline__ void flash_backward(const FlashBackwardParams& params
       }
       const uint32_t statistics = stages + 2 * QTile::kBytes + stage + column_warp * Traits::kScoreQueries * 8 +
                                   lane % 4 * 16;
-      const float scale_log2 = kFeatures ? params.score.exponent_scale() : params.score.scale_log2;
+      const float exponent_scale = kFeatures ? params.score.exponent_scale() : params.score.scale_log2;
+      // Of f32 the exponent is natural until the logarithm has been subtracted: what is small then loses less.
+      const float scale = params.score.only_scales() ? params.scale : CUDART_LN2_F;
 #pragma unroll
       for (int j = 0; j < kScoreTiles; ++j) {
         const uint4 pair = ptx::ld_shared_16(statistics + j * 64);
@@ -199,7 +203,9 @@ __device__ __forceinline__ void flash_backward(const FlashBackwardParams& params
           initial[j][e] = delta[e % 2];
 #pragma unroll
           for (int i = 0; i < kRowTiles; ++i) {
-            powers[i][j][e] = ptx::ex2_approx_ftz(__fmaf_rn(powers[i][j][e], scale_log2, lse[e % 2]));
+            powers[i][j][e] =
+                kSingle ? ptx::ex2_approx_ftz(__fmaf_rn(powers[i][j][e], scale, lse[e % 2]) * kLog2E)
+                        : ptx::ex2_approx_ftz(__fmaf_rn(powers[i][j][e], exponent_scale, lse[e % 2]));
           }
         }
       }

@@ -27,16 +27,15 @@ impl Tolerance {
         Self { factor: 2.0, ulps, least_scale: 0.0 }
     }
 
-    /// Means of values weighed by a softmax, whose sums have the logarithms `lse`: as values, and in f32 half a unit more for
-    /// each 1 of the largest logarithm.
+    /// Means of values weighed by a softmax, whose scores are of `sizes`: as values, and in f32 half a unit more for each 1
+    /// of the largest size.
     ///
-    /// A weight's relative error is the absolute error of its exponent. One rounding of a score of size `x` is an error of up
-    /// to `x / 2` units, by luck of much less; and the scores that weigh are as large as their row's logarithm. In 16-bit
-    /// types this is far below a unit.
-    pub fn weighed(dtype: DType, lse: &[f64]) -> Self {
+    /// A weight's relative error is the absolute error of its exponent. One rounding of a number of size `x` is an error of
+    /// up to `x / 2` units, by luck of much less. In 16-bit types this is far below a unit, and sizes are not asked for.
+    pub fn weighed(dtype: DType, sizes: impl Iterator<Item = f64>) -> Self {
         let values = Self::values(dtype);
-        let largest = lse.iter().filter(|x| x.is_finite()).fold(0f64, |largest, x| largest.max(x.abs()));
-        Self { ulps: values.ulps + if dtype == DType::F32 { largest / 2.0 } else { 0.0 }, ..values }
+        let size = if dtype == DType::F32 { sizes.filter(|x| x.is_finite()).fold(0.0, f64::max) } else { 0.0 };
+        Self { ulps: values.ulps + size / 2.0, ..values }
     }
 
     /// The reference, bit for bit; and integers.

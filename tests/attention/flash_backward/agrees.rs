@@ -181,8 +181,8 @@ fn every_instance_agrees_on_chips_with_99_and_with_227_kb_of_shared_memory() {
     }
     for (chip, bytes) in [("sm_89", 99 * 1024), ("sm_90", 227 * 1024)] {
         let output = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "flash_backward::agrees::every_instance_agrees"])
-            .args(["--exact", "flash_backward::agrees::the_shared_memory_of_a_block_is_that_of_the_chip", "--nocapture"])
+            .args(["--nocapture", "--exact", "flash_backward::agrees::every_instance_agrees"])
+            .arg("flash_backward::agrees::the_shared_memory_of_a_block_is_that_of_the_chip")
             .env("LLM_KERNELS_DEVICE", format!("software:{chip}"))
             .output()
             .unwrap();

@@ -65,13 +65,12 @@ fn global_traffic_is_what_the_plan_says() {
 fn instructions_for_each_mma_stay_below_their_ceilings() {
     // Many full tiles, so that what is done once for a query or a key counts little.
     let halves = [(F16, 64, 6.4), (F16, 128, 6.9), (F16, 256, 8.2)];
-    for (dtype, d, ceiling) in halves.into_iter().chain([(F32, 64, 0.0), (F32, 128, 0.0), (F32, 256, 0.0)]) {
+    for (dtype, d, ceiling) in halves.into_iter().chain([(F32, 64, 12.1), (F32, 128, 13.1), (F32, 256, 15.6)]) {
         let attention = Attention::without_forward(0, dtype, [1, 1024, 2048, 1, 1, d], FULL);
         let Some(counters) = count(&attention) else {
             return;
         };
         let ratio = get(&counters, "inst_executed") / get(&counters, "inst_executed_pipe_tensor");
-        println!("{dtype} {d} {ratio}");
         assert!(ratio <= ceiling, "{dtype} d {d}: {ratio} warp instructions for each mma, ceiling {ceiling}");
     }
 }
@@ -85,8 +84,8 @@ fn featured(dtype: DType, sizes: [usize; 6], options: Options) -> Attention {
 #[test]
 fn features_keep_instructions_for_each_mma_below_their_ceilings() {
     // With ALiBi, with a softcap besides, with dropout besides; each feature costs its own arithmetic.
-    let halves = [(F16, 64, [0.0, 0.0, 0.0]), (F16, 128, [0.0, 0.0, 0.0]), (F16, 256, [0.0, 0.0, 0.0])];
-    let single = [(F32, 64, [0.0, 0.0, 0.0]), (F32, 128, [0.0, 0.0, 0.0]), (F32, 256, [0.0, 0.0, 0.0])];
+    let halves = [(F16, 64, [16.2, 20.5, 21.6]), (F16, 128, [15.0, 17.2, 18.0]), (F16, 256, [13.9, 15.0, 15.4])];
+    let single = [(F32, 64, [13.2, 13.9, 14.1]), (F32, 128, [13.9, 14.2, 14.4]), (F32, 256, [16.2, 16.4, 16.6])];
     for (dtype, d, ceilings) in halves.into_iter().chain(single) {
         let softcap = Options { softcap: Some(30.0), ..FULL };
         let dropout = Options { dropout_p: 0.1, ..FULL };
@@ -95,7 +94,6 @@ fn features_keep_instructions_for_each_mma_below_their_ceilings() {
                 return;
             };
             let ratio = get(&counters, "inst_executed") / get(&counters, "inst_executed_pipe_tensor");
-            println!("features {dtype} {d} {ratio}");
             assert!(ratio <= ceiling, "{dtype} d {d} {options:?}: {ratio} for each mma, ceiling {ceiling}");
         }
     }
@@ -104,12 +102,11 @@ fn features_keep_instructions_for_each_mma_below_their_ceilings() {
 #[test]
 fn waiting_for_turns_costs_little_where_heads_are_few() {
     // Four query heads that share keys, as in Gemma 3 270M: sixteen blocks of each head wait for one another.
-    for (dtype, s, ceiling) in [(F16, 512, 0.0), (F32, 256, 0.0)] {
+    for (dtype, s, ceiling) in [(F16, 512, 9.2), (F32, 256, 16.3)] {
         let Some(counters) = count(&Attention::without_forward(0, dtype, [1, s, s, 4, 1, 256], CAUSAL)) else {
             return;
         };
         let ratio = get(&counters, "inst_executed") / get(&counters, "inst_executed_pipe_tensor");
-        println!("few {dtype} {ratio}");
         assert!(ratio <= ceiling, "{dtype}: {ratio} warp instructions for each mma, ceiling {ceiling}");
         let (moved, asked) = (get(&counters, "global_bytes"), get(&counters, "global_requested_bytes"));
         assert!(moved <= 1.01 * asked, "{dtype}: {moved} for {asked}");
