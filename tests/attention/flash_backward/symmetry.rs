@@ -197,7 +197,11 @@ fn every_kind_of_mask_hides_keys_whose_gradients_are_exactly_0() {
         assert!(unseen > 0, "{what} hides no key");
     }
     // Scores of minus infinity: probabilities of exactly 0.
-    let forward = of(40, 90, FULL).with_bias(F32, [1, 1], |[_, _, i, j]| if j % 4 == 1 { f64::NEG_INFINITY } else { i as f64 / 9.0 });
+    let forward = of(40, 90, FULL).with_bias(
+        F32,
+        [1, 1],
+        |[_, _, i, j]| if j % 4 == 1 { f64::NEG_INFINITY } else { i as f64 / 9.0 },
+    );
     let gradients = Attention::of(1, forward).run().gradients();
     for [batch, j, _, c] in every_index([2, 90, 1, 64]).filter(|&[_, j, _, _]| j % 4 == 1) {
         let at = (batch * 90 + j) * 64 + c;
