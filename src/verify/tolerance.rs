@@ -38,6 +38,15 @@ impl Tolerance {
         Self { ulps: values.ulps + size / 2.0, ..values }
     }
 
+    /// Values, or the codes of an 8-bit type, whose reference is the number that was to be rounded: of codes, twice the
+    /// plain implementation's error alone.
+    pub fn rounded(dtype: DType) -> Self {
+        match dtype {
+            DType::I8 | DType::E4M3 => Self { factor: 2.0, ulps: 0.0, least_scale: 0.0 },
+            _ => Self::values(dtype),
+        }
+    }
+
     /// The reference, bit for bit; and integers.
     pub fn exact() -> Self {
         Self { factor: 0.0, ulps: 0.0, least_scale: 0.0 }

@@ -20,8 +20,15 @@ use crate::{LAUNCHES, queue, rounded, upload};
 
 use DType::{BF16, E4M3, F16, F32, I8, I32};
 
-const DEFAULT: Options =
-    Options { bidirectional: false, scale: None, window_left: None, softcap: None, max_length: None, num_splits: None };
+const DEFAULT: Options = Options {
+    bidirectional: false,
+    scale: None,
+    window_left: None,
+    softcap: None,
+    lengths_exclude_new: false,
+    max_length: None,
+    num_splits: None,
+};
 
 fn splits(num_splits: usize) -> Options {
     Options { num_splits: Some(num_splits), ..DEFAULT }
