@@ -252,7 +252,7 @@ __device__ __forceinline__ void decode(const DecodeParams& params) {
     rows.query[0][h] = block.query_of(row_tile * 16 + h * 8 + lane / 4);
     rows.head[0][h] = block.head_of(row_tile * 16 + h * 8 + lane / 4);
   }
-  const float exponent_scale = params.score.exponent_scale();
+  const bool plain = params.score.only_scales();
 
   float output[1][Traits::kHeadDim / 8][4] = {};
   OnlineSoftmax<1> softmax;
@@ -287,12 +287,12 @@ __device__ __forceinline__ void decode(const DecodeParams& params) {
       const float unit = params.is_e4m3 ? E4M3::unit<T>() : Int8::unit<T>();
       const uint32_t slice_scales = scales + stage * 2 * Traits::kScaleBytes + slice * 64;
       if constexpr (Traits::kEightBit) ColumnScales(slice_scales, lane, unit).apply(scores);
-      scale_scores(scores, params.score, lane);
+      if (!plain) scale_scores(scores, params.score, lane);
       if (params.score.alibi_slopes != nullptr) {
         add_alibi(scores, params.score, rows, key_first, mask.diagonal, lane);
       }
       if (!tiles.is_full(tile)) apply_mask(scores, mask, key_first, lane, [&](int i, int h) { return rows.query[i][h]; });
-      softmax.update(scores, output, exponent_scale);
+      softmax.update(scores, output, plain ? params.score.scale_log2 : 1.0f);
       if constexpr (Traits::kEightBit) {
         ColumnScales value_scales(slice_scales + Traits::kScaleBytes, lane, unit);
         value_unit.follow(value_scales.largest(), output);
