@@ -21,7 +21,7 @@ __device__ __forceinline__ unsigned take_ticket(uint32_t* counter) { return atom
 // Each of those before takes its time, some microseconds. So it sleeps the longer the more there are, and looks often only
 // when it is next.
 __device__ __forceinline__ void wait_for_turn(const uint32_t* counter, int turn) {
-  constexpr int kNanosecondsEach = 250, kMost = 4096;
+  constexpr int kNanosecondsEach = 250, kMost = 4000;
   while (true) {
     const int before = turn - static_cast<int>(ptx::ld_acquire_gpu(counter));
     if (before <= 0) return;
