@@ -133,6 +133,8 @@ pub(crate) struct Engine<'a> {
     /// Warp instructions left in this turn, of how many.
     pub(crate) fuel: i64,
     pub(crate) quantum: i64,
+    /// What was left of the turn when the warp went to sleep.
+    pub(crate) slept: i64,
     /// Warp instructions executed and not yet counted against the launch's limit.
     pub(crate) unsettled: u64,
     /// Local memory of a thread in bytes.
@@ -169,6 +171,7 @@ impl<'a> Engine<'a> {
             counters: Counters::default(),
             fuel: 0,
             quantum: QUANTUM,
+            slept: 0,
             unsettled: 0,
             local_bytes: launch.local_bytes(kernel),
             meeting: 0,

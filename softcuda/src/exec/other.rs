@@ -58,6 +58,10 @@ pub(super) unsafe fn other<S: Level>(
             Ok(())
         }
         Code::Nop => Ok(()),
+        Code::Sleep => {
+            engine.sleep();
+            Ok(())
+        }
         Code::Builtin => engine.builtin(warp, op, at, mask),
         Code::Alloca => engine.alloca(warp, op, at, mask),
         Code::CheckFrame => engine.check_frame(warp, op, at, mask),
