@@ -252,8 +252,7 @@ __device__ __forceinline__ void decode(const DecodeParams& params) {
     rows.query[0][h] = block.query_of(row_tile * 16 + h * 8 + lane / 4);
     rows.head[0][h] = block.head_of(row_tile * 16 + h * 8 + lane / 4);
   }
-  const bool plain = params.score.scale_log2 > 0.0f && params.score.softcap_log2 == 0.0f &&
-                     params.score.alibi_slopes == nullptr;
+  const bool plain = params.score.only_scales();
 
   float output[1][Traits::kHeadDim / 8][4] = {};
   OnlineSoftmax<1> softmax;
