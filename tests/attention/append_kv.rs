@@ -72,6 +72,9 @@ struct DeviceCache {
     scales: Option<[DeviceTensor; 2]>,
 }
 
+/// What a cache holds of a token: keys, values and their scales.
+type Held = [Vec<u8>; 4];
+
 /// What the kernel gave.
 #[derive(Clone, Debug, PartialEq)]
 struct Results {
@@ -319,7 +322,7 @@ impl Append {
     }
 
     /// What the cache holds of a token: keys, values and their scales as bytes.
-    fn of_token(&self, results: &Results, token: usize) -> Option<[Vec<u8>; 4]> {
+    fn of_token(&self, results: &Results, token: usize) -> Option<Held> {
         let Heads { h_kv, d, .. } = self.heads;
         let slot = slot(&self.problem(), &self.inputs(&self.sequences()), token)?;
         let part = |tensor: &HostTensor, width: usize| {
@@ -334,7 +337,7 @@ impl Append {
     }
 
     /// The same of all tokens, and the queries.
-    fn of_tokens(&self, results: &Results) -> (Vec<Option<[Vec<u8>; 4]>>, Option<HostTensor>) {
+    fn of_tokens(&self, results: &Results) -> (Vec<Option<Held>>, Option<HostTensor>) {
         ((0..self.positions.len()).map(|token| self.of_token(results, token)).collect(), results.q.clone())
     }
 }

@@ -254,8 +254,11 @@ impl Decode {
         let optional = |values: &[f64], layout: Layout| -> Result<_> {
             (!values.is_empty()).then(|| upload(F32, values, layout)).transpose()
         };
-        let (k_scales, v_scales) =
-            (optional(&self.k_scales, self.scales_layout())?, optional(&self.v_scales, self.scales_layout())?);
+        // Those of a cache without keys are there, and empty.
+        let scales = |values: &[f64]| -> Result<_> {
+            self.problem.is_eight_bit().then(|| upload(F32, values, self.scales_layout())).transpose()
+        };
+        let (k_scales, v_scales) = (scales(&self.k_scales)?, scales(&self.v_scales)?);
         let heads = Layout::contiguous(&[h_q])?;
         let (sinks, alibi_slopes) = (optional(&self.sinks, heads)?, optional(&self.alibi_slopes, heads)?);
         let table = self.problem.pages_per_sequence.map(|pages| BlockTable::new(queue, &self.pages, pages, num_pages));

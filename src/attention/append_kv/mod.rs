@@ -115,7 +115,7 @@ impl Default for Options {
 /// their positions, both rounded or quantised to the cache's type; and rotates the queries of the same tokens.
 ///
 /// Tensors may have any strides, but elements of the last dimension must be adjacent. A token whose position is below 0 or
-/// beyond the cache's room, or whose page is none of the cache, is not written: [`validate`] finds such tokens. So tokens
+/// beyond the cache's room, or whose page is none of the cache, is not written: [`validate()`] finds such tokens. So tokens
 /// at position -1 may fill up a batch of fixed size. Queries of a position out of range are copied, as at position 0.
 ///
 /// No two tokens may have one slot: which one stays is left to chance.
