@@ -104,9 +104,14 @@ impl Engine {
     /// Runs the token that was drawn last, and draws the next. All that changes from step to step lies on the device, so this
     /// can be captured into a graph.
     pub(crate) fn step(&mut self) -> Result<()> {
-        self.layers(1, Pass::Step)?;
-        self.logits(0, 1)?;
+        self.advance()?;
         self.draw()
+    }
+
+    /// Runs the first of `scratch.ids` at the position in `scratch.steps`, up to its logits.
+    pub(crate) fn advance(&mut self) -> Result<()> {
+        self.layers(1, Pass::Step)?;
+        self.logits(0, 1)
     }
 
     /// Logits of tokens `first .. first + rows` of the last pass, at most [`LOGIT_ROWS`], into `scratch.logits`.
