@@ -80,7 +80,7 @@ fn many_rows_are_multiplied_in_bf16_where_that_is_fast_and_need_no_workspace_if_
         let dense = matches!((major, minor), (8 | 9 | 10, 0));
         // 3 x 1 tiles of 128 x 128, or 3 x 2 of 128 x 64.
         let (elements, name, blocks) = if dense { (BF16, "dense", 3) } else { (DType::I8, "matrix", 6) };
-        assert_eq!(many.matrix.unwrap().elements, elements);
+        assert_eq!(many.elements, elements);
         assert_eq!((many.multiply.instance, many.multiply.grid[0]), (format!("gguf_{name}_q4_k").as_str(), blocks));
         assert_eq!(many.prepare.unwrap().instance, if dense { "gguf_round" } else { "gguf_quantise" });
         assert_eq!(many.workspace.bytes, if dense { 257 * 512 * 2 } else { 257 * 640 });
