@@ -216,15 +216,15 @@ impl<'a> Builder<'a> {
         let folded = folded(part.body);
         for number in 0..part.flow.blocks.len() {
             self.enter(number);
-            for index in part.flow.blocks[number].start..part.flow.blocks[number].end {
-                let instruction = &part.body.instructions[index];
+            let block = part.flow.blocks[number].start..part.flow.blocks[number].end;
+            for (instruction, &folded) in part.body.instructions[block.clone()].iter().zip(&folded[block]) {
                 let first = self.ops.len() as u32;
                 self.instruction(number, instruction).map_err(|message| LoadError {
                     kernel: part.function.name.clone(),
                     position: instruction.position,
                     message: format!("{}: {message}", instruction.row.mnemonic),
                 })?;
-                self.site(instruction, first, folded[index]);
+                self.site(instruction, first, folded);
             }
         }
         self.first_register += part.body.registers.len() as u32;
