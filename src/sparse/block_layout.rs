@@ -97,7 +97,8 @@ impl<'a> BlockLayout<'a> {
     /// A layout that lies on the device already: i32 words without gaps, as the type describes them.
     ///
     /// # Errors
-    /// A view that is not so many i32 words without gaps, a first address that is no multiple of 16, no heads, no patterns.
+    /// [`Error::BlockLayout`]: a view that is not so many i32 words without gaps, no heads, no patterns. [`Error::TooLarge`]
+    /// beyond 2^31 - 1 words.
     ///
     /// # Safety
     /// The words must be what the type says, until the work that uses them has ended. What breaks this gives wrong results.

@@ -32,8 +32,8 @@ fn each_mistake_of_a_pattern_has_its_own_error() {
         (|parts| parts.offsets[0] = 1, "offsets[0] is 1, expected 0"),
         (|parts| parts.offsets[1] = 6, "offsets[2] is 5, expected at least 6 (= offsets[1])"),
         (|parts| parts.offsets[2] = 4, "the last offset is 4, expected 5 (= tiles)"),
-        (|parts| drop(parts.masks.pop()), "4 masks, expected 5 (= tiles)"),
-        (|parts| drop(parts.bits.pop()), "255 words of bits, expected a multiple of 256 (a tile)"),
+        (|parts| parts.masks.truncate(4), "4 masks, expected 5 (= tiles)"),
+        (|parts| parts.bits.truncate(255), "255 words of bits, expected a multiple of 256 (a tile)"),
         (|parts| parts.tiles[4] = 5, "row 1 has tile 5, expected one below 5"),
         (|parts| parts.tiles[0] = 4, "row 0 has tile 4 twice"),
         (|parts| parts.tiles.swap(2, 4), "row 1 has tile 1 after 3, expected rising order"),
@@ -99,16 +99,15 @@ fn words_on_the_device_are_checked_on_request() {
         (1, -2, "a limit of bands[0] is -2, expected -1 or more"),
         (5, 1, "heads[1] is 1, expected a pattern below 1"),
         (6, 1, "offsets[0] is 1, expected 0"),
-        (7, -1, "an offset is"),
+        (7, -1, "offsets[2] is 5, expected at least"),
         (8, 6, "an offset is 6, expected at most 5"),
         (8, 4, "the last offset is 4, expected 5 (= tiles)"),
         (9, 10, "row 0 has tile 5, expected one below 5"),
         (9, 3, "tiles[0] is 3, expected one that says whether its mask, 0, is 0"),
-        (12, 1, "masks"),
-        (12, 1, "tiles[3]"),
+        (12, 1, "row 1 has tile 0 twice"),
         (11, 2, "row 1 has tile 1 twice"),
         (15, -2, "masks[1] names band 1, expected one below 1"),
-        (17, 2, "masks[1] names bits 1, expected one below 1"),
+        (17, 2, "masks[3] names bits 1, expected one below 1"),
     ] {
         let mut words = good.clone();
         words[at] = word;
@@ -119,8 +118,8 @@ fn words_on_the_device_are_checked_on_request() {
         match layout.validate(queue()) {
             Ok(()) => assert_eq!(expected, ""),
             Err(error) => {
-                let error = error.to_string();
-                assert!(!expected.is_empty() && error.starts_with("block_layout: "), "words[{at}] = {word}: {error}");
+                let right = error.to_string().starts_with(&format!("block_layout: {expected}"));
+                assert!(right && !expected.is_empty(), "words[{at}] = {word}: {error}");
             }
         }
     }
@@ -135,6 +134,6 @@ fn memory_of_another_size_or_type_is_no_layout() {
         unsafe { BlockLayout::from_raw(memory.view().unwrap(), grid(), sizes) }.unwrap_err().to_string()
     };
     assert!(error(LayoutSizes { tiles: 6, ..sizes }).contains("expected i32 [277] without gaps"));
-    let none = LayoutSizes { heads: 0, tiles: 6, ..sizes };
-    assert!(error(LayoutSizes { masks: 2, ..none }).contains("expected i32"));
+    let none = LayoutSizes { heads: 5, patterns: 0, ..sizes };
+    assert!(error(none).contains("5 heads and 0 patterns, expected at least 1"));
 }
