@@ -103,20 +103,7 @@ __device__ __forceinline__ void multiply_matrices(const MatrixParams& params) {
     multiply_step<Format>(sums, stage(step), warp, lane);
   }
 
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-#pragma unroll
-    for (int j = 0; j < 8; ++j) {
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        const int row = first_row + warp * 32 + i * 16 + e / 2 * 8 + lane / 4;
-        const int column = first_column + j * 8 + lane % 4 * 2 + e % 2;
-        if (row >= params.m || column >= params.n) continue;
-        const float bias = params.bias == nullptr ? 0.0f : load_element(params.bias, column, params.bias_type);
-        store_element(params.y, row * params.y_stride + column, sums[i][j][e] + bias, params.y_type);
-      }
-    }
-  }
+  store_sums(params, sums, first_row + warp * 32, first_column, lane);
 }
 
 }  // namespace llm_kernels

@@ -1,4 +1,4 @@
-// Activations to integers of 8 bits, in blocks of 32 with a scale and two sums.
+// Activations to integers of 8 bits, in blocks of 32 with a scale and two sums; or to bf16.
 #pragma once
 
 #include <math_constants.h>
@@ -15,7 +15,7 @@ namespace llm_kernels {
 // Mirrored in Rust: src/quant/gguf/params.rs.
 struct QuantiseParams {
   const void* x;   // [m, k] of type x_type
-  uint2* q;        // [m, k] int8, 8 at a time
+  uint2* q;        // [m, k] int8, 8 at a time; or bf16
   uint2* scales;   // [m, k / 32]: scale, then the sums of the first 16 and of all 32 integers, 16 bits each.
   int64_t x_stride;
   int64_t num_items;
@@ -65,6 +65,20 @@ __device__ __forceinline__ void quantise(const QuantiseParams& params) {
     params.scales[item / 4] = {__float_as_uint(scale),
                                (static_cast<uint32_t>(first) & 0xffff) | static_cast<uint32_t>(total) << 16};
   }
+}
+
+// To bf16, and to NaN what is not finite. A thread has 8 neighbouring elements.
+__device__ __forceinline__ void round_activations(const QuantiseParams& params) {
+  const int64_t item = static_cast<int64_t>(ptx::block_index()) * kQuantiseThreads + ptx::thread_index();
+  if (item >= params.num_items) return;
+  const int64_t row = item / params.items_per_row;
+  const int64_t from = row * params.x_stride + (item - row * params.items_per_row) * 8;
+  const float4 low = load_four(params.x, from, params.x_type), high = load_four(params.x, from + 4, params.x_type);
+  float x[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+#pragma unroll
+  for (int i = 0; i < 8; ++i) x[i] = __fmaf_rn(x[i], 0.0f, x[i]);
+  reinterpret_cast<uint4*>(params.q)[item] = {bf16::pack(x[0], x[1]), bf16::pack(x[2], x[3]), bf16::pack(x[4], x[5]),
+                                              bf16::pack(x[6], x[7])};
 }
 
 }  // namespace llm_kernels

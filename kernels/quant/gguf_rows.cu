@@ -2,7 +2,7 @@
 //
 //   w: [n, k] in a block format of ggml   ids: [rows] i32, or none for rows 0 to n - 1   out: [rows, k] f16, bf16 or f32
 //
-// Every weight is what the format defines, bit for bit in f32, then rounded to out's type. Block: one or more rows, or a
+// Every weight is what the format defines, bit for bit in f32, times a scale, then rounded to out's type. Block: one or more rows, or a
 // part of one, of at most kThreads groups of 32 weights. Thread: decodes a group; then neighbouring elements go to
 // neighbouring threads. Memory: every packed byte once, out once. An id outside [0, n) gives a row of NaN.
 // Derivation: src/quant/gguf_rows/README.md
@@ -31,9 +31,11 @@ struct RowsParams {
   int32_t parts_per_row; // Thread blocks that share a row.
   int32_t out_type;
   int32_t stage_bytes;   // Shared memory for the packed bytes of a row or part.
+  float scale;
+  int32_t padding;
 };
 
-static_assert(sizeof(RowsParams) == 72 && offsetof(RowsParams, n) == 48 && offsetof(RowsParams, stage_bytes) == 68,
+static_assert(sizeof(RowsParams) == 80 && offsetof(RowsParams, n) == 48 && offsetof(RowsParams, scale) == 72,
               "mirrored in Rust");
 
 namespace {
@@ -90,7 +92,7 @@ __device__ __forceinline__ void dequantise_rows(const RowsParams& params) {
       const auto header = Format::header(block);
       const auto weights = Format::decode(block, header, group);
 #pragma unroll
-      for (int i = 0; i < 32; ++i) to[i] = dequantised_weight<Format>(header, weights, group, i);
+      for (int i = 0; i < 32; ++i) to[i] = __fmul_rn(params.scale, dequantised_weight<Format>(header, weights, group, i));
     }
   }
   __syncthreads();

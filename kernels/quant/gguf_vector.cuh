@@ -1,8 +1,8 @@
-// The main loop of products of packed matrices with few vectors. See src/quant/gguf/README.md.
+// Products of packed blocks with few vectors. See src/quant/gguf/README.md.
 //
-// Blocks of neighbouring rows are one run of bytes. A warp copies 32 units of it at a time, a unit being the one or two
-// blocks that make it a multiple of 4 bytes, and lane l takes unit l: at units of an odd number of words (or of 2 or 4
-// words, loaded together) this has no bank conflicts. Where a lane comes to another row, it leaves its sum behind.
+// Neighbouring rows are one run of bytes. A warp copies 32 to 128 units of it at a time, a unit being the one or more blocks that
+// make it a multiple of 4 bytes, and lane l takes units l, l + 32, ...: at units of an odd number of words (or of 2 or 4 words, loaded
+// together) this has no bank conflicts. Where a lane comes to another row, it leaves its sum behind.
 #pragma once
 
 #include <cstddef>
@@ -11,6 +11,7 @@
 #include "common/ptx.cuh"
 #include "common/quant/element.cuh"
 #include "common/quant/formats.cuh"
+#include "quant/gguf_vector_dot.cuh"
 
 namespace llm_kernels {
 
@@ -21,155 +22,132 @@ struct VectorParams {
   const uint2* x_scales; // [m, k / 32] if quantised: scale, then sums of the first 16 and of all 32 integers, 16 bits each.
   const void* bias;      // [n] of type bias_type; null for none.
   void* y;               // [m, n] of type y_type.
-  int64_t w_bytes;       // To the end of the packed matrix.
   int64_t x_stride;      // In elements, between rows.
   int64_t y_stride;
   int32_t n, m;
   int32_t blocks_per_row;
-  uint32_t inverse;      // floor(2^31 / blocks_per_row) + 1
-  int32_t rows_per_tile; // Rows of w that a thread block computes; a multiple of 8.
-  int32_t rows_per_warp; // Most rows of a tile that one warp meets.
+  int32_t units_per_row;  // If whole units make a row, else blocks_per_row: each block is a unit by itself.
+  int32_t rows_per_warp;  // Rows of w; a multiple of 8, so that each warp's bytes start at a multiple of 16. At most 32.
   int32_t vectors_per_block;  // Blocks along y share out m.
-  int32_t num_slots;     // Of a row of activations: a multiple of a unit's blocks.
-  int32_t wrap;          // blocks_per_row if a lane goes back to the first slot behind the last; 0 if slots go on.
+  int32_t num_slots;      // Of a row of activations.
+  uint32_t inverse;       // floor(2^16 / units_per_row) + 1
+  int32_t step_rows, step_units;  // 32 units, in rows and units.
   int32_t x_type, bias_type, y_type;
+  int32_t rotation;       // log2(32 / gcd(32, units_per_row))
 };
 
-static_assert(sizeof(VectorParams) == 112 && offsetof(VectorParams, n) == 64 && offsetof(VectorParams, y_type) == 108,
+static_assert(sizeof(VectorParams) == 112 && offsetof(VectorParams, n) == 56 && offsetof(VectorParams, rotation) == 108,
               "mirrored in Rust");
 
-// How a format is cut up.
-template <typename Format>
+// How a format is cut up; a block is a unit by itself where rows are not whole units.
+template <typename Format, bool kWhole>
 struct VectorTile {
-  static constexpr int kGroups = Format::kWeights / 32;
-  // Blocks of a unit: of 32 weights 4 (2 of Q5_1), whose words lie in registers; of 256 weights 1 or 2.
-  static constexpr bool kSmall = Format::kWeights == 32;
-  static constexpr int kBlocks = kSmall ? (Format::kBytes == 24 ? 2 : 4) : Format::kBytes % 4 == 0 ? 1 : 2;
+  static constexpr int kWeights = Format::kWeights;
+  // Of 32 weights 4 blocks (2 of Q5_1); of 256 weights 1 or 2.
+  static constexpr int kWholeBlocks = kWeights == 32 ? (Format::kBytes == 24 ? 2 : 4) : Format::kBytes % 4 == 0 ? 1 : 2;
+  static constexpr int kBlocks = kWhole ? kWholeBlocks : 1;
   static constexpr int kUnitBytes = kBlocks * Format::kBytes;
   static constexpr int kAlignment = kUnitBytes % 16 == 0 ? 16 : kUnitBytes % 8 == 0 ? 8 : 4;
-  static constexpr int kChunkBlocks = 32 * kBlocks;
-  static constexpr int kChunkBytes = 32 * kUnitBytes;
-  static constexpr int kWarps = kChunkBytes > 8192 ? 2 : 4;
+  // Units of a lane in a chunk, 32 apart.
+  static constexpr int kRepeats = kWeights != 32 || Format::kBytes > 24 ? 1 : Format::kBytes == 24 ? 4 : 2;
+  static constexpr int kChunkBytes = kRepeats * 32 * kUnitBytes;
+  static constexpr int kStageBytes = kRepeats * 32 * kWholeBlocks * Format::kBytes;
+  static constexpr int kWarps = kStageBytes > 8192 ? 2 : 4;
   static constexpr int kThreads = 32 * kWarps;
-  static constexpr int kStages = 2;
-  static constexpr int kStageBytes = kWarps * kStages * kChunkBytes;
 };
 
-// Vectors in shared memory. Slot s has the activations for block s % blocks_per_row: where neighbouring lanes would meet
-// in a bank behind the end of a row, a row goes round often enough that the 32 units of a warp find theirs in
-// neighbouring slots. After a unit's slots comes padding: units lie an odd number of 16 bytes apart, their scales an odd
-// number of entries.
-template <typename Format, typename Element>
+// Vectors in shared memory, in slots: a slot has the activations of a unit and then what else is to be known of each group
+// of 32. Lane l of a warp needs slot (first + l) mod units_per_row. Slots lie an odd number of 16 bytes apart, so 8
+// neighbouring lanes meet different banks while their slots are neighbours; for those that come round, the first 7 slots
+// follow once more behind the last, unless there are at most 8 or a multiple of 8.
+template <typename Format, typename Element, bool kWhole>
 struct VectorSlots {
   static constexpr bool kQuantised = sizeof(Element) == 1;
-  // Rows of activations at once, at most.
-  static constexpr int kMaxVectors = kQuantised ? 8 : 4;
-  static constexpr int kBlocks = VectorTile<Format>::kBlocks;
-  static constexpr int kGroups = VectorTile<Format>::kGroups;
-  static constexpr int kSlotBytes = Format::kWeights * sizeof(Element);
-  static constexpr int kUnitChunks = kBlocks * kSlotBytes / 16;
-  // A scale, and the sums if the format needs any.
+  static constexpr int kGroups = VectorTile<Format, kWhole>::kBlocks * Format::kWeights / 32;
+  static constexpr int kActivationBytes = kGroups * 32 * sizeof(Element);
+  // Of a group: its scale; for formats with an offset what integer sums start at, else with minimums its sums.
+  static constexpr int kHalves = Format::kHalves;
   static constexpr bool kSums = Format::kOffset != 0 || Format::kHasMinimum;
-  static constexpr int kEntryBytes = kSums ? 8 : 4;
-  static constexpr int kEntryPadding = kGroups * kBlocks % 2 == 1 ? 0 : kEntryBytes;
+  // Groups whose factors lie in 16 bytes.
+  static constexpr int kTogether = kGroups == 1 || (kSums && kHalves == 2) ? 1 : kSums ? 2 : 4;
+  static constexpr int kFactorBytes = kQuantised ? (kGroups + kTogether - 1) / kTogether * 16 : 0;
+  static constexpr int kPitch = ((kActivationBytes + kFactorBytes) / 16 | 1) * 16;
 
-  // Of activations, and of their scales.
-  static __device__ __forceinline__ int offset(unsigned slot) { return slot * kSlotBytes + slot / kBlocks * 16; }
-  static __device__ __forceinline__ int scale_offset(unsigned slot) {
-    return slot * kGroups * kEntryBytes + slot / kBlocks * kEntryPadding;
+  struct Factors {
+    float scale;
+    int sums[2];
+  };
+
+  // The 16 bytes with those of a group.
+  static __device__ __forceinline__ uint4 load_factors(const char* slot, int group) {
+    const char* from = slot + kActivationBytes + group / kTogether * 16;
+    // All of them: of the 4 or 8 bytes that one group needs, lanes would meet in banks.
+    if constexpr (kTogether > 1) return ptx::ld_shared_16(ptx::shared_address(from));
+    return *reinterpret_cast<const uint4*>(from);
   }
 
-  static __device__ __forceinline__ int bytes(int num_slots) { return offset(num_slots); }
-  static __device__ __forceinline__ int scale_bytes(int num_slots) {
-    return kQuantised ? (scale_offset(num_slots) + 15) / 16 * 16 : 0;
+  static __device__ __forceinline__ Factors factors(const uint4& all, int group) {
+    const bool even = group % 2 == 0;
+    if constexpr (kTogether == 1) return {__uint_as_float(all.x), {static_cast<int>(all.y), static_cast<int>(all.z)}};
+    if constexpr (kTogether == 2) return {__uint_as_float(even ? all.x : all.z), {static_cast<int>(even ? all.y : all.w)}};
+    const uint32_t lower = even ? all.x : all.y, upper = even ? all.z : all.w;
+    return {__uint_as_float(group % 4 < 2 ? lower : upper), {}};
+  }
+
+  // `sums`: of the first 16 integers and of all 32, 16 bits each. Group `group` of a block.
+  static __device__ __forceinline__ void set_factors(char* slot, int group, uint2 scale_and_sums, int group_of_block) {
+    const int total = static_cast<int>(scale_and_sums.y) >> 16, first = static_cast<int16_t>(scale_and_sums.y);
+    int sums[2] = {kHalves == 2 ? first : total, total - first};
+    if constexpr (Format::kOffset != 0) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        sums[half] *= -(Format::kOffset << Format::shift(group_of_block, kHalves == 2 ? half : 1));
+      }
+    }
+    char* to = slot + kActivationBytes + group * (16 / kTogether);
+    const uint32_t words[4] = {scale_and_sums.x, static_cast<uint32_t>(sums[0]), static_cast<uint32_t>(sums[1])};
+    if constexpr (kTogether == 1) *reinterpret_cast<uint4*>(to) = {words[0], words[1], words[2], 0};
+    if constexpr (kTogether == 2) *reinterpret_cast<uint2*>(to) = {words[0], words[1]};
+    if constexpr (kTogether == 4) *reinterpret_cast<uint32_t*>(to) = words[0];
   }
 };
 
-// A sum of int8 products, as often as q is too large.
-template <bool kSigned>
-__device__ __forceinline__ int dot(const uint32_t* q, const uint4& x, int sum) {
-  const uint32_t words[4] = {x.x, x.y, x.z, x.w};
-#pragma unroll
-  for (int i = 0; i < 4; ++i) sum = kSigned ? ptx::dp4a_s8_s8(q[i], words[i], sum) : ptx::dp4a_u8_s8(q[i], words[i], sum);
-  return sum;
-}
-
-// sum += 32 weights times 32 quantised activations.
-template <typename Format>
-__device__ __forceinline__ void accumulate(float& sum, const typename Format::Header& header,
-                                           const DecodedWeights<Format::kHalves>& weights, int group, const char* x,
-                                           float scale, uint32_t activation_sums) {
-  const uint4* activations = reinterpret_cast<const uint4*>(x);
-  const int total = static_cast<int>(activation_sums) >> 16;
-  int products, minimums;
-  if constexpr (Format::kHalves == 1) {
-    products = dot<Format::kSigned>(weights.q + 4, activations[1], 0) >> (Format::shift(group, 1) - Format::shift(group, 0));
-    products = dot<Format::kSigned>(weights.q, activations[0], products) >> Format::shift(group, 0);
-    products = (products - Format::kOffset * total) * weights.scale[0];
-    minimums = total * weights.minimum[0];
-  } else {
-    const int first = static_cast<int16_t>(activation_sums), second = total - first;
-    products = (dot<Format::kSigned>(weights.q, activations[0], 0) >> Format::shift(group, 0)) - Format::kOffset * first;
-    const int others = (dot<Format::kSigned>(weights.q + 4, activations[1], 0) >> Format::shift(group, 1));
-    products = products * weights.scale[0] + (others - Format::kOffset * second) * weights.scale[1];
-    minimums = first * weights.minimum[0] + second * weights.minimum[1];
-  }
-  // An integer times a half neither overflows nor vanishes; so the scale of activations, which may be huge or tiny, comes
-  // last, within the fma.
-  sum = __fmaf_rn(static_cast<float>(products) * header.d, scale, sum);
-  if constexpr (Format::kHasMinimum) sum = __fmaf_rn(static_cast<float>(minimums) * header.m, scale, sum);
-}
-
-// sum += 8 weights times 8 activations of f32.
-__device__ __forceinline__ void accumulate(float& sum, const float (&weights)[8], const char* x) {
-  const float4* activations = reinterpret_cast<const float4*>(x);
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    const float4 four = activations[i];
-    sum = __fmaf_rn(weights[4 * i], four.x, sum);
-    sum = __fmaf_rn(weights[4 * i + 1], four.y, sum);
-    sum = __fmaf_rn(weights[4 * i + 2], four.z, sum);
-    sum = __fmaf_rn(weights[4 * i + 3], four.w, sum);
-  }
-}
-
-// Adds the products of one block to the sums of each vector.
-template <typename Format, typename Element, typename Block>
-__device__ __forceinline__ void multiply_block(float (&sums)[VectorSlots<Format, Element>::kMaxVectors], Block block,
-                                               const char* x, const char* entries, int vectors, int slots_bytes,
-                                               int scales_bytes) {
-  using Slots = VectorSlots<Format, Element>;
+// Adds the products of block `index` of a unit to the sums of each vector, whose slots of this unit start at `slot`. `kept`
+// are the factors of the first vector that were loaded last.
+template <typename Format, typename Slots, int kVectors, typename Block>
+__device__ __forceinline__ void multiply_block(float (&sums)[kVectors], Block block, int index, const char* slot,
+                                               uint4& kept, int vectors, int slots_bytes) {
+  constexpr int kGroups = Format::kWeights / 32;
   const auto header = Format::header(block);
-  // Of units of two blocks only halves: there are two copies already.
-  constexpr int kUnrolled = !Slots::kQuantised ? 1 : Slots::kBlocks == 2 && Slots::kGroups == 8 ? 4 : Slots::kGroups;
+  // Code of reasonable size: all groups for one vector, some for more.
+  constexpr int kUnrolled = !Slots::kQuantised ? 1 : kVectors > 1 && kGroups == 8 ? 4 : kGroups;
 #pragma unroll kUnrolled
-  for (int group = 0; group < Slots::kGroups; ++group) {
-    const auto weights = Format::decode(block, header, group);
-    const char* from = x + group * 32 * sizeof(Element);
+  for (int group = 0; group < kGroups; ++group) {
+    const int group_of_unit = index * kGroups + group;
+    const char* x = slot + group_of_unit * 32 * (Slots::kQuantised ? 1 : 4);
     if constexpr (Slots::kQuantised) {
+      const auto weights = decode_for_dot<Format>(block, header, group);
 #pragma unroll
-      for (int v = 0; v < Slots::kMaxVectors; ++v) {
+      for (int v = 0; v < kVectors; ++v) {
         if (v > 0 && v >= vectors) break;
-        const char* entry = entries + group * Slots::kEntryBytes + v * scales_bytes;
-        uint2 factors = {};
-        if constexpr (Slots::kSums) {
-          factors = *reinterpret_cast<const uint2*>(entry);
-        } else {
-          factors.x = *reinterpret_cast<const uint32_t*>(entry);
+        uint4 factors = kept;
+        if (v > 0 || group_of_unit % Slots::kTogether == 0) {
+          factors = Slots::load_factors(slot + v * slots_bytes, group_of_unit);
+          if (v == 0) kept = factors;
         }
-        accumulate<Format>(sums[v], header, weights, group, from + v * slots_bytes, __uint_as_float(factors.x),
-                           factors.y);
+        accumulate<Format>(sums[v], header, weights, group, x + v * slots_bytes, Slots::factors(factors, group_of_unit));
       }
     } else {
+      const auto weights = Format::decode(block, header, group);
 #pragma unroll
       for (int part = 0; part < 32; part += 8) {
         float values[8];
 #pragma unroll
         for (int w = 0; w < 8; ++w) values[w] = dequantised_weight<Format>(header, weights, group, part + w);
 #pragma unroll
-        for (int v = 0; v < Slots::kMaxVectors; ++v) {
+        for (int v = 0; v < kVectors; ++v) {
           if (v > 0 && v >= vectors) break;
-          accumulate(sums[v], values, from + v * slots_bytes + part * 4);
+          accumulate(sums[v], values, x + v * slots_bytes + part * 4);
         }
       }
     }

@@ -1,171 +1,152 @@
 // The kernel around gguf_vector.cuh: chunks, rows, sums.
 #pragma once
 
-#include "common/reduce.cuh"
 #include "quant/gguf_vector_load.cuh"
 
 namespace llm_kernels {
 
-// Adds up what the lanes of all warps have left of each row, and stores the results.
-template <typename Format>
-__device__ __forceinline__ void store_rows(const VectorParams& params, const float* partials,
-                                           const int2 (&rows_of_warp)[VectorTile<Format>::kWarps], int first_row,
-                                           int num_rows, int first_vector, int vectors, unsigned thread) {
-  // 4 lanes a row: each step of 8 rows reads 4 neighbouring words of each, further on by row, from all banks.
-  const unsigned part = thread % 4;
-  for (int item = thread / 4; item < (num_rows * vectors + 7) / 8 * 8; item += VectorTile<Format>::kThreads / 4) {
-    const int v = item / num_rows, row = item - v * num_rows;
+// Adds up what lanes have left of each row, and stores the results. Lane: a row.
+template <int kVectors>
+__device__ __forceinline__ void store_rows(const VectorParams& params, const float* partials, int table, int first_row,
+                                           int num_rows, int first_vector, int vectors, int lane) {
+  if (lane >= num_rows) return;
+  const int entries = min(params.units_per_row, 32), column = first_row + lane;
+  // Rows of the same bank start at different entries.
+  const int rotation = lane >> params.rotation;
+  float bias = 0.0f;
+  if (params.bias != nullptr) bias = load_element(params.bias, column, params.bias_type);
+#pragma unroll 1
+  for (int v = 0; v < vectors; ++v) {
+    const float* of_row = partials + v * table + lane * entries;
     float sum = 0.0f;
-#pragma unroll
-    for (int warp = 0; warp < VectorTile<Format>::kWarps; ++warp) {
-      const int2 rows = rows_of_warp[warp];
-      if (v >= vectors || row < rows.x || row > rows.y) continue;
-      const float* of_row = partials + ((warp * params.rows_per_warp + row - rows.x) * vectors + v) * 32;
-#pragma unroll
-      for (int i = 0; i < 8; ++i) sum += of_row[(4 * (i + item) + part) & 31];
+    for (int i = 0, entry = rotation; i < entries; ++i) {
+      sum += of_row[entry];
+      entry = entry + 1 == entries ? 0 : entry + 1;
     }
-    sum = quad_sum(sum);
-    if (part == 0 && v < vectors) {
-      const int column = first_row + row;
-      if (params.bias != nullptr) sum += load_element(params.bias, column, params.bias_type);
-      store_element(params.y, (first_vector + v) * params.y_stride + column, sum, params.y_type);
-    }
+    store_element(params.y, (first_vector + v) * params.y_stride + column, sum + bias, params.y_type);
   }
 }
 
-template <typename Format, typename Element>
-__device__ __forceinline__ void multiply_vectors(const VectorParams& params) {
-  using Tile = VectorTile<Format>;
-  using Slots = VectorSlots<Format, Element>;
-  extern __shared__ __align__(128) char shared[];
-  __shared__ int2 rows_of_warp[Tile::kWarps];
-  const unsigned thread = ptx::thread_index(), lane = thread % 32, warp = thread / 32;
-  const int first_row = ptx::block_index() * params.rows_per_tile;
-  const int num_rows = min(params.rows_per_tile, params.n - first_row);
-  const int first_vector = ptx::block_index<1>() * params.vectors_per_block;
-  const int vectors = min(params.vectors_per_block, params.m - first_vector);
-  const int slots_bytes = Slots::bytes(params.num_slots), scales_bytes = Slots::scale_bytes(params.num_slots);
-  char* slots = shared + Tile::kStageBytes;
-  char* scales = slots + vectors * slots_bytes;
-  float* partials = reinterpret_cast<float*>(scales + vectors * scales_bytes);
-
-  // This warp's chunks of the tile's blocks.
-  const int num_blocks = num_rows * params.blocks_per_row;
-  const int num_chunks = (num_blocks + Tile::kChunkBlocks - 1) / Tile::kChunkBlocks;
-  int chunk = num_chunks * warp / Tile::kWarps;
-  const int end = num_chunks * (warp + 1) / Tile::kWarps;
-  const int64_t tile = static_cast<int64_t>(first_row) * params.blocks_per_row * Format::kBytes;
-  const int64_t tile_bytes = static_cast<int64_t>(num_blocks) * Format::kBytes;
-  const uint32_t stages = ptx::shared_address(shared) + warp * (Tile::kStages * Tile::kChunkBytes);
-  const char* source = params.w + tile + static_cast<int64_t>(chunk) * Tile::kChunkBytes;
-  int64_t valid = tile_bytes - static_cast<int64_t>(chunk) * Tile::kChunkBytes;
-  auto load = [&](int i) {
-    if (i < end) load_chunk<Format>(stages + i % 2 * Tile::kChunkBytes, source, valid, lane);
-    source += Tile::kChunkBytes;
-    valid -= Tile::kChunkBytes;
-    ptx::cp_async_commit_group();
+// sums += what this lane's unit gives.
+template <typename Format, typename Element, int kVectors, bool kWhole>
+__device__ __forceinline__ void multiply_unit(float (&sums)[kVectors], const char* unit, const char* slot, int vectors,
+                                              int slots_bytes) {
+  using Tile = VectorTile<Format, kWhole>;
+  using Slots = VectorSlots<Format, Element, kWhole>;
+  uint4 kept = {};
+  auto multiply = [&](auto packed, int index) {
+    multiply_block<Format, Slots, kVectors>(sums, packed, index, slot, kept, vectors, slots_bytes);
   };
-  load(chunk);
-  load_vectors<Format, Element>(params, slots, scales, first_vector, vectors, thread);
-  ptx::cp_async_commit_group();
-
-  float* own = partials + warp * params.rows_per_warp * vectors * 32;
-  for (int i = lane; i < params.rows_per_warp * vectors * 8; i += 32) reinterpret_cast<float4*>(own)[i] = {};
-  BlockPlace place(chunk * Tile::kChunkBlocks, params);
-  const BlockPlace step(Tile::kChunkBlocks, params);
-  if (lane == 0) {
-    const int last_block = min(end * Tile::kChunkBlocks, num_blocks) - 1;
-    rows_of_warp[warp] = {place.row, chunk < end ? BlockPlace(last_block, params).row : -1};
+  if constexpr (Tile::kBlocks < Tile::kWholeBlocks) {
+    multiply(PackedBlockAnywhere{unit}, 0);
+  } else if constexpr (Format::kWeights == 32) {
+    constexpr int kWords = Tile::kUnitBytes / 4;
+    uint32_t words[kWords];
+    PackedBlock<Tile::kAlignment, 0>{unit}.words(0, words);
+    multiply(LoadedBlock<kWords, 0>{words}, 0);
+    multiply(LoadedBlock<kWords, Format::kBytes>{words}, 1);
+    if constexpr (Tile::kBlocks == 4) {
+      multiply(LoadedBlock<kWords, 2 * Format::kBytes>{words}, 2);
+      multiply(LoadedBlock<kWords, 3 * Format::kBytes>{words}, 3);
+    }
+  } else {
+    multiply(PackedBlock<Tile::kAlignment, 0>{unit}, 0);
+    if constexpr (Tile::kBlocks == 2) multiply(PackedBlock<4, 2>{unit + Format::kBytes - 2}, 1);
   }
-  const int warp_row = place.row;
+}
+
+template <typename Format, typename Element, int kVectors, bool kWhole>
+__device__ __forceinline__ void multiply_rows(const VectorParams& params, char* shared) {
+  using Tile = VectorTile<Format, kWhole>;
+  using Slots = VectorSlots<Format, Element, kWhole>;
+  const int thread = ptx::thread_index(), lane = thread % 32, warp = thread / 32;
+  const int first_vector = ptx::block_index<1>() * params.vectors_per_block;
+  const int vectors = kVectors == 1 ? 1 : min(params.vectors_per_block, params.m - first_vector);
+  const int slots_bytes = params.num_slots * Slots::kPitch;
+  char* slots = shared + Tile::kWarps * 2 * Tile::kStageBytes;
+
+  // This warp's rows, one run of units.
+  const int first_row = (ptx::block_index() * Tile::kWarps + warp) * params.rows_per_warp;
+  const int num_rows = max(0, min(params.rows_per_warp, params.n - first_row));
+  const int units_per_row = params.units_per_row;
+  int units_left = num_rows * units_per_row;
+  const int64_t first_block = static_cast<int64_t>(first_row) * params.blocks_per_row;
+  const char* source = params.w + first_block * Format::kBytes + lane * 16;
+  char* stage = shared + warp * (2 * Tile::kStageBytes);
+  const uint32_t to = ptx::shared_address(stage) + lane * 16;
+  int bytes_left = units_left * Tile::kUnitBytes;
+  if (bytes_left > 0) load_chunk<Tile::kChunkBytes>(to, source, bytes_left, lane);
+  load_vectors<Format, Element, kWhole>(params, slots, first_vector, vectors, thread);
+  ptx::cp_async_commit_group();
   ptx::cp_async_wait_group<0>();
   __syncthreads();
 
-  own += lane;
-  float sums[Slots::kMaxVectors] = {};
-  // Units may lie across rows.
-  const bool ragged = params.blocks_per_row % Tile::kBlocks != 0;
-  int current = 0;  // The row, of the warp's, that the sums are of.
+  // What lanes leave of a row: units one after the other, or 32 of each row.
+  const int table = params.rows_per_warp * min(units_per_row, 32) + 31 & ~31;
+  float* partials = reinterpret_cast<float*>(slots + vectors * slots_bytes) + warp * vectors * table;
+  float* own = partials + lane;
+  float sums[kVectors] = {};
   auto leave = [&] {
 #pragma unroll
-    for (int v = 0; v < Slots::kMaxVectors; ++v) {
+    for (int v = 0; v < kVectors; ++v) {
       if (v > 0 && v >= vectors) break;
-      own[(current * vectors + v) * 32] = sums[v];
+      own[v * table] = sums[v];
       sums[v] = 0.0f;
     }
+    own += 32;
   };
-  // Where this lane's unit of small blocks is, while units don't lie across rows.
-  const BlockPlace start(place.column + static_cast<int>(lane) * Tile::kBlocks, params);
-  int row = start.row, column = start.column;
-  for (; chunk < end; ++chunk) {
-    load(chunk + 1);
+
+  // Lanes find neighbouring slots in groups of 8, or of 1 where slots don't follow once more.
+  const int neighbour = params.num_slots == units_per_row ? 0 : lane % 8;
+  const int origin = lane - neighbour;
+  int row = origin * params.inverse >> 16;
+  int slot = origin - row * units_per_row;
+  int current = row + (slot + neighbour >= units_per_row);  // The row that the sums are of.
+  slots += neighbour * Slots::kPitch;
+  units_left -= lane;
+  const bool any = units_left > 0;
+  const char* unit = stage + lane * Tile::kUnitBytes;
+  int offset = 0;  // Of this chunk's stage.
+  while (bytes_left > 0) {
+    bytes_left -= Tile::kChunkBytes;
+    source += Tile::kChunkBytes;
+    offset ^= Tile::kStageBytes;
+    if (bytes_left > 0) load_chunk<Tile::kChunkBytes>(to + offset, source, bytes_left, lane);
+    ptx::cp_async_commit_group();
     ptx::cp_async_wait_group<1>();
     __syncwarp();
-    const char* unit = shared + (warp * Tile::kStages + chunk % 2) * Tile::kChunkBytes + lane * Tile::kUnitBytes;
-    const int left = num_blocks - chunk * Tile::kChunkBlocks - static_cast<int>(lane) * Tile::kBlocks;
-    const int first = place.column + static_cast<int>(lane) * Tile::kBlocks;
-    const char *x, *entries;
-    auto find = [&](int row_of_block, int slot) {
-      x = slots + Slots::offset(slot);
-      entries = scales + Slots::scale_offset(slot);
-      if (row_of_block != current) {
-        leave();
-        current = row_of_block;
-      }
-    };
-    auto find_block = [&](int i) {
-      const int rounds = BlockPlace(first + i, params).row;
-      find(place.row - warp_row + rounds, first + i - rounds * params.wrap);
-    };
-    auto multiply = [&](auto packed) {
-      multiply_block<Format, Element>(sums, packed, x, entries, vectors, slots_bytes, scales_bytes);
-      x += Slots::kSlotBytes;
-      entries += Slots::kGroups * Slots::kEntryBytes;
-    };
-    if constexpr (Tile::kSmall) {
-      if (ragged) {
+    const char* packed = unit + (offset ^ Tile::kStageBytes);
 #pragma unroll 1
-        for (int i = 0; i < min(left, Tile::kBlocks); ++i) {
-          find_block(i);
-          multiply(PackedBlockAnywhere{unit + i * Format::kBytes});
+    for (int i = 0; i < Tile::kRepeats; ++i, packed += 32 * Tile::kUnitBytes) {
+      if (units_left > 0) {
+        const int row_of_unit = row + (slot + neighbour >= units_per_row);
+        if (row_of_unit != current) {
+          leave();
+          current = row_of_unit;
         }
-      } else if (left > 0) {
-        find(row, params.wrap != 0 ? column : first);
-        constexpr int kWords = Tile::kUnitBytes / 4;
-        uint32_t words[kWords];
-        PackedBlock<Tile::kAlignment, 0>{unit}.words(0, words);
-        multiply(LoadedBlock<kWords, 0>{words});
-        multiply(LoadedBlock<kWords, Format::kBytes>{words});
-        if constexpr (Tile::kBlocks == 4) {
-          multiply(LoadedBlock<kWords, 2 * Format::kBytes>{words});
-          multiply(LoadedBlock<kWords, 3 * Format::kBytes>{words});
-        }
+        multiply_unit<Format, Element, kVectors, kWhole>(sums, packed, slots + slot * Slots::kPitch, vectors,
+                                                         slots_bytes);
       }
-      column += step.column, row += step.row;
-      if (column >= params.blocks_per_row) column -= params.blocks_per_row, ++row;
-    } else {
-      if (left > 0) {
-        find_block(0);
-        multiply(PackedBlock<Tile::kAlignment, 0>{unit});
-      }
-      if constexpr (Tile::kBlocks == 2) {
-        if (left > 1) {
-          if (ragged) find_block(1);
-          multiply(PackedBlock<4, 2>{unit + Format::kBytes - 2});
-        }
-      }
-    }
-    if (!Tile::kSmall || ragged || params.wrap == 0) {
-      place.row += step.row;
-      place.column += step.column;
-      if (place.column >= params.blocks_per_row) place.column -= params.blocks_per_row, ++place.row;
+      units_left -= 32;
+      slot += params.step_units;
+      row += params.step_rows;
+      if (slot >= units_per_row) slot -= units_per_row, ++row;
     }
     // The next copies go where this chunk was.
     __syncwarp();
   }
-  leave();
-  __syncthreads();
-  store_rows<Format>(params, partials, rows_of_warp, first_row, num_rows, first_vector, vectors, thread);
+  if (any) leave();
+  __syncwarp();
+  store_rows<kVectors>(params, partials, table, first_row, num_rows, first_vector, vectors, lane);
+}
+
+template <typename Format, typename Element, int kVectors>
+__device__ __forceinline__ void multiply_vectors(const VectorParams& params) {
+  extern __shared__ __align__(128) char shared[];
+  if constexpr (VectorTile<Format, true>::kWholeBlocks > 1) {
+    if (params.units_per_row == params.blocks_per_row) return multiply_rows<Format, Element, kVectors, false>(params, shared);
+  }
+  multiply_rows<Format, Element, kVectors, true>(params, shared);
 }
 
 }  // namespace llm_kernels

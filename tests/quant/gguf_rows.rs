@@ -99,6 +99,6 @@ impl Tensors {
         let Problem { format, n, k, .. } = *problem;
         let ids = self.ids.as_ref().map(DeviceTensor::view).transpose()?;
         let w = PackedTensor { format, n, k, bytes: self.w.view()? };
-        gguf_rows(queue(), Args { w, ids, out: self.out.view_mut()? })
+        gguf_rows(queue(), Args { w, ids, out: self.out.view_mut()?, scale: problem.scale })
     }
 }

@@ -11,6 +11,16 @@
 
 namespace llm_kernels {
 
+// What a format has integer dot products of: 32 weights, or terms of them in the order of nibbles.
+template <typename Format, typename Block>
+__device__ __forceinline__ auto decode_for_dot(Block block, const typename Format::Header& header, int group) {
+  if constexpr (Format::kNibbleOrder) {
+    return Format::decode_terms(block, header, group);
+  } else {
+    return Format::decode(block, header, group);
+  }
+}
+
 // Weight i (0 to 31) of a group, without its scale: an integer.
 template <typename Format>
 __device__ __forceinline__ int integer_weight(const DecodedWeights<Format::kHalves>& weights, int group, int i) {

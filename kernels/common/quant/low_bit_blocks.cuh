@@ -17,6 +17,7 @@ struct Q2_K {
   static constexpr bool kSigned = false;
   static constexpr bool kHasMinimum = true;
   static constexpr int kOffset = 0;
+  static constexpr bool kNibbleOrder = false;
 
   struct Header {
     float d, m;
@@ -59,13 +60,15 @@ struct Q3_K {
   static constexpr bool kSigned = false;
   static constexpr bool kHasMinimum = false;
   static constexpr int kOffset = 4;
+  static constexpr bool kNibbleOrder = false;
 
   struct Header {
     float d, m;
     uint32_t scales[4];
   };
 
-  static __device__ __forceinline__ int shift(int, int) { return 0; }
+  // Lower bits stay where they are, except the last ones, which make room for the third.
+  static __device__ __forceinline__ int shift(int group, int) { return group % 4 == 3 ? 5 : 2 * (group % 4); }
 
   template <typename Block>
   static __device__ __forceinline__ Header header(Block block) {
@@ -77,7 +80,7 @@ struct Q3_K {
     header.scales[1] = ptx::and_or(packed[2] << 2, 0x30303030, packed[1] & 0x0f0f0f0f);
     header.scales[2] = ptx::and_or(packed[2], 0x30303030, packed[0] >> 4 & 0x0f0f0f0f);
     header.scales[3] = ptx::and_or(packed[2] >> 2, 0x30303030, packed[1] >> 4 & 0x0f0f0f0f);
-    header.d = ptx::cvt_f32x2_f16x2(block.word(106)).y;
+    header.d = block.half(108);
     header.m = 0.0f;
     return header;
   }
@@ -90,9 +93,8 @@ struct Q3_K {
     block.words(0, thirds);
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
-      const uint32_t of_half = thirds[i] >> group / 4 * 4;
-      const uint32_t third = group % 4 < 2 ? of_half << (2 - group % 4) : of_half >> (group % 4 - 2);
-      weights.q[i] = ptx::and_or(third, 0x04040404, weights.q[i] >> 2 * (group % 4) & 0x03030303);
+      const uint32_t lower = (group % 4 == 3 ? weights.q[i] >> 1 : weights.q[i]) & 0x03030303u << shift(group, 0);
+      weights.q[i] = ptx::and_or(moved(thirds[i], shift(group, 0) + 2 - group), 0x04040404u << shift(group, 0), lower);
     }
 #pragma unroll
     for (int half = 0; half < 2; ++half) weights.scale[half] = byte_of(header.scales, 2 * group + half) - 32;

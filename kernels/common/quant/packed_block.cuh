@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "common/ptx.cuh"
+#include "common/ptx/packed_half.cuh"
 
 namespace llm_kernels {
 
@@ -18,7 +19,14 @@ struct PackedBlock {
   __device__ __forceinline__ uint32_t word(int offset) const {
     const int from = offset + kShift;
     const uint32_t* words = reinterpret_cast<const uint32_t*>(aligned + (from & ~3));
-    return (from & 2) == 0 ? words[0] : ptx::prmt(words[0], words[1], 0x5432);
+    return (from & 2) == 0 ? words[0] : __byte_perm(words[0], words[1], 0x5432);
+  }
+
+  // The f16 at an even offset, in f32.
+  __device__ __forceinline__ float half(int offset) const {
+    const int from = offset + kShift;
+    const uint32_t word = *reinterpret_cast<const uint32_t*>(aligned + (from & ~3));
+    return (from & 2) == 0 ? ptx::cvt_f32_lower_f16(word) : ptx::cvt_f32_upper_f16(word);
   }
 
   // kCount words from an even offset on.
@@ -50,7 +58,12 @@ struct LoadedBlock {
 
   __device__ __forceinline__ uint32_t word(int offset) const {
     const int from = kStart + offset;
-    return (from & 2) == 0 ? loaded[from / 4] : ptx::prmt(loaded[from / 4], loaded[from / 4 + 1], 0x5432);
+    return (from & 2) == 0 ? loaded[from / 4] : __byte_perm(loaded[from / 4], loaded[from / 4 + 1], 0x5432);
+  }
+
+  __device__ __forceinline__ float half(int offset) const {
+    const int from = kStart + offset;
+    return (from & 2) == 0 ? ptx::cvt_f32_lower_f16(loaded[from / 4]) : ptx::cvt_f32_upper_f16(loaded[from / 4]);
   }
 
   template <int kCount>
@@ -69,6 +82,10 @@ struct PackedBlockAnywhere {
     const bool odd = ((from + offset) & 2) != 0;
     const uint32_t* words = reinterpret_cast<const uint32_t*>(start + offset - (odd ? 2 : 0));
     return ptx::prmt(words[0], words[odd ? 1 : 0], odd ? 0x5432 : 0x3210);
+  }
+
+  __device__ __forceinline__ float half(int offset) const {
+    return ptx::cvt_f32_lower_f16(*reinterpret_cast<const uint16_t*>(start + offset));
   }
 
   template <int kCount>

@@ -32,6 +32,7 @@ struct NibbleBlock {
   static constexpr bool kSigned = false;
   static constexpr bool kHasMinimum = kMinimum;
   static constexpr int kOffset = kMinimum ? 0 : kFifthBit ? 16 : 8;
+  static constexpr bool kNibbleOrder = false;
 
   struct Header {
     float d, m;
@@ -53,7 +54,7 @@ struct NibbleBlock {
       const float2 scales = ptx::cvt_f32x2_f16x2(block.word(0));
       header.d = scales.x, header.m = scales.y;
     } else {
-      header.d = ptx::cvt_f32_lower_f16(block.word(0));
+      header.d = block.half(0);
     }
     if constexpr (kFifthBit) header.fifth_bits = block.word(2);
     return header;
@@ -67,9 +68,8 @@ struct NibbleBlock {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       if constexpr (kFifthBit) {
-        weights.q[i] = ptx::and_or(spread(header.fifth_bits >> 4 * i), 0x10101010, words[i] & 0x0f0f0f0f);
-        weights.q[4 + i] =
-            ptx::and_or(spread(header.fifth_bits >> (16 + 4 * i)), 0x10101010, words[i] >> 4 & 0x0f0f0f0f);
+        weights.q[i] = ptx::select_bits(words[i], spread(header.fifth_bits, i), 0x0f0f0f0f);
+        weights.q[4 + i] = ptx::select_bits(words[i] >> 4, spread(header.fifth_bits, 4 + i), 0x0f0f0f0f);
       } else {
         weights.q[i] = words[i] & 0x0f0f0f0f;
         weights.q[4 + i] = words[i] & 0xf0f0f0f0;
@@ -79,8 +79,12 @@ struct NibbleBlock {
   }
 
  private:
-  // Bit i (0 to 3) to bit 8 i + 4. The product's four copies don't meet; bits between are for the caller to mask.
-  static __device__ __forceinline__ uint32_t spread(uint32_t bits) { return (bits & 15) * 0x02040810; }
+  // Bit i (0 to 3) of nibble `nibble` to bit 4 of byte i, of which the lower bits are of no meaning and the upper ones 0:
+  // the nibble four times, one bit of each, and what carries it to bit 4.
+  static __device__ __forceinline__ uint32_t spread(uint32_t bits, int nibble) {
+    const uint32_t copies = __byte_perm(nibble % 2 == 0 ? bits : bits >> 4, 0, nibble / 2 * 0x1111);
+    return (copies & 0x08040201) + 0x080c0e0f;
+  }
 };
 
 using Q4_0 = NibbleBlock<false, false>;
@@ -96,6 +100,7 @@ struct Q8_0 {
   static constexpr bool kSigned = true;
   static constexpr bool kHasMinimum = false;
   static constexpr int kOffset = 0;
+  static constexpr bool kNibbleOrder = false;
 
   struct Header {
     float d, m;
@@ -105,7 +110,7 @@ struct Q8_0 {
 
   template <typename Block>
   static __device__ __forceinline__ Header header(Block block) {
-    return {ptx::cvt_f32_lower_f16(block.word(0)), 0.0f};
+    return {block.half(0), 0.0f};
   }
 
   template <typename Block>

@@ -19,13 +19,17 @@ struct ScaledNibbleBlock {
   static constexpr bool kSigned = false;
   static constexpr bool kHasMinimum = true;
   static constexpr int kOffset = 0;
+  static constexpr bool kNibbleOrder = false;
 
   struct Header {
     float d, m;
     uint32_t scales[2], minimums[2];
   };
 
-  static __device__ __forceinline__ int shift(int group, int) { return kFifthBit ? 0 : 4 * (group % 2); }
+  // Nibbles stay where they are; or the last ones go to just below where their fifth bits are, in bits 4 to 7.
+  static __device__ __forceinline__ int shift(int group, int) {
+    return !kFifthBit ? 4 * (group % 2) : group < 4 ? 0 : group - 4;
+  }
 
   template <typename Block>
   static __device__ __forceinline__ Header header(Block block) {
@@ -51,8 +55,9 @@ struct ScaledNibbleBlock {
       block.words(16, fifths);
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
-        const uint32_t fifth = fifths[i] >> group / 4 * 4 << (4 - group % 4);
-        weights.q[i] = ptx::and_or(fifth, 0x10101010, weights.q[i] >> 4 * (group % 2) & 0x0f0f0f0f);
+        const int to = shift(group, 0);
+        const uint32_t lower = moved(weights.q[i], to - 4 * (group % 2)) & 0x0f0f0f0fu << to;
+        weights.q[i] = ptx::and_or(moved(fifths[i], to + 4 - group), 0x10101010u << to, lower);
       }
     } else {
 #pragma unroll
@@ -75,19 +80,21 @@ struct Q6_K {
   static constexpr bool kSigned = false;
   static constexpr bool kHasMinimum = false;
   static constexpr int kOffset = 32;
+  static constexpr bool kNibbleOrder = false;
 
   struct Header {
     float d, m;
     uint32_t scales[4];
   };
 
-  static __device__ __forceinline__ int shift(int, int) { return 0; }
+  // The upper bits of the last quarters stay where they are.
+  static __device__ __forceinline__ int shift(int group, int) { return group % 4 == 3 ? 2 : 0; }
 
   template <typename Block>
   static __device__ __forceinline__ Header header(Block block) {
     Header header;
     block.words(192, header.scales);
-    header.d = ptx::cvt_f32x2_f16x2(block.word(206)).y;
+    header.d = block.half(208);
     header.m = 0.0f;
     return header;
   }
@@ -102,12 +109,13 @@ struct Q6_K {
     block.words(128 + group / 4 * 32, upper);
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
-      const uint32_t placed = quarter < 2 ? upper[i] << (4 - 2 * quarter) : upper[i] >> (2 * quarter - 4);
-      weights.q[i] = ptx::and_or(placed, 0x30303030, weights.q[i] >> quarter / 2 * 4 & 0x0f0f0f0f);
+      const int to = shift(group, 0);
+      const uint32_t lower = moved(weights.q[i], to - quarter / 2 * 4) & 0x0f0f0f0fu << to;
+      weights.q[i] = ptx::and_or(moved(upper[i], to + 4 - 2 * quarter), 0x30303030u << to, lower);
     }
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      weights.scale[half] = static_cast<int8_t>(byte_of(header.scales, 2 * group + half));
+      weights.scale[half] = signed_byte_of(header.scales, 2 * group + half);
     }
     return weights;
   }

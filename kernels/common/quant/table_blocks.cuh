@@ -9,10 +9,21 @@
 namespace llm_kernels {
 
 // The 16 values that a nibble of IQ4_NL and IQ4_XS stands for.
+//
+// A selector of prmt has 4 bits, of which the last replaces a byte by its sign, eight times. So prmt looks up half of the
+// table, and gives 0 or -1 where a nibble is of the other half.
 struct NonLinearTable {
+  // 16 signed bytes: sums of two, of values in the order of nibbles. The lower half's are negative, so for nibbles of
+  // the upper half it gives -1, which the upper half's make up for: they are larger by one, and 0 for nibbles of the lower.
+  static __device__ __forceinline__ void terms(uint32_t nibbles, uint32_t (&lower)[2], uint32_t (&upper)[2]) {
+    const uint32_t others = nibbles ^ 0x88888888;
+    lower[0] = values_of<0>(nibbles), lower[1] = values_of<0>(nibbles >> 16);
+    upper[0] = ptx::prmt(0x271a0e02, 0x725a4636, others), upper[1] = ptx::prmt(0x271a0e02, 0x725a4636, others >> 16);
+  }
+
   // Those of 8 nibbles: of the lower one of each byte, and of the upper one.
   static __device__ __forceinline__ void look_up(uint32_t nibbles, uint32_t& lower, uint32_t& upper) {
-    // A selector of prmt has 3 bits: both halves of the table are looked up, then bit 3 chooses.
+    // Both halves of the table are looked up, then bit 3 chooses.
     const uint32_t index = nibbles & 0x77777777;
     const uint32_t half = ptx::and_or(nibbles >> 1, 0x44444444, 0x32103210);
     const uint32_t first = ptx::prmt(values_of<0>(index), values_of<1>(index), half);
@@ -29,6 +40,26 @@ struct NonLinearTable {
   }
 };
 
+// 32 decoded weights as sums of two, in the order of nibbles: weights 0, 16, 1, 17, ...
+struct DecodedTerms {
+  uint32_t lower[8], upper[8];
+  int scale;
+
+  // From 16 bytes at an offset.
+  template <typename Block>
+  __device__ __forceinline__ void set(Block block, int offset) {
+    uint32_t words[4];
+    block.words(offset, words);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      uint32_t two_lower[2], two_upper[2];
+      NonLinearTable::terms(words[i], two_lower, two_upper);
+      lower[2 * i] = two_lower[0], lower[2 * i + 1] = two_lower[1];
+      upper[2 * i] = two_upper[0], upper[2 * i + 1] = two_upper[1];
+    }
+  }
+};
+
 // As Q4_0, with nibbles that index a table.
 struct IQ4_NL {
   static constexpr int kWeights = 32;
@@ -37,6 +68,7 @@ struct IQ4_NL {
   static constexpr bool kSigned = true;
   static constexpr bool kHasMinimum = false;
   static constexpr int kOffset = 0;
+  static constexpr bool kNibbleOrder = true;
 
   struct Header {
     float d, m;
@@ -58,6 +90,14 @@ struct IQ4_NL {
     for (int i = 0; i < 4; ++i) NonLinearTable::look_up(words[i], weights.q[i], weights.q[4 + i]);
     return weights;
   }
+
+  template <typename Block>
+  static __device__ __forceinline__ DecodedTerms decode_terms(Block block, const Header&, int) {
+    DecodedTerms terms;
+    terms.scale = 1;
+    terms.set(block, 2);
+    return terms;
+  }
 };
 
 // d, 8 scales of 6 bits (16 bits with the upper two of each, 4 bytes with the lower four), then nibbles as in IQ4_NL.
@@ -68,10 +108,11 @@ struct IQ4_XS {
   static constexpr bool kSigned = true;
   static constexpr bool kHasMinimum = false;
   static constexpr int kOffset = 0;
+  static constexpr bool kNibbleOrder = true;
 
   struct Header {
     float d, m;
-    uint32_t upper, lower;
+    uint32_t scales[2];  // Of even groups, of odd ones.
   };
 
   static __device__ __forceinline__ int shift(int, int) { return 0; }
@@ -80,7 +121,14 @@ struct IQ4_XS {
   static __device__ __forceinline__ Header header(Block block) {
     uint32_t words[2];
     block.words(0, words);
-    return {ptx::cvt_f32x2_f16x2(words[0]).x, 0.0f, words[0] >> 16, words[1]};
+    // Nibbles of upper bits, of two groups each, to bytes.
+    uint32_t upper = words[0] >> 16;
+    upper = (upper | upper << 8) & 0x00ff00ff;
+    upper = (upper | upper << 4) & 0x0f0f0f0f;
+    return {ptx::cvt_f32_lower_f16(words[0]),
+            0.0f,
+            {ptx::and_or(upper << 4, 0x30303030, words[1] & 0x0f0f0f0f),
+             ptx::and_or(upper << 2, 0x30303030, words[1] >> 4 & 0x0f0f0f0f)}};
   }
 
   template <typename Block>
@@ -90,8 +138,22 @@ struct IQ4_XS {
     block.words(8 + 16 * group, words);
 #pragma unroll
     for (int i = 0; i < 4; ++i) NonLinearTable::look_up(words[i], weights.q[i], weights.q[4 + i]);
-    weights.scale[0] = ((header.lower >> 4 * group & 15) | (header.upper >> 2 * group & 3) << 4) - 32;
+    weights.scale[0] = scale(header, group);
     return weights;
+  }
+
+  template <typename Block>
+  static __device__ __forceinline__ DecodedTerms decode_terms(Block block, const Header& header, int group) {
+    DecodedTerms terms;
+    terms.scale = scale(header, group);
+    terms.set(block, 8 + 16 * group);
+    return terms;
+  }
+
+ private:
+  static __device__ __forceinline__ int scale(const Header& header, int group) {
+    const uint32_t even = header.scales[0], odd = header.scales[1];
+    return static_cast<int>(ptx::prmt(group % 2 == 0 ? even : odd, 0, 0x4440 + group / 2)) - 32;
   }
 };
 

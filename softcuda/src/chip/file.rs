@@ -3,6 +3,7 @@
 use super::{Architecture, Chip, TimeFigures};
 use serde::Deserialize;
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// The files of the chips that stand for the architectures.
 const BUILT_IN: [(&str, &str); 3] = [
@@ -10,6 +11,9 @@ const BUILT_IN: [(&str, &str); 3] = [
     ("rtx-4090", include_str!("../../chips/rtx-4090.toml")),
     ("h100-sxm", include_str!("../../chips/h100-sxm.toml")),
 ];
+
+/// The same once read, each at most once: what has no fixed length in a chip lives as long as the process.
+static PARSED: [OnceLock<Result<Chip, ChipError>>; BUILT_IN.len()] = [const { OnceLock::new() }; BUILT_IN.len()];
 
 /// A file that describes no chip.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,13 +64,19 @@ pub fn text(name: &str) -> Option<&'static str> {
     BUILT_IN.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
 }
 
+/// The chip that is built in under a name.
+fn built_in(name: &str) -> Option<&'static Result<Chip, ChipError>> {
+    let index = names().position(|known| known == name)?;
+    Some(PARSED[index].get_or_init(|| parse(name, BUILT_IN[index].1)))
+}
+
 /// The chip of a name, or of a file.
 ///
 /// # Errors
 /// A file that cannot be read, or describes no chip.
 pub fn load(origin: &str) -> Result<Chip, ChipError> {
-    if let Some(text) = text(origin) {
-        return parse(origin, text);
+    if let Some(chip) = built_in(origin) {
+        return chip.clone();
     }
     let error = |problem| ChipError { origin: origin.to_owned(), problem };
     if !origin.contains(['/', '.']) {
@@ -77,7 +87,7 @@ pub fn load(origin: &str) -> Result<Chip, ChipError> {
     parse(origin, &text)
 }
 
-/// Reads a chip's file. What has no fixed length lives as long as the process: a chip is loaded once.
+/// Reads a chip's file. What has no fixed length lives as long as the process: each is loaded once.
 fn parse(origin: &str, text: &str) -> Result<Chip, ChipError> {
     let error = |problem: String| ChipError { origin: origin.to_owned(), problem };
     let File { architecture, name, limits, time } =

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "verify")]
 mod cases;
+mod matrix;
 mod params;
 mod plan;
 mod problem;
@@ -10,6 +11,7 @@ mod vector;
 #[cfg(feature = "verify")]
 pub(crate) mod verify;
 
+pub use matrix::MatrixTile;
 #[cfg(feature = "verify")]
 pub(crate) use plan::launches;
 pub use plan::{Plan, Workspace, plan};
@@ -42,7 +44,7 @@ pub struct Args<'a> {
 /// The product of activations with a packed matrix: `y = x w^T + bias`, accumulated in f32.
 ///
 /// Rows of `x` and `y` may have any stride; those of `x` are aligned to 16 bytes. A row of `x` with a NaN or an infinity
-/// gives a row of NaN with [`Activations::Q8`].
+/// gives a row of NaN with [`Activations::Q8`], or of NaN and infinities if there are many rows, of bf16.
 ///
 /// # Errors
 /// See [`Problem::check`] and [`plan()`]; nothing is written then.
@@ -63,7 +65,7 @@ pub fn gguf(queue: &Queue, mut args: Args) -> Result<()> {
     operands.check_workspace(&plan)?;
     // SAFETY, of all launches: the parameters are the kernel's, of operands and a workspace that were checked; the
     // guards above keep them in use until the launches are in the stream, which runs them one after the other.
-    if let Some(launch) = &plan.quantise {
+    if let Some(launch) = &plan.prepare {
         // SAFETY: see above.
         unsafe { queue.launch(launch, &params::QuantiseParams::new(&problem, &plan, &operands)) }?;
     }
@@ -73,7 +75,10 @@ pub fn gguf(queue: &Queue, mut args: Args) -> Result<()> {
             // SAFETY: see above.
             unsafe { queue.launch(&plan.multiply, &params) }
         }
-        // SAFETY: see above.
-        None => unsafe { queue.launch(&plan.multiply, &params::MatrixParams::new(&problem, &plan, &operands)) },
+        None => {
+            let params = params::MatrixParams::new(&problem, &plan, &plan.matrix, &operands);
+            // SAFETY: see above.
+            unsafe { queue.launch(&plan.multiply, &params) }
+        }
     }
 }

@@ -2,8 +2,7 @@
 
 use std::mem::offset_of;
 
-use super::plan::MATRIX_ROWS;
-use super::{Activations, Operands, Plan, Problem, VectorTile};
+use super::{Activations, MatrixTile, Operands, Plan, Problem, VectorTile};
 use crate::quant::element_type;
 
 /// `QuantiseParams` of `kernels/quant/gguf_quantise.cuh`.
@@ -29,21 +28,22 @@ pub(super) struct VectorParams {
     /// 0 for none.
     bias: u64,
     y: u64,
-    w_bytes: i64,
     x_stride: i64,
     y_stride: i64,
     n: i32,
     m: i32,
     blocks_per_row: i32,
-    inverse: u32,
-    rows_per_tile: i32,
+    units_per_row: i32,
     rows_per_warp: i32,
     vectors_per_block: i32,
     num_slots: i32,
-    wrap: i32,
+    inverse: u32,
+    step_rows: i32,
+    step_units: i32,
     x_type: i32,
     bias_type: i32,
     y_type: i32,
+    rotation: i32,
 }
 
 /// `MatrixParams` of `kernels/quant/gguf_matrix.cuh`.
@@ -57,6 +57,7 @@ pub(super) struct MatrixParams {
     bias: u64,
     y: u64,
     w_bytes: i64,
+    x_stride: i64,
     y_stride: i64,
     n: i32,
     m: i32,
@@ -69,10 +70,10 @@ pub(super) struct MatrixParams {
 // The kernels assert the same numbers.
 const _: () = assert!(size_of::<QuantiseParams>() == 48 && offset_of!(QuantiseParams, items_per_row) == 40);
 const _: () = assert!(
-    size_of::<VectorParams>() == 112 && offset_of!(VectorParams, n) == 64 && offset_of!(VectorParams, y_type) == 108
+    size_of::<VectorParams>() == 112 && offset_of!(VectorParams, n) == 56 && offset_of!(VectorParams, rotation) == 108
 );
 const _: () = assert!(
-    size_of::<MatrixParams>() == 80 && offset_of!(MatrixParams, n) == 56 && offset_of!(MatrixParams, y_type) == 76
+    size_of::<MatrixParams>() == 88 && offset_of!(MatrixParams, n) == 64 && offset_of!(MatrixParams, y_type) == 84
 );
 
 // SAFETY: `repr(C)`, plain data, no padding.
@@ -87,8 +88,12 @@ impl crate::launch::Params for VectorParams {}
 
 impl MatrixParams {
     /// The sizes were checked to fit 32 bits.
-    pub(super) fn new(problem: &Problem, plan: &Plan, operands: &Operands) -> Self {
-        let x = workspace(operands);
+    pub(super) fn new(problem: &Problem, plan: &Plan, tile: &MatrixTile, operands: &Operands) -> Self {
+        // Prepared activations, or bf16 as it is.
+        let (x, x_stride) = match plan.prepare {
+            Some(_) => (workspace(operands), problem.k as i64),
+            None => (operands.x.address, operands.x.layout.stride(0)),
+        };
         Self {
             w: operands.w.bytes.address,
             x,
@@ -96,11 +101,12 @@ impl MatrixParams {
             bias: operands.bias.map_or(0, |bias| bias.address),
             y: operands.y.address,
             w_bytes: (problem.n * problem.blocks_per_row() * problem.format.block_bytes()) as i64,
+            x_stride,
             y_stride: operands.y.layout.stride(0),
             n: problem.n as i32,
             m: problem.m as i32,
             k: problem.k as i32,
-            row_tiles: problem.m.div_ceil(MATRIX_ROWS) as i32,
+            row_tiles: problem.m.div_ceil(tile.rows) as i32,
             bias_type: problem.bias_dtype.map_or(0, element_type::code),
             y_type: element_type::code(problem.y_dtype),
         }
@@ -129,7 +135,9 @@ impl QuantiseParams {
 impl VectorParams {
     /// The sizes were checked to fit 32 bits.
     pub(super) fn new(problem: &Problem, plan: &Plan, tile: &VectorTile, operands: &Operands) -> Self {
-        let blocks_per_row = problem.blocks_per_row();
+        let units = tile.units_per_row;
+        // At least 1, also where there is nothing to divide.
+        let divisor = units.max(1);
         let quantised = problem.activations == Activations::Q8;
         let x = if quantised { workspace(operands) } else { operands.x.address };
         Self {
@@ -138,21 +146,22 @@ impl VectorParams {
             x_scales: if quantised { x + plan.workspace.scales as u64 } else { 0 },
             bias: operands.bias.map_or(0, |bias| bias.address),
             y: operands.y.address,
-            w_bytes: (problem.n * blocks_per_row * problem.format.block_bytes()) as i64,
             x_stride: if quantised { problem.k as i64 } else { operands.x.layout.stride(0) },
             y_stride: operands.y.layout.stride(0),
             n: problem.n as i32,
             m: problem.m as i32,
-            blocks_per_row: blocks_per_row as i32,
-            inverse: ((1 << 31) / blocks_per_row.max(1) as u32) + 1,
-            rows_per_tile: tile.rows_per_tile as i32,
+            blocks_per_row: problem.blocks_per_row() as i32,
+            units_per_row: units as i32,
             rows_per_warp: tile.rows_per_warp as i32,
             vectors_per_block: tile.vectors_per_block as i32,
             num_slots: tile.num_slots as i32,
-            wrap: if tile.wraps { blocks_per_row as i32 } else { 0 },
+            inverse: (1 << 16) / divisor as u32 + 1,
+            step_rows: (32 / divisor) as i32,
+            step_units: (32 % divisor) as i32,
             x_type: element_type::code(problem.x_dtype),
             bias_type: problem.bias_dtype.map_or(0, element_type::code),
             y_type: element_type::code(problem.y_dtype),
+            rotation: 5 - units.trailing_zeros().min(5) as i32,
         }
     }
 }

@@ -1,25 +1,29 @@
 //! The plan of the launches: pure data.
 
 use super::vector::MAX_VECTORS;
-use super::{Activations, OP, Problem, VectorTile};
-use crate::{Error, Format, LaunchPlan, Limits, Resources, Result};
+use super::{Activations, MatrixTile, OP, Problem, VectorTile};
+use crate::{DType, Error, Format, LaunchPlan, Limits, Resources, Result};
 
 /// Planned launches, in their order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Plan {
-    /// Activations to integers of 8 bits, if they are to be such.
-    pub quantise: Option<LaunchPlan>,
+    /// Activations to integers of 8 bits or to bf16, if they are to be such and are not.
+    pub prepare: Option<LaunchPlan>,
     /// The product.
     pub multiply: LaunchPlan,
     /// How it is shared out among blocks, where rows of activations are few or exact.
     pub tile: Option<VectorTile>,
+    /// And how where they are many.
+    pub matrix: MatrixTile,
+    /// What activations are when they are multiplied: integers of 8 bits, rounded to bf16 as weights are, or as they were.
+    pub elements: DType,
     /// Where in the workspace what lies.
     pub workspace: Workspace,
     /// What it costs.
     pub resources: Resources,
 }
 
-/// Places in the workspace, in bytes from its start: quantised activations come first.
+/// Places in the workspace, in bytes from its start: prepared activations come first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Workspace {
     /// Scales of quantised activations, with the sums of their integers.
@@ -28,29 +32,31 @@ pub struct Workspace {
     pub bytes: usize,
 }
 
-/// Threads of the kernel that quantises; each takes 8 elements.
-const QUANTISE_THREADS: u32 = 128;
-/// Rows and columns of the result that a thread block of the kernel for many rows computes.
-pub(super) const MATRIX_ROWS: usize = 128;
-const MATRIX_COLUMNS: usize = 64;
+/// Threads of the kernels that prepare activations; each takes 8 elements.
+const PREPARE_THREADS: u32 = 128;
 /// A grid's second axis ends here.
 const MAX_GRID_Y: usize = 65_535;
 
 /// The names of a format's instances at the end of `kernels/quant/gguf.cu`.
 struct Instances {
-    /// Few rows of activations.
+    /// One row of activations.
+    one: &'static str,
+    /// Few.
     quantised: &'static str,
     exact: &'static str,
-    /// Many.
+    /// Many, of integers and of bf16.
     matrix: &'static str,
+    dense: &'static str,
 }
 
 macro_rules! instances {
     ($format:literal) => {
         Instances {
-            quantised: concat!("gguf_vector_q8_", $format),
-            exact: concat!("gguf_vector_exact_", $format),
+            one: concat!("gguf_vector_q8_", $format),
+            quantised: concat!("gguf_vectors_q8_", $format),
+            exact: concat!("gguf_vectors_exact_", $format),
             matrix: concat!("gguf_matrix_", $format),
+            dense: concat!("gguf_dense_", $format),
         }
     };
 }
@@ -85,10 +91,13 @@ pub(crate) fn launches(limits: &Limits) -> Vec<LaunchPlan> {
         let problem = Problem { format, m, n: 1, k: 2048, x_dtype, bias_dtype: None, y_dtype, activations };
         plan(&problem, limits).ok().map(|plan| plan.multiply)
     };
-    let kinds =
-        |format| [(format, 1, Activations::Q8), (format, 1, Activations::Exact), (format, 128, Activations::Q8)];
+    let kinds = |format| {
+        let quantised = [1, 2, 16, 256].map(|m| (format, m, Activations::Q8));
+        quantised.into_iter().chain([(format, 1, Activations::Exact)])
+    };
     let products = Format::ALL.into_iter().flat_map(kinds).filter_map(product);
-    [launch("gguf_quantise", [1; 3], QUANTISE_THREADS, 0, 0)].into_iter().chain(products).collect()
+    let prepare = ["gguf_quantise", "gguf_round"].map(|instance| launch(instance, [1; 3], PREPARE_THREADS, 0, 0));
+    prepare.into_iter().chain(products).collect()
 }
 
 /// Chooses the instances, the tiles and the grids.
@@ -102,17 +111,24 @@ pub fn plan(problem: &Problem, limits: &Limits) -> Result<Plan> {
     let fits = vector.shared_bytes <= limits.shared_bytes_per_block as usize;
     // Rows too long for shared memory are no obstacle to the kernel for many.
     let tile = (!quantises || problem.m <= MAX_VECTORS && fits).then_some(vector);
-    let workspace = if quantises { workspace(problem.m, problem.k) } else { Workspace::default() };
+    let matrix = MatrixTile::new(problem, limits);
+    let elements = match &tile {
+        _ if !quantises => problem.x_dtype,
+        Some(_) => DType::I8,
+        None => matrix.elements,
+    };
+    let prepares = elements != problem.x_dtype;
+    let workspace = if prepares { workspace(elements, problem.m, problem.k) } else { Workspace::default() };
     let multiply = match &tile {
         Some(tile) => vector_launch(problem, tile, workspace)?,
-        None => matrix_launch(problem, workspace)?,
+        None => matrix_launch(problem, &matrix, workspace)?,
     };
     let (needed, available) = (multiply.shared_bytes, limits.shared_bytes_per_block);
     if needed > available {
         return Err(Error::SharedMemory { op: OP, instance: multiply.instance, needed, available });
     }
-    let quantise = if quantises && problem.k > 0 { Some(quantise_launch(problem, workspace)?) } else { None };
-    Ok(Plan { quantise, multiply, tile, workspace, resources: resources(problem, workspace) })
+    let prepare = if prepares && problem.k > 0 { Some(prepare_launch(problem, elements, workspace)?) } else { None };
+    Ok(Plan { prepare, multiply, tile, matrix, elements, workspace, resources: resources(problem, workspace) })
 }
 
 fn vector_launch(problem: &Problem, tile: &VectorTile, workspace: Workspace) -> Result<LaunchPlan> {
@@ -123,49 +139,41 @@ fn vector_launch(problem: &Problem, tile: &VectorTile, workspace: Workspace) -> 
         return Err(Error::TooLarge { op: OP, what: "m", got: m as u64, limit });
     }
     let names = instances(format);
-    let instance = if activations == Activations::Q8 { names.quantised } else { names.exact };
-    let grid = [n.div_ceil(tile.rows_per_tile) as u32, passes as u32, 1];
+    let instance = match activations {
+        Activations::Q8 if tile.vectors_per_block == 1 => names.one,
+        Activations::Q8 => names.quantised,
+        Activations::Exact => names.exact,
+    };
+    let grid = [n.div_ceil(tile.rows_per_block()) as u32, passes as u32, 1];
     Ok(launch(instance, grid, 32 * tile.warps as u32, tile.shared_bytes, workspace.bytes))
 }
 
-fn matrix_launch(problem: &Problem, workspace: Workspace) -> Result<LaunchPlan> {
-    let blocks = problem.m.div_ceil(MATRIX_ROWS) as u64 * problem.n.div_ceil(MATRIX_COLUMNS) as u64;
+fn matrix_launch(problem: &Problem, tile: &MatrixTile, workspace: Workspace) -> Result<LaunchPlan> {
+    let blocks = problem.m.div_ceil(tile.rows) as u64 * problem.n.div_ceil(tile.columns) as u64;
     let limit = i32::MAX as u64;
     if blocks > limit {
         return Err(Error::TooLarge { op: OP, what: "number of blocks", got: blocks, limit });
     }
-    let instance = instances(problem.format).matrix;
-    Ok(launch(instance, [blocks as u32, 1, 1], 128, matrix_shared_bytes(problem.format), workspace.bytes))
+    let names = instances(problem.format);
+    let instance = if tile.elements == DType::I8 { names.matrix } else { names.dense };
+    Ok(launch(instance, [blocks as u32, 1, 1], tile.threads, tile.shared_bytes, workspace.bytes))
 }
 
-/// Two stages of `MatrixTile` in `kernels/quant/gguf_matrix.cuh`.
-fn matrix_shared_bytes(format: Format) -> usize {
-    let (halves, has_minimum) = match format {
-        Format::Q2K => (2, true),
-        Format::Q3K | Format::Q6K => (2, false),
-        Format::Q4_1 | Format::Q5_1 | Format::Q4K | Format::Q5K => (1, true),
-        _ => (1, false),
-    };
-    let (rows, columns, depth) = (MATRIX_ROWS, MATRIX_COLUMNS, 64);
-    let pitch = (256 / format.block_weights() * format.block_bytes() + 14).next_multiple_of(16) + 16;
-    let row_factors = if has_minimum { 1 + halves } else { 1 };
-    let factors = if has_minimum { 2 * halves } else { halves };
-    2 * ((rows + columns) * depth + columns * pitch + (row_factors * rows + factors * columns) * 8)
-}
-
-fn quantise_launch(problem: &Problem, workspace: Workspace) -> Result<LaunchPlan> {
+fn prepare_launch(problem: &Problem, elements: DType, workspace: Workspace) -> Result<LaunchPlan> {
     let threads = problem.m as u128 * (problem.k as u128 / 8);
-    let (blocks, limit) = (threads.div_ceil(QUANTISE_THREADS.into()), i32::MAX as u64);
+    let (blocks, limit) = (threads.div_ceil(PREPARE_THREADS.into()), i32::MAX as u64);
     if blocks > u128::from(limit) {
         let got = u64::try_from(blocks).unwrap_or(u64::MAX);
         return Err(Error::TooLarge { op: OP, what: "number of blocks", got, limit });
     }
-    Ok(launch("gguf_quantise", [blocks as u32, 1, 1], QUANTISE_THREADS, 0, workspace.bytes))
+    let instance = if elements == DType::I8 { "gguf_quantise" } else { "gguf_round" };
+    Ok(launch(instance, [blocks as u32, 1, 1], PREPARE_THREADS, 0, workspace.bytes))
 }
 
-/// A byte for each element, and 8 bytes for each 32: 40 bytes for 32.
-fn workspace(m: usize, k: usize) -> Workspace {
-    Workspace { scales: m * k, bytes: m * k + m * (k / 32) * 8 }
+/// A byte for each element, and 8 bytes for each 32: 40 bytes for 32. Or 2 bytes for each.
+fn workspace(elements: DType, m: usize, k: usize) -> Workspace {
+    let scales = m * k * elements.size_bytes();
+    Workspace { scales, bytes: if elements == DType::I8 { scales + m * (k / 32) * 8 } else { scales } }
 }
 
 /// Work and traffic: everything once.

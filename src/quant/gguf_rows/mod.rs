@@ -29,10 +29,12 @@ pub struct Args<'a> {
     pub ids: Option<TensorView<'a>>,
     /// Their weights `[rows, k]`, f16, bf16 or f32.
     pub out: TensorViewMut<'a>,
+    /// What weights are multiplied by; `sqrt(d)` where the rows are Gemma's embeddings, otherwise 1.
+    pub scale: f32,
 }
 
-/// Dequantises rows of a packed matrix: `out[i] = w[ids[i]]`, as the format defines it bit for bit in f32, rounded to the
-/// type of `out`.
+/// Dequantises rows of a packed matrix: `out[i] = scale * w[ids[i]]`, `w` as the format defines it bit for bit in f32, the
+/// product rounded to f32 and then to the type of `out`.
 ///
 /// Rows of `out` may have any stride. An id outside `0 .. n` gives a row of NaN.
 ///
@@ -44,7 +46,7 @@ pub fn gguf_rows(queue: &Queue, mut args: Args) -> Result<()> {
     let (ids, _ids) = args.ids.as_ref().map(|ids| ids.open(OP, "ids", queue)).transpose()?.unzip();
     let (out, _out) = args.out.open(OP, "out", queue)?;
     let operands = Operands { w, ids, out };
-    let problem = Problem::check(&operands)?;
+    let problem = Problem::check(&operands, args.scale)?;
     if problem.is_empty() {
         return Ok(());
     }

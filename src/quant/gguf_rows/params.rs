@@ -22,12 +22,13 @@ pub(super) struct RowsParams {
     parts_per_row: i32,
     out_type: i32,
     stage_bytes: i32,
+    scale: f32,
+    padding: i32,
 }
 
 // The kernel asserts the same numbers.
-const _: () = assert!(
-    size_of::<RowsParams>() == 72 && offset_of!(RowsParams, n) == 48 && offset_of!(RowsParams, stage_bytes) == 68
-);
+const _: () =
+    assert!(size_of::<RowsParams>() == 80 && offset_of!(RowsParams, n) == 48 && offset_of!(RowsParams, scale) == 72);
 
 // SAFETY: `repr(C)`, plain data, no padding.
 unsafe impl cudarc::driver::DeviceRepr for RowsParams {}
@@ -51,6 +52,8 @@ impl RowsParams {
             parts_per_row: plan.parts_per_row as i32,
             out_type: element_type::code(problem.dtype),
             stage_bytes: plan.stage_bytes as i32,
+            scale: problem.scale,
+            padding: 0,
         }
     }
 }

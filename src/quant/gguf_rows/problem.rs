@@ -31,6 +31,8 @@ pub struct Problem {
     pub gathered: bool,
     /// Element type of the result.
     pub dtype: DType,
+    /// Factor of the weights, finite.
+    pub scale: f32,
 }
 
 const CHECKS: Checks = Checks { op: OP };
@@ -40,9 +42,9 @@ impl Problem {
     ///
     /// # Errors
     /// Rank, element types, sizes that disagree or are no multiple of a block, packed data that end too early, ids with
-    /// gaps, a last stride other than 1, misaligned tensors, an output that overlaps itself or another tensor: each its
-    /// own [`Error`], naming the argument, what it has and what is expected.
-    pub fn check(operands: &Operands) -> Result<Self> {
+    /// gaps, a last stride other than 1, misaligned tensors, an output that overlaps itself or another tensor, a scale that
+    /// is not finite: each its own [`Error`], naming the argument, what it has and what is expected.
+    pub fn check(operands: &Operands, scale: f32) -> Result<Self> {
         let Operands { w, ids, out } = operands;
         w.check(OP)?;
         CHECKS.rank("out", out, 2, "[rows, k]")?;
@@ -59,14 +61,14 @@ impl Problem {
                 w.n
             }
         };
-        let problem = Self::new(w.format, w.n, w.k, rows, ids.is_some(), out.dtype)?;
+        let problem = Self::new(w.format, w.n, w.k, rows, ids.is_some(), out.dtype)?.scaled(scale)?;
         CHECKS.rows("out", out, out.dtype.size_bytes() as u64)?;
         let inputs = [Some(("w", &w.bytes)), ids.as_ref().map(|ids| ("ids", ids))];
         CHECKS.writable("out", out, &inputs.into_iter().flatten().collect::<Vec<_>>())?;
         Ok(problem)
     }
 
-    /// A problem from its types and sizes alone.
+    /// A problem from its types and sizes alone; weights are multiplied by 1.
     ///
     /// # Errors
     /// Those of [`Problem::check`] that don't concern memory.
@@ -77,7 +79,18 @@ impl Problem {
         if rows > limit {
             return Err(Error::TooLarge { op: OP, what: "rows", got: rows as u64, limit: limit as u64 });
         }
-        Ok(Self { format, n, k, rows, gathered, dtype })
+        Ok(Self { format, n, k, rows, gathered, dtype, scale: 1.0 })
+    }
+
+    /// The same with another factor of the weights.
+    ///
+    /// # Errors
+    /// It is not finite.
+    pub fn scaled(self, scale: f32) -> Result<Self> {
+        if !scale.is_finite() {
+            return Err(Error::NotFinite { op: OP, option: "scale", got: scale.to_string() });
+        }
+        Ok(Self { scale, ..self })
     }
 
     /// Whether there is nothing to write.

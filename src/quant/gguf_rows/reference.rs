@@ -5,7 +5,7 @@ use half::{bf16, f16};
 use super::Problem;
 use crate::DType;
 
-/// Rows `[rows, k]` of packed bytes, row-major, in f32: those that `ids` names, or all.
+/// Rows `[rows, k]` of packed bytes, row-major, in f32, scaled: those that `ids` names, or all.
 ///
 /// A row that does not exist is NaN.
 pub fn reference(problem: &Problem, packed: &[u8], ids: Option<&[i32]>) -> Vec<f32> {
@@ -14,10 +14,11 @@ pub fn reference(problem: &Problem, packed: &[u8], ids: Option<&[i32]>) -> Vec<f
         Ok(id) if id < problem.n => problem.format.dequantise(&packed[id * row_bytes..][..row_bytes]),
         _ => vec![f32::NAN; problem.k],
     };
-    match ids {
+    let weights: Vec<f32> = match ids {
         Some(ids) => ids.iter().flat_map(|&id| row(id.into())).collect(),
         None => (0..problem.n as i64).flat_map(row).collect(),
-    }
+    };
+    weights.into_iter().map(|weight| weight * problem.scale).collect()
 }
 
 /// Numbers rounded to an element type, to nearest even.

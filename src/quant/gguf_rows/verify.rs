@@ -44,6 +44,7 @@ const DESCRIPTION: Description = Description {
             default: "f32",
             meaning: "element type of the result",
         },
+        OptionSpec { name: "scale", kind: OptionType::Float, default: "1", meaning: "factor of the weights" },
     ],
     outputs: &[TensorSpec {
         name: "out",
@@ -85,16 +86,17 @@ fn prepare(queue: &Queue, bindings: &Bindings) -> Result<Box<dyn Prepared>> {
     let rows = ids.as_ref().map_or(n, |(host, _)| host.shape[0]);
     let dtype = bindings.choice("dtype").and_then(|name| name.parse().ok()).unwrap_or(DType::F32);
     let problem = Problem::new(format, n, k, rows, ids.is_some(), dtype)?;
+    let problem = problem.scaled(bindings.float("scale").map_or(1.0, |value| value as f32))?;
     let out = DeviceTensor::poisoned(queue, dtype, Layout::contiguous(&[rows, k])?)?;
     Ok(Box::new(Setup { problem, w, ids, out }))
 }
 
 impl Prepared for Setup {
     fn launch(&mut self, queue: &Queue) -> Result<()> {
-        let Problem { format, n, k, .. } = self.problem;
+        let Problem { format, n, k, scale, .. } = self.problem;
         let ids = self.ids.as_ref().map(|(_, device)| device.view()).transpose()?;
         let w = PackedTensor { format, n, k, bytes: self.w.1.view()? };
-        gguf_rows(queue, Args { w, ids, out: self.out.view_mut()? })
+        gguf_rows(queue, Args { w, ids, out: self.out.view_mut()?, scale })
     }
 
     fn outputs(&self, queue: &Queue) -> Result<Vec<HostTensor>> {

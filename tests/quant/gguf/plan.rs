@@ -13,14 +13,14 @@ const CHIPS: [(u32, u32); 6] = [(8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)
 fn every_format_has_embedded_instances_that_fit_every_chip() {
     for format in Format::ALL {
         for (activations, m, name) in
-            [(Q8, 1, "vector_q8"), (Q8, 8, "vector_q8"), (Exact, 1, "vector_exact"), (Q8, 300, "matrix")]
+            [(Q8, 1, "vector_q8"), (Q8, 4, "vectors_q8"), (Exact, 1, "vectors_exact"), (Q8, 9, "matrix")]
         {
             for (major, minor) in CHIPS {
                 let limits = Limits::of_capability(major, minor);
                 let plan = plan(&problem(format, activations, [m, 4096, 4096]), &limits).unwrap();
                 assert_eq!(plan.multiply.instance, format!("gguf_{name}_{format}"));
                 assert!(plan.multiply.shared_bytes <= limits.shared_bytes_per_block);
-                for launch in plan.quantise.iter().chain([&plan.multiply]) {
+                for launch in plan.prepare.iter().chain([&plan.multiply]) {
                     let kernels = embedded::KERNELS.iter().filter(|kernel| kernel.op == launch.op);
                     let instances = kernels.flat_map(|kernel| kernel.instances);
                     assert_eq!(instances.filter(|instance| instance.name == launch.instance).count(), 1);
@@ -34,9 +34,9 @@ fn every_format_has_embedded_instances_that_fit_every_chip() {
 fn a_plan_is_known_before_it_runs() {
     let limits = Limits { multiprocessors: 108, ..Limits::of_capability(8, 0) };
     let plan = plan(&problem(Format::Q4K, Q8, [1, 4096, 2048]), &limits).unwrap();
-    let quantise = plan.quantise.unwrap();
+    let quantise = plan.prepare.unwrap();
     assert_eq!((quantise.instance, quantise.grid, quantise.block), ("gguf_quantise", [2, 1, 1], [128, 1, 1]));
-    // 32 rows a block: larger tiles would leave multiprocessors idle.
+    // 8 rows a warp: larger tiles would leave multiprocessors idle.
     assert_eq!((plan.multiply.instance, plan.multiply.grid), ("gguf_vector_q8_q4_k", [128, 1, 1]));
     assert_eq!(plan.multiply.block, [128, 1, 1]);
     // A byte for an element, 8 for 32.
@@ -44,11 +44,11 @@ fn a_plan_is_known_before_it_runs() {
 }
 
 #[test]
-fn tiles_grow_with_the_matrix_up_to_64_rows() {
+fn warps_take_more_rows_of_larger_matrices_up_to_32() {
     let limits = Limits { multiprocessors: 108, ..Limits::of_capability(8, 0) };
-    for (n, rows) in [(100, 16), (2048, 16), (4096, 32), (14336, 64), (262_144, 64)] {
+    for (n, rows) in [(100, 8), (4096, 8), (8192, 16), (14336, 32), (262_144, 32)] {
         let plan = plan(&problem(Format::Q4K, Q8, [1, n, 2048]), &limits).unwrap();
-        assert_eq!(plan.tile.unwrap().rows_per_tile, rows, "n = {n}");
+        assert_eq!(plan.tile.unwrap().rows_per_warp, rows, "n = {n}");
     }
 }
 
@@ -65,16 +65,34 @@ fn rows_of_activations_are_shared_out_evenly_where_not_all_fit() {
 fn many_rows_go_by_tensor_cores() {
     let limits = Limits::of_capability(8, 0);
     let few = plan(&problem(Format::Q4K, Q8, [8, 100, 512]), &limits).unwrap();
-    let many = plan(&problem(Format::Q4K, Q8, [257, 100, 512]), &limits).unwrap();
-    assert!(few.tile.is_some() && many.tile.is_none());
-    // 3 x 2 tiles of 128 x 64.
-    assert_eq!(many.multiply.grid, [6, 1, 1]);
+    let more = plan(&problem(Format::Q4K, Q8, [40, 100, 512]), &limits).unwrap();
+    assert!(few.tile.is_some() && more.tile.is_none());
+    // 2 tiles of 128 x 64.
+    assert_eq!(more.multiply.grid, [2, 1, 1]);
+}
+
+#[test]
+fn many_rows_are_multiplied_in_bf16_where_that_is_fast_and_need_no_workspace_if_they_are_bf16() {
+    for (major, minor) in CHIPS {
+        let limits = Limits::of_capability(major, minor);
+        let mut problem = problem(Format::Q4K, Q8, [257, 100, 512]);
+        let many = plan(&problem, &limits).unwrap();
+        let dense = matches!((major, minor), (8 | 9 | 10, 0));
+        // 3 x 1 tiles of 128 x 128, or 3 x 2 of 128 x 64.
+        let (elements, name, blocks) = if dense { (BF16, "dense", 3) } else { (DType::I8, "matrix", 6) };
+        assert_eq!(many.elements, elements);
+        assert_eq!((many.multiply.instance, many.multiply.grid[0]), (format!("gguf_{name}_q4_k").as_str(), blocks));
+        assert_eq!(many.prepare.unwrap().instance, if dense { "gguf_round" } else { "gguf_quantise" });
+        assert_eq!(many.workspace.bytes, if dense { 257 * 512 * 2 } else { 257 * 640 });
+        problem.x_dtype = BF16;
+        assert_eq!(plan(&problem, &limits).unwrap().prepare.is_none(), dense);
+    }
 }
 
 #[test]
 fn exact_activations_need_no_workspace() {
     let plan = plan(&problem(Format::Q6K, Exact, [3, 100, 512]), &Limits::of_capability(8, 0)).unwrap();
-    assert_eq!((plan.quantise, plan.workspace.bytes), (None, 0));
+    assert_eq!((plan.prepare, plan.workspace.bytes), (None, 0));
 }
 
 #[test]
@@ -87,12 +105,12 @@ fn everything_is_counted_once() {
 #[test]
 fn exact_rows_too_long_for_shared_memory_are_refused() {
     let error = plan(&problem(Format::Q4_0, Exact, [1, 10, 1 << 18]), &Limits::of_capability(8, 0)).unwrap_err();
-    assert!(matches!(error, Error::SharedMemory { instance: "gguf_vector_exact_q4_0", .. }), "{error}");
+    assert!(matches!(error, Error::SharedMemory { instance: "gguf_vectors_exact_q4_0", .. }), "{error}");
 }
 
 #[test]
 fn more_blocks_than_a_grid_holds_are_refused() {
     let limits = Limits::of_capability(8, 0);
     let error = plan(&problem(Format::Q4K, Q8, [1 << 29, 1 << 20, 256]), &limits).unwrap_err();
-    assert_eq!(error.to_string(), "quant/gguf: number of blocks is 68719476736, the limit is 2147483647");
+    assert_eq!(error.to_string(), "quant/gguf: number of blocks is 34359738368, the limit is 2147483647");
 }

@@ -13,8 +13,10 @@ proptest! {
         blocks in 1_usize..6,
         ids in prop::collection::vec(-2_i32..14, 0..9),
         dtype in prop::sample::select(vec![F16, BF16, F32]),
+        scale in prop::sample::select(vec![1.0, -0.3, 640_f32.sqrt(), 0.0]),
     ) {
-        Rows::all(format, n, blocks * format.block_weights()).gathered(&ids).with_type(dtype).assert_exact();
+        let rows = Rows::all(format, n, blocks * format.block_weights()).gathered(&ids).with_type(dtype);
+        Rows { problem: rows.problem.scaled(scale).unwrap(), ..rows }.assert_exact();
     }
 }
 

@@ -24,7 +24,7 @@ fn valid() -> Operands {
 fn error(change: impl FnOnce(&mut Operands)) -> String {
     let mut operands = valid();
     change(&mut operands);
-    let text = Problem::check(&operands).expect_err("bad input was taken").to_string();
+    let text = Problem::check(&operands, 1.0).expect_err("bad input was taken").to_string();
     text.strip_prefix("quant/gguf_rows: ").unwrap_or_else(|| panic!("no operator in: {text}")).to_owned()
 }
 
@@ -34,7 +34,7 @@ fn reshape(operand: &mut Operand, shape: &[usize]) {
 
 #[test]
 fn valid_input_is_taken() {
-    let problem = Problem::check(&valid()).unwrap();
+    let problem = Problem::check(&valid(), 1.0).unwrap();
     assert_eq!((problem.rows, problem.gathered, problem.dtype), (4, true, F16));
 }
 
@@ -53,6 +53,12 @@ fn sizes_that_differ_or_do_not_fit_blocks_are_refused() {
     assert_eq!(error(|t| t.ids = None), "out has rows 4, expected 10 (= w)");
     let text = error(|t| t.w.k = 384);
     assert_eq!(text, "w has k 384 in blocks of 256 (q6_k); supported: multiples of 256");
+}
+
+#[test]
+fn a_scale_that_is_not_finite_is_refused() {
+    let text = Problem::check(&valid(), f32::NAN).expect_err("bad input was taken").to_string();
+    assert_eq!(text, "quant/gguf_rows: scale is NaN, expected a finite number");
 }
 
 #[test]
