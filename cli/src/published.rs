@@ -166,6 +166,7 @@ fn pass(queue: &Queue, op: &str, entry: &Published) -> Result<Pass, Failure> {
     let sample = Sample {
         blocks: None,
         copies: u32::try_from(copies).ok().and_then(NonZero::new).unwrap_or(NonZero::<u32>::MIN),
+        ..Sample::ALL
     };
     let sizes = [("b", 1), ("s_q", s), ("s_k", s), ("h_q", 1), ("h_kv", 1), ("d", d), ("d_v", d)];
     let causal = [("causal", if entry.causal { "true" } else { "false" })];

@@ -115,23 +115,6 @@ pub(super) fn kernel(
     })
 }
 
-/// Whether a loop of these instructions waits for a store of others: it loads with an order, or anew each time, and stores
-/// nothing.
-fn waits(instructions: &[Instruction]) -> bool {
-    let ordered = [Modifier::Acquire, Modifier::Relaxed, Modifier::Volatile];
-    let polls = |one: &Instruction| {
-        let opcode = one.row.opcode;
-        opcode == Opcode::Ld && ordered.into_iter().any(|order| one.modifiers.has(order))
-    };
-    let quiet = |one: &Instruction| match one.row.pipe {
-        Pipe::Lsu => polls(one),
-        Pipe::Tensor => false,
-        Pipe::Control => !matches!(one.row.opcode, Opcode::Bar | Opcode::Barrier),
-        _ => true,
-    };
-    instructions.iter().any(polls) && instructions.iter().all(quiet)
-}
-
 /// A kernel being decoded.
 struct Builder<'a> {
     module: &'a Module,
@@ -270,7 +253,7 @@ impl<'a> Builder<'a> {
             reconvergence: block.reconvergence as u32,
             instructions: instructions.len() as u32,
             first_site: self.sites.len() as u32,
-            waits: block.successors.contains(&number) && waits(instructions),
+            waits: self.flow.waits(self.body, number),
             mix,
         });
         if let Some(first) = instructions.first() {
