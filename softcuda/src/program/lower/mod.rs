@@ -253,6 +253,7 @@ impl<'a> Builder<'a> {
             reconvergence: block.reconvergence as u32,
             instructions: instructions.len() as u32,
             first_site: self.sites.len() as u32,
+            waits: self.flow.waits(self.body, number),
             mix,
         });
         if let Some(first) = instructions.first() {
@@ -287,6 +288,7 @@ impl<'a> Builder<'a> {
                 reconvergence,
                 instructions: 0,
                 first_site: 0,
+                waits: false,
                 mix: Vec::new(),
             });
         }
