@@ -54,7 +54,12 @@ struct TileLoader {
 
   // Issues the copies of one whole tile, then moves on to the tile before it.
   __device__ __forceinline__ void load() {
-    const char* from = source;
+    load_from(source);
+    source -= pass_bytes * (kRows / kRowsPerPass);
+  }
+
+  // Likewise from this thread's first chunk, wherever the tile lies; stays where it is.
+  __device__ __forceinline__ void load_from(const char* from) const {
 #pragma unroll
     for (int pass = 0; pass < kRows / kRowsPerPass; ++pass, from = ptx::opaque(from + pass_bytes)) {
 #pragma unroll
@@ -67,10 +72,9 @@ struct TileLoader {
         }
       }
     }
-    source -= pass_bytes * (kRows / kRowsPerPass);
   }
 
-  // Likewise for a tile of which only the first `valid_rows` rows exist; the others become zero and are not read. The
+  // As `load`, for a tile of which only the first `valid_rows` rows exist; the others become zero and are not read. The
   // tile in shared memory is the one `offset` bytes after the loader's own.
   __device__ __forceinline__ void load_cut(int valid_rows, uint32_t offset = 0) {
     const char* from = source;

@@ -1,8 +1,8 @@
 //! The layout of block-sparse attention, in device memory.
 
-use cudarc::driver::CudaSlice;
+use cudarc::driver::{CudaSlice, DevicePtr, SyncOnDrop};
 
-use super::{Pattern, TileGrid, TileMask};
+use super::{LayoutOperand, LayoutWork, Pattern, TileGrid, TileMask};
 use crate::{DType, Error, Queue, Result, TensorView};
 
 /// Which tiles of keys each tile of queries visits, for each head, and which elements of each: in device memory, and,
@@ -30,7 +30,23 @@ pub struct BlockLayout<'a> {
     memory: Memory<'a>,
     grid: TileGrid,
     sizes: LayoutSizes,
-    host: Option<(Vec<Pattern>, Vec<usize>)>,
+    host: Option<Host>,
+}
+
+/// What a layout was made of.
+#[derive(Debug)]
+struct Host {
+    patterns: Vec<Pattern>,
+    heads: Vec<usize>,
+    work: LayoutWork,
+}
+
+impl Host {
+    fn new(patterns: Vec<Pattern>, heads: Vec<usize>) -> Self {
+        let each: Vec<LayoutWork> = patterns.iter().map(LayoutWork::new).collect();
+        let work = heads.iter().map(|&pattern| each[pattern]).sum();
+        Self { patterns, heads, work }
+    }
 }
 
 #[derive(Debug)]
@@ -86,10 +102,29 @@ impl BlockLayout<'static> {
     /// [`Error::TooLarge`] beyond 2^31 - 1 words. Errors of the driver.
     pub fn of_heads(queue: &Queue, patterns: Vec<Pattern>, heads: Vec<usize>) -> Result<Self> {
         let (words, sizes) = encode(&patterns, &heads)?;
-        let _current = queue.enter()?;
-        let memory = queue.stream().clone_htod(&words).map_err(|error| Error::driver("block_layout", error))?;
         let grid = *patterns[0].grid();
-        Ok(Self { memory: Memory::Owned(memory), grid, sizes, host: Some((patterns, heads)) })
+        Self::upload(queue, &words, grid, sizes, Host::new(patterns, heads))
+    }
+
+    /// A layout of words that lie on the host, as the type describes them.
+    ///
+    /// # Errors
+    /// [`Error::BlockLayout`]: another number of words, no heads, no patterns, words that are not what the type says.
+    /// [`Error::TooLarge`] beyond 2^31 - 1 words. Errors of the driver.
+    pub fn of_words(queue: &Queue, words: &[i32], grid: TileGrid, sizes: LayoutSizes) -> Result<Self> {
+        let needed = sizes.places(&grid)[5];
+        if words.len() != needed {
+            return problem(format!("{} words, expected {needed}", words.len()));
+        }
+        check_sizes(&sizes, needed)?;
+        let (patterns, heads) = decode(words, grid, sizes)?;
+        Self::upload(queue, words, grid, sizes, Host::new(patterns, heads))
+    }
+
+    fn upload(queue: &Queue, words: &[i32], grid: TileGrid, sizes: LayoutSizes, host: Host) -> Result<Self> {
+        let _current = queue.enter()?;
+        let memory = queue.stream().clone_htod(words).map_err(|error| Error::driver("block_layout", error))?;
+        Ok(Self { memory: Memory::Owned(memory), grid, sizes, host: Some(host) })
     }
 }
 
@@ -111,10 +146,7 @@ impl<'a> BlockLayout<'a> {
             let got = words.dtype();
             return problem(format!("words are {got} {layout:?}, expected i32 [{needed}] without gaps"));
         }
-        if sizes.heads == 0 || sizes.patterns == 0 {
-            return problem(format!("{} heads and {} patterns, expected at least 1", sizes.heads, sizes.patterns));
-        }
-        too_large(needed)?;
+        check_sizes(&sizes, needed)?;
         Ok(Self { memory: Memory::View(words), grid, sizes, host: None })
     }
 
@@ -130,7 +162,7 @@ impl<'a> BlockLayout<'a> {
 
     /// The pattern of a head as it was on the host; `None` if the layout was made on the device, or has no such head.
     pub fn pattern(&self, head: usize) -> Option<&Pattern> {
-        let (patterns, heads) = self.host.as_ref()?;
+        let Host { patterns, heads, .. } = self.host.as_ref()?;
         let of_head = if heads.len() == 1 { heads.first() } else { heads.get(head) };
         patterns.get(*of_head?)
     }
@@ -152,6 +184,34 @@ impl<'a> BlockLayout<'a> {
         };
         decode(&words, self.grid, self.sizes).map(drop)
     }
+
+    pub(crate) fn open<'b>(
+        &'b self,
+        op: &'static str,
+        argument: &'static str,
+        queue: &'b Queue,
+    ) -> Result<(LayoutOperand, Option<SyncOnDrop<'b>>)> {
+        let (address, guard) = match &self.memory {
+            Memory::Owned(memory) => {
+                TensorView::contiguous(memory, &[memory.len()])?.open(op, argument, queue).map(drop)?;
+                let (address, guard) = memory.device_ptr(queue.stream());
+                (address, Some(guard))
+            }
+            Memory::View(view) => {
+                let (operand, guard) = view.open(op, argument, queue)?;
+                (operand.address, guard)
+            }
+        };
+        let work = self.host.as_ref().map(|host| host.work);
+        Ok((LayoutOperand { address, grid: self.grid, sizes: self.sizes, work }, guard))
+    }
+}
+
+fn check_sizes(sizes: &LayoutSizes, words: usize) -> Result<()> {
+    if sizes.heads == 0 || sizes.patterns == 0 {
+        return problem(format!("{} heads and {} patterns, expected at least 1", sizes.heads, sizes.patterns));
+    }
+    too_large(words)
 }
 
 fn too_large(words: usize) -> Result<()> {
@@ -163,7 +223,7 @@ fn too_large(words: usize) -> Result<()> {
 }
 
 /// The words of checked patterns.
-fn encode(patterns: &[Pattern], heads: &[usize]) -> Result<(Vec<i32>, LayoutSizes)> {
+pub(super) fn encode(patterns: &[Pattern], heads: &[usize]) -> Result<(Vec<i32>, LayoutSizes)> {
     let Some(grid) = patterns.first().map(Pattern::grid) else {
         return problem("no patterns, expected at least 1".to_owned());
     };
@@ -213,8 +273,8 @@ fn encode(patterns: &[Pattern], heads: &[usize]) -> Result<(Vec<i32>, LayoutSize
     Ok((words, sizes))
 }
 
-/// The patterns of words, checked.
-fn decode(words: &[i32], grid: TileGrid, sizes: LayoutSizes) -> Result<Vec<Pattern>> {
+/// The patterns of words, checked, and which each head has.
+fn decode(words: &[i32], grid: TileGrid, sizes: LayoutSizes) -> Result<(Vec<Pattern>, Vec<usize>)> {
     let [heads, offsets, tiles, masks, bits, end] = sizes.places(&grid);
     let expected = |what: String, got: i32, expected: String| problem(format!("{what} is {got}, expected {expected}"));
     let mut bands = Vec::new();
@@ -258,5 +318,5 @@ fn decode(words: &[i32], grid: TileGrid, sizes: LayoutSizes) -> Result<Vec<Patte
     if first != sizes.tiles {
         return problem(format!("the last offset is {first}, expected {} (= tiles)", sizes.tiles));
     }
-    Ok(patterns)
+    Ok((patterns, words[heads..offsets].iter().map(|&pattern| pattern as usize).collect()))
 }
