@@ -24,20 +24,11 @@ struct ContiguousTiles {
   __device__ __forceinline__ int tile() const { return tiles.first + remaining; }
   __device__ __forceinline__ bool is_cut() const { return !tiles.is_full(tile()); }
   __device__ __forceinline__ bool has_next() const { return remaining > 0; }
-  __device__ __forceinline__ void look_ahead() {}
-  __device__ __forceinline__ void advance() { --remaining; }
-  // A loader moves from a tile to the one before it by itself.
+  // Loaders move from a tile to the one before it by themselves.
   template <typename KLoader, typename VLoader>
-  __device__ __forceinline__ void begin(const KLoader&, const VLoader&) const {}
-  template <typename Loader>
-  __device__ __forceinline__ void load_keys(Loader& loader) const {
-    loader.load();
-  }
-  template <typename Loader>
-  __device__ __forceinline__ void load_values(Loader& loader) const {
-    loader.load();
-  }
-
+  __device__ __forceinline__ void look_ahead(KLoader&, VLoader&) const {}
+  __device__ __forceinline__ void advance() { --remaining; }
+  __device__ __forceinline__ void begin() const {}
   // Rows are queries from `query_first` on, in the numbering of `mask`.
   template <int kRowTiles, int kScoreTiles>
   __device__ __forceinline__ void hide_unseen(float (&scores)[kRowTiles][kScoreTiles][4], const KeyMask& mask,
@@ -122,7 +113,7 @@ __device__ __forceinline__ void flash_forward(const FlashForwardParams& params, 
     commit_copies();
     v_loader.load_cut(keys.length - key_first);
     commit_copies();
-    tiles.begin(k_loader, v_loader);
+    tiles.begin();
     // Not 0, so that a masked score of -inf stays -inf when scaled.
     const float scale_log2 = kFeatures ? params.score.exponent_scale() : fmaxf(fabsf(params.score.scale_log2), FLT_MIN);
     if (!kFeatures && params.score.scale_log2 < 0.0f) {
@@ -161,10 +152,10 @@ __device__ __forceinline__ void flash_forward(const FlashForwardParams& params, 
 
       // V is here, and K has been read by all: the next K comes in under softmax and P V. Which that is, is looked up
       // while the threads wait for each other.
-      tiles.look_ahead();
+      tiles.look_ahead(k_loader, v_loader);
       wait_for_copies();
       __syncthreads();
-      if (tiles.has_next()) tiles.load_keys(k_loader);
+      if (tiles.has_next()) k_loader.load();
       commit_copies();
 
       const int key_first = tiles.tile() * Traits::kBlockN;
@@ -193,7 +184,7 @@ __device__ __forceinline__ void flash_forward(const FlashForwardParams& params, 
       // The next K is here, and V has been read by all: the next V comes in under Q K^T.
       wait_for_copies();
       __syncthreads();
-      tiles.load_values(v_loader);
+      v_loader.load();
       tiles.advance();
       commit_copies();
     }

@@ -54,12 +54,7 @@ struct TileLoader {
 
   // Issues the copies of one whole tile, then moves on to the tile before it.
   __device__ __forceinline__ void load() {
-    load_from(source);
-    source -= pass_bytes * (kRows / kRowsPerPass);
-  }
-
-  // Likewise from this thread's first chunk, wherever the tile lies; stays where it is.
-  __device__ __forceinline__ void load_from(const char* from) const {
+    const char* from = source;
 #pragma unroll
     for (int pass = 0; pass < kRows / kRowsPerPass; ++pass, from = ptx::opaque(from + pass_bytes)) {
 #pragma unroll
@@ -72,7 +67,11 @@ struct TileLoader {
         }
       }
     }
+    source -= pass_bytes * (kRows / kRowsPerPass);
   }
+
+  // Moves on by `tiles` tiles more.
+  __device__ __forceinline__ void skip(int tiles) { source -= pass_bytes * (kRows / kRowsPerPass) * tiles; }
 
   // As `load`, for a tile of which only the first `valid_rows` rows exist; the others become zero and are not read. The
   // tile in shared memory is the one `offset` bytes after the loader's own.

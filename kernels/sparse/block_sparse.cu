@@ -19,7 +19,7 @@ struct BlockSparseParams {
   BlockLayoutParams layout;
 };
 
-static_assert(sizeof(BlockSparseParams) == 400 && offsetof(BlockSparseParams, layout) == 336, "mirrored in Rust");
+static_assert(sizeof(BlockSparseParams) == 432 && offsetof(BlockSparseParams, layout) == 336, "mirrored in Rust");
 
 }  // namespace llm_kernels
 
@@ -35,17 +35,17 @@ static_assert(sizeof(BlockSparseParams) == 400 && offsetof(BlockSparseParams, la
         params.attention, llm_kernels::ListedKeys{params.layout});                                                    \
   }
 
-BLOCK_SPARSE_INSTANCE(block_sparse_f16_d64_128x128, f16, 64, 64, 128, 128, 49200)
-BLOCK_SPARSE_INSTANCE(block_sparse_f16_d64_64x64, f16, 64, 64, 64, 64, 24624)
-BLOCK_SPARSE_INSTANCE(block_sparse_f16_d128_128x64, f16, 128, 128, 128, 64, 65584)
-BLOCK_SPARSE_INSTANCE(block_sparse_f16_d128_64x64, f16, 128, 128, 64, 64, 49200)
-BLOCK_SPARSE_INSTANCE(block_sparse_f16_d192_128_128x64, f16, 192, 128, 128, 64, 90160)
-BLOCK_SPARSE_INSTANCE(block_sparse_f16_d192_128_64x64, f16, 192, 128, 64, 64, 65584)
-BLOCK_SPARSE_INSTANCE(block_sparse_f16_d256_64x32, f16, 256, 256, 64, 32, 65584)
-BLOCK_SPARSE_INSTANCE(block_sparse_bf16_d64_128x128, bf16, 64, 64, 128, 128, 49200)
-BLOCK_SPARSE_INSTANCE(block_sparse_bf16_d64_64x64, bf16, 64, 64, 64, 64, 24624)
-BLOCK_SPARSE_INSTANCE(block_sparse_bf16_d128_128x64, bf16, 128, 128, 128, 64, 65584)
-BLOCK_SPARSE_INSTANCE(block_sparse_bf16_d128_64x64, bf16, 128, 128, 64, 64, 49200)
-BLOCK_SPARSE_INSTANCE(block_sparse_bf16_d192_128_128x64, bf16, 192, 128, 128, 64, 90160)
-BLOCK_SPARSE_INSTANCE(block_sparse_bf16_d192_128_64x64, bf16, 192, 128, 64, 64, 65584)
-BLOCK_SPARSE_INSTANCE(block_sparse_bf16_d256_64x32, bf16, 256, 256, 64, 32, 65584)
+BLOCK_SPARSE_INSTANCE(block_sparse_f16_d64_128x128, f16, 64, 64, 128, 128, 49184)
+BLOCK_SPARSE_INSTANCE(block_sparse_f16_d64_64x64, f16, 64, 64, 64, 64, 24608)
+BLOCK_SPARSE_INSTANCE(block_sparse_f16_d128_128x64, f16, 128, 128, 128, 64, 65568)
+BLOCK_SPARSE_INSTANCE(block_sparse_f16_d128_64x64, f16, 128, 128, 64, 64, 49184)
+BLOCK_SPARSE_INSTANCE(block_sparse_f16_d192_128_128x64, f16, 192, 128, 128, 64, 90144)
+BLOCK_SPARSE_INSTANCE(block_sparse_f16_d192_128_64x64, f16, 192, 128, 64, 64, 65568)
+BLOCK_SPARSE_INSTANCE(block_sparse_f16_d256_64x32, f16, 256, 256, 64, 32, 65568)
+BLOCK_SPARSE_INSTANCE(block_sparse_bf16_d64_128x128, bf16, 64, 64, 128, 128, 49184)
+BLOCK_SPARSE_INSTANCE(block_sparse_bf16_d64_64x64, bf16, 64, 64, 64, 64, 24608)
+BLOCK_SPARSE_INSTANCE(block_sparse_bf16_d128_128x64, bf16, 128, 128, 128, 64, 65568)
+BLOCK_SPARSE_INSTANCE(block_sparse_bf16_d128_64x64, bf16, 128, 128, 64, 64, 49184)
+BLOCK_SPARSE_INSTANCE(block_sparse_bf16_d192_128_128x64, bf16, 192, 128, 128, 64, 90144)
+BLOCK_SPARSE_INSTANCE(block_sparse_bf16_d192_128_64x64, bf16, 192, 128, 64, 64, 65568)
+BLOCK_SPARSE_INSTANCE(block_sparse_bf16_d256_64x32, bf16, 256, 256, 64, 32, 65568)

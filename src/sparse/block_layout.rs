@@ -21,10 +21,13 @@ use crate::{DType, Error, Queue, Result, TensorView};
 /// tiles    [tiles]                           tile of keys * 2, and 1 if its mask is not 0
 /// masks    [tiles]                           0: all; m > 0: bits m - 1; m < 0: band -m - 1
 /// bits     [masks, tile_q, tile_k / 32]      key j is bit j % 32 of word j / 32
+/// columns  [patterns, key_tiles + 1]         the same tiles by columns: where those of a column begin and end
+/// rows     [tiles]                           tile of queries * 4, 2 if it is its row's first, 1 if its mask is not 0
+/// places   [tiles]                           its place in `tiles` and `masks`
 /// ```
 ///
 /// Kernels clamp what they read from it: words that changed on the device give wrong results, and never an access outside
-/// the tensors.
+/// the tensors. The gradients' kernels may wait without an end for tiles that rows and columns don't both list.
 #[derive(Debug)]
 pub struct BlockLayout<'a> {
     memory: Memory<'a>,
@@ -71,14 +74,22 @@ pub struct LayoutSizes {
 }
 
 impl LayoutSizes {
-    /// Words before each part of the layout, in order, and the number of all.
-    pub fn places(&self, grid: &TileGrid) -> [usize; 6] {
+    /// Words of the layout.
+    pub fn words(&self, grid: &TileGrid) -> usize {
+        self.places(grid)[8]
+    }
+
+    /// Words before each part of the layout but the first, in order, and the number of all.
+    pub fn places(&self, grid: &TileGrid) -> [usize; 9] {
         let heads = self.bands.saturating_mul(4);
         let offsets = heads.saturating_add(self.heads);
         let tiles = offsets.saturating_add(self.patterns.saturating_mul(grid.query_tiles() + 1));
         let masks = tiles.saturating_add(self.tiles);
         let bits = masks.saturating_add(self.tiles);
-        [heads, offsets, tiles, masks, bits, bits.saturating_add(self.masks.saturating_mul(grid.mask_words()))]
+        let columns = bits.saturating_add(self.masks.saturating_mul(grid.mask_words()));
+        let rows = columns.saturating_add(self.patterns.saturating_mul(grid.key_tiles() + 1));
+        let places = rows.saturating_add(self.tiles);
+        [heads, offsets, tiles, masks, bits, columns, rows, places, places.saturating_add(self.tiles)]
     }
 }
 
@@ -106,7 +117,8 @@ impl BlockLayout<'static> {
         Self::upload(queue, &words, grid, sizes, Host::new(patterns, heads))
     }
 
-    /// A layout of words that lie on the host, as the type describes them.
+    /// A layout of words that lie on the host, as the type describes them, up to and without `columns`, which follow from
+    /// them.
     ///
     /// # Errors
     /// [`Error::BlockLayout`]: another number of words, no heads, no patterns, words that are not what the type says.
@@ -116,9 +128,10 @@ impl BlockLayout<'static> {
         if words.len() != needed {
             return problem(format!("{} words, expected {needed}", words.len()));
         }
-        check_sizes(&sizes, needed)?;
+        check_sizes(&sizes, sizes.words(&grid))?;
         let (patterns, heads) = decode(words, grid, sizes)?;
-        Self::upload(queue, words, grid, sizes, Host::new(patterns, heads))
+        let words = [words, &by_columns(&patterns)].concat();
+        Self::upload(queue, &words, grid, sizes, Host::new(patterns, heads))
     }
 
     fn upload(queue: &Queue, words: &[i32], grid: TileGrid, sizes: LayoutSizes, host: Host) -> Result<Self> {
@@ -139,7 +152,7 @@ impl<'a> BlockLayout<'a> {
     /// The words must be what the type says, until the work that uses them has ended. What breaks this gives wrong results.
     pub unsafe fn from_raw(words: TensorView<'a>, grid: TileGrid, sizes: LayoutSizes) -> Result<Self> {
         let layout = words.layout();
-        let needed = sizes.places(&grid)[5];
+        let needed = sizes.words(&grid);
         let fits =
             layout.rank() == 1 && words.dtype() == DType::I32 && layout.is_contiguous() && layout.len() == needed;
         if !fits {
@@ -182,7 +195,17 @@ impl<'a> BlockLayout<'a> {
             }
             Memory::View(view) => view.read_i32(queue)?,
         };
-        decode(&words, self.grid, self.sizes).map(drop)
+        let (patterns, _) = decode(&words, self.grid, self.sizes)?;
+        let (expected, got) = (by_columns(&patterns), &words[self.sizes.places(&self.grid)[5]..]);
+        match (0..expected.len()).find(|&at| got[at] != expected[at]) {
+            None => Ok(()),
+            Some(at) => {
+                let (got, expected) = (got[at], expected[at]);
+                problem(format!(
+                    "word {at} of columns, rows and places is {got}, expected {expected} (of tiles by rows)"
+                ))
+            }
+        }
     }
 
     pub(crate) fn open<'b>(
@@ -245,7 +268,7 @@ pub(super) fn encode(patterns: &[Pattern], heads: &[usize]) -> Result<(Vec<i32>,
         bands: sum(|pattern| pattern.bands().len()),
         masks: sum(|pattern| pattern.bits().len() / pattern.grid().mask_words()),
     };
-    too_large(sizes.places(grid)[5])?;
+    too_large(sizes.words(grid))?;
     let bands = patterns.iter().flat_map(Pattern::bands).flat_map(|band| {
         let limit = |limit: Option<usize>| limit.map_or(-1, |limit| limit as i32);
         [band.diagonal as i32, limit(band.left), limit(band.right), 0]
@@ -270,12 +293,37 @@ pub(super) fn encode(patterns: &[Pattern], heads: &[usize]) -> Result<(Vec<i32>,
     words.extend(tiles);
     words.extend(masks);
     words.extend(patterns.iter().flat_map(Pattern::bits).map(|&word| word as i32));
+    words.extend(by_columns(patterns));
     Ok((words, sizes))
+}
+
+/// The words of `columns`, `rows` and `places`.
+fn by_columns(patterns: &[Pattern]) -> Vec<i32> {
+    let (mut columns, mut rows, mut places) = (Vec::new(), Vec::new(), Vec::new());
+    let mut first = 0;
+    for pattern in patterns {
+        let mut tiles: Vec<Vec<[i32; 2]>> = vec![Vec::new(); pattern.grid().key_tiles()];
+        for (row, range) in pattern.offsets().windows(2).enumerate() {
+            for at in range[0]..range[1] {
+                let (starts, cut) = (at == range[0], pattern.masks()[at] != TileMask::Full);
+                let word = (row as i32) << 2 | i32::from(starts) << 1 | i32::from(cut);
+                tiles[pattern.tiles()[at]].push([word, (first + at) as i32]);
+            }
+        }
+        columns.push(first as i32);
+        for column in tiles {
+            rows.extend(column.iter().map(|[row, _]| row));
+            places.extend(column.iter().map(|[_, place]| place));
+            columns.push(rows.len() as i32);
+        }
+        first = rows.len();
+    }
+    [columns, rows, places].concat()
 }
 
 /// The patterns of words, checked, and which each head has.
 fn decode(words: &[i32], grid: TileGrid, sizes: LayoutSizes) -> Result<(Vec<Pattern>, Vec<usize>)> {
-    let [heads, offsets, tiles, masks, bits, end] = sizes.places(&grid);
+    let [heads, offsets, tiles, masks, bits, columns, ..] = sizes.places(&grid);
     let expected = |what: String, got: i32, expected: String| problem(format!("{what} is {got}, expected {expected}"));
     let mut bands = Vec::new();
     for (at, band) in words[..heads].chunks(4).enumerate() {
@@ -299,7 +347,7 @@ fn decode(words: &[i32], grid: TileGrid, sizes: LayoutSizes) -> Result<(Vec<Patt
             return problem(format!("an offset is {}, expected at most {}", offsets[offsets.len() - 1], sizes.tiles));
         }
         let mut parts = super::PatternParts { offsets: own, bands: bands.clone(), ..Default::default() };
-        parts.bits = words[bits..end].iter().map(|&word| word as u32).collect();
+        parts.bits = words[bits..columns].iter().map(|&word| word as u32).collect();
         for at in first..first + last {
             let (tile, mask) = (words[tiles + at], words[masks + at]);
             if (tile & 1 == 1) != (mask != 0) {

@@ -59,7 +59,7 @@ impl Sum for LayoutWork {
     }
 }
 
-/// `BlockLayoutParams` of `kernels/sparse/listed_tiles.cuh`.
+/// `BlockLayoutParams` of `kernels/sparse/block_layout.cuh`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 pub(super) struct BlockLayoutParams {
@@ -69,25 +69,37 @@ pub(super) struct BlockLayoutParams {
     tiles_at: i32,
     masks_at: i32,
     bits_at: i32,
+    columns_at: i32,
+    rows_at: i32,
+    places_at: i32,
     num_heads: i32,
     num_patterns: i32,
     num_tiles: i32,
     num_bands: i32,
     num_masks: i32,
     query_tiles: i32,
-    tile_q: i32,
+    key_tiles: i32,
+    tile_q_log2: i32,
     tile_k_log2: i32,
+    /// Of an instance's tiles in a listed one.
+    q_steps_log2: i32,
+    q_last_step: i32,
+    k_steps_log2: i32,
+    k_last_step: i32,
     padding: i32,
 }
 
 // The kernels assert the same numbers.
-const _: () = assert!(size_of::<BlockLayoutParams>() == 64 && offset_of!(BlockLayoutParams, query_tiles) == 48);
+const _: () = assert!(size_of::<BlockLayoutParams>() == 96 && offset_of!(BlockLayoutParams, query_tiles) == 60);
 
 impl BlockLayoutParams {
-    /// The number of words was checked to fit 32 bits, and with it all these.
-    pub(super) fn new(layout: &LayoutOperand) -> Self {
+    /// The number of words was checked to fit 32 bits, and with it all these. The instance's tiles of `block_m` queries and
+    /// `block_n` keys divide the layout's.
+    pub(super) fn new(layout: &LayoutOperand, [block_m, block_n]: [usize; 2]) -> Self {
         let LayoutOperand { address, grid, sizes, .. } = layout;
-        let [heads_at, offsets_at, tiles_at, masks_at, bits_at, _] = sizes.places(grid).map(|place| place as i32);
+        let [heads_at, offsets_at, tiles_at, masks_at, bits_at, columns_at, rows_at, places_at, _] =
+            sizes.places(grid).map(|place| place as i32);
+        let (q_steps, k_steps) = (grid.tile_q() / block_m, grid.tile_k() / block_n);
         Self {
             words: *address,
             heads_at,
@@ -95,14 +107,22 @@ impl BlockLayoutParams {
             tiles_at,
             masks_at,
             bits_at,
+            columns_at,
+            rows_at,
+            places_at,
             num_heads: sizes.heads as i32,
             num_patterns: sizes.patterns as i32,
             num_tiles: sizes.tiles as i32,
             num_bands: sizes.bands as i32,
             num_masks: sizes.masks as i32,
             query_tiles: grid.query_tiles() as i32,
-            tile_q: grid.tile_q() as i32,
+            key_tiles: grid.key_tiles() as i32,
+            tile_q_log2: grid.tile_q().ilog2() as i32,
             tile_k_log2: grid.tile_k().ilog2() as i32,
+            q_steps_log2: q_steps.ilog2() as i32,
+            q_last_step: q_steps as i32 - 1,
+            k_steps_log2: k_steps.ilog2() as i32,
+            k_last_step: k_steps as i32 - 1,
             padding: 0,
         }
     }

@@ -9,9 +9,9 @@ mod rejects;
 
 use std::sync::PoisonError;
 
+use llm_kernels::attention::CuSeqlens;
 use llm_kernels::attention::flash_forward::reference::{Inputs, rows};
 use llm_kernels::attention::flash_forward::{self, Shape, flash_forward};
-use llm_kernels::attention::CuSeqlens;
 use llm_kernels::sparse::block_sparse::reference::{mask_bits, masked, plain, reference};
 use llm_kernels::sparse::block_sparse::{Args, Options, Problem, block_sparse};
 use llm_kernels::sparse::patterns::PatternKind;
@@ -223,9 +223,8 @@ impl Sparse {
         let mut lse = DeviceTensor::poisoned(queue, DType::F32, layouts[4])?;
         let [queries, keys] = self.upload_sequences()?;
         let (s_q, columns) = (self.shape.s_q, self.shape.s_k.div_ceil(32));
-        let mask = mask.map(|(heads, words)| {
-            HostTensor::from_slice("mask_bits", &[1, heads, s_q, columns], &words).upload(queue)
-        });
+        let mask = mask
+            .map(|(heads, words)| HostTensor::from_slice("mask_bits", &[1, heads, s_q, columns], &words).upload(queue));
         let mask = mask.transpose()?;
         around(&mut || {
             let args = flash_forward::Args {

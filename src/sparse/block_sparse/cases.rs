@@ -133,7 +133,7 @@ pub(in crate::sparse) fn make_inputs(op: &Op, case: &Case) -> Result<Vec<HostTen
         heads.push(at);
     }
     let (words, sizes) = encode(&patterns, &heads)?;
-    let [heads_at, offsets_at, tiles_at, masks_at, bits_at, end] = sizes.places(&grid);
+    let [heads_at, offsets_at, tiles_at, masks_at, bits_at, columns_at, ..] = sizes.places(&grid);
     let parts: [(&str, &[i32], &[usize]); 5] = [
         ("heads", &words[heads_at..offsets_at], &[sizes.heads]),
         ("offsets", &words[offsets_at..tiles_at], &[sizes.patterns, grid.query_tiles() + 1]),
@@ -142,7 +142,7 @@ pub(in crate::sparse) fn make_inputs(op: &Op, case: &Case) -> Result<Vec<HostTen
         ("bands", &words[..heads_at], &[sizes.bands, 4]),
     ];
     inputs.extend(parts.map(|(name, words, shape)| HostTensor::from_slice(name, shape, words)));
-    let bits: Vec<u32> = words[bits_at..end].iter().map(|&word| word as u32).collect();
+    let bits: Vec<u32> = words[bits_at..columns_at].iter().map(|&word| word as u32).collect();
     inputs.push(HostTensor::from_slice("bits", &[sizes.masks, grid.mask_words()], &bits));
     Ok(inputs)
 }

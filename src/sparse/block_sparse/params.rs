@@ -15,7 +15,7 @@ pub(super) struct BlockSparseParams {
 }
 
 // The kernel asserts the same numbers.
-const _: () = assert!(size_of::<BlockSparseParams>() == 400 && offset_of!(BlockSparseParams, layout) == 336);
+const _: () = assert!(size_of::<BlockSparseParams>() == 432 && offset_of!(BlockSparseParams, layout) == 336);
 
 // SAFETY: `repr(C)`, plain data, no padding.
 unsafe impl cudarc::driver::DeviceRepr for BlockSparseParams {}
@@ -24,6 +24,6 @@ impl crate::launch::Params for BlockSparseParams {}
 impl BlockSparseParams {
     pub(super) fn new(problem: &Problem, plan: &Plan, operands: &Operands) -> Self {
         let attention = FlashForwardParams::new(&problem.attention, plan.num_row_tiles, 1, &operands.dense());
-        Self { attention, layout: BlockLayoutParams::new(&operands.layout) }
+        Self { attention, layout: BlockLayoutParams::new(&operands.layout, [plan.block_m, plan.block_n]) }
     }
 }

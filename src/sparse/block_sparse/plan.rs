@@ -19,8 +19,8 @@ pub struct Plan {
     pub resources: Resources,
 }
 
-/// What a block keeps in shared memory beside its tiles: its mask, where k and v begin and where its row does.
-const BLOCK_BYTES: usize = 16 + 32;
+/// What a block keeps in shared memory beside its tiles: its mask, and where its list begins.
+const BLOCK_BYTES: usize = 16 + 16;
 const THREADS: u32 = 128;
 
 /// An instance of the kernel: what decides tiling and shared memory.
@@ -35,12 +35,7 @@ struct Instance {
     shared_bytes: u32,
 }
 
-const fn instance(
-    name: &'static str,
-    dtype: DType,
-    [d, d_v]: [usize; 2],
-    [block_m, block_n]: [usize; 2],
-) -> Instance {
+const fn instance(name: &'static str, dtype: DType, [d, d_v]: [usize; 2], [block_m, block_n]: [usize; 2]) -> Instance {
     let shared_bytes = ((block_m * d + block_n * (d + d_v)) * dtype.size_bytes() + BLOCK_BYTES) as u32;
     Instance { name, dtype, d, d_v, block_m, block_n, shared_bytes }
 }

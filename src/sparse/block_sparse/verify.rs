@@ -49,7 +49,12 @@ pub(in crate::sparse) const LAYOUT: [TensorSpec; 8] = [
     optional("cu_seqlens_q", WORDS, &["b + 1"], "sequence i of q is positions cu[i] .. cu[i + 1]"),
     optional("cu_seqlens_k", WORDS, &["b + 1"], "likewise of k and v"),
     optional("heads", WORDS, &["heads"], "each head's pattern; one for all [default: 0]"),
-    optional("offsets", WORDS, &["patterns", "rows + 1"], "where the tiles of each row of tiles begin; all tiles if not given"),
+    optional(
+        "offsets",
+        WORDS,
+        &["patterns", "rows + 1"],
+        "where the tiles of each row of tiles begin; all tiles if not given",
+    ),
     optional("tiles", WORDS, &["tiles"], "tile of keys * 2, and 1 if its mask is not 0"),
     optional("masks", WORDS, &["tiles"], "0: all is seen; m > 0: bits m - 1; m < 0: band -m - 1 [default: 0]"),
     optional("bands", WORDS, &["bands", "4"], "diagonal, left, right (-1: no limit), 0"),
