@@ -3,6 +3,7 @@
 //! counters.
 
 mod block_sparse;
+mod block_sparse_backward;
 
 use std::time::Duration;
 
@@ -32,5 +33,5 @@ fn bench(criterion: &mut Criterion, path: &str) {
     group.finish();
 }
 
-criterion::criterion_group!(benches, block_sparse::bench);
+criterion::criterion_group!(benches, block_sparse::bench, block_sparse_backward::bench);
 criterion::criterion_main!(benches);

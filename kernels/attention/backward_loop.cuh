@@ -8,7 +8,6 @@
 #include "attention/backward_products.cuh"
 #include "attention/backward_products_f32.cuh"
 #include "attention/backward_walk.cuh"
-#include "common/pipeline.cuh"
 #include "common/score_transposed.cuh"
 
 namespace llm_kernels {
@@ -106,7 +105,6 @@ __device__ __forceinline__ void flash_backward(const FlashBackwardParams& params
       };
       const uint32_t stage = walk.stage();
       if (Traits::kStages > 1) load_next();
-
       // Powers, then d_scores: transposed, rows are keys.
       float powers[kRowTiles][kScoreTiles][4], d_scores[kRowTiles][kScoreTiles][4];
       float initial[kScoreTiles][4] = {};

@@ -159,7 +159,7 @@ __device__ __forceinline__ void flash_forward(const FlashForwardParams& params, 
       commit_copies();
 
       const int key_first = tiles.tile() * Traits::kBlockN;
-      const bool cut = tiles.is_cut();
+      const auto cut = tiles.is_cut();
       if (kFeatures || cut) {
         const unsigned thread = ptx::thread_index();
         const KeyMask mask = KeyMask::load(mask_address, params.window_left, params.window_right);

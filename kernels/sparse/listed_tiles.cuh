@@ -30,26 +30,30 @@ struct ListedTiles {
     const int32_t* offsets = layout.words + layout.offsets_at +
                              (static_cast<int64_t>(layout.pattern(head)) * (layout.query_tiles + 1) + row);
     const int2 range = layout.range(offsets);
-    first = range.x << layout.k_steps_log2;
+    first = range.x << steps_log2();
     // What begins within the sequence.
     const int end = layout.end_of<1>(range, layout.tiles_at, (s_k - 1) >> layout.tile_k_log2);
     if (end <= range.x || s_k == 0) return;
     const int last = (s_k - 1) / kBlockN;
     const unsigned word = ptx::ld_global_4(layout.words + layout.tiles_at + end - 1);
-    const int split = min(layout.k_last_step, max(0, last - static_cast<int>(word >> 1 << layout.k_steps_log2)));
-    place = (end - 1 << layout.k_steps_log2) + split;
+    const int split = min(last_step(), max(0, last - static_cast<int>(word >> 1 << steps_log2())));
+    place = (end - 1 << steps_log2()) + split;
     current = min(packed(word, split), last * 2 + 1);
     if ((tile() + 1) * kBlockN > s_k) current |= 1;
   }
 
+  // log2 of the tiles of kBlockN in a listed one, and the number of the last: of the largest there is one.
+  __device__ __forceinline__ int steps_log2() const { return kBlockN < 128 ? layout.k_steps_log2 : 0; }
+  __device__ __forceinline__ int last_step() const { return kBlockN < 128 ? layout.k_last_step : 0; }
+
   // Not below 0.
   __device__ __forceinline__ int packed(unsigned word, int split) const {
-    return ((word & 0x7ffffffe) << layout.k_steps_log2 & 0x7fffffff) | split * 2 | (word & 1);
+    return ((word & 0x7ffffffe) << steps_log2() & 0x7fffffff) | split * 2 | (word & 1);
   }
 
   __device__ __forceinline__ bool is_empty() const { return current < 0; }
   __device__ __forceinline__ int tile() const { return current >> 1; }
-  __device__ __forceinline__ bool is_cut() const { return current & 1; }
+  __device__ __forceinline__ int is_cut() const { return current & 1; }
   __device__ __forceinline__ bool has_next() const { return next >= 0; }
 
   // Before the loop.
@@ -61,15 +65,16 @@ struct ListedTiles {
   // before it by themselves.
   template <typename KLoader, typename VLoader>
   __device__ __forceinline__ void look_ahead(KLoader& k_loader, VLoader& v_loader) {
-    if (place & layout.k_last_step) {
+    if (place & last_step()) {
       next = current - 2;
     } else if (place > static_cast<int>(ptx::ld_shared_4(shared))) {
       const unsigned word =
-          ptx::ld_global_4(layout.words + layout.tiles_at + ((place - 1) >> layout.k_steps_log2));
+          ptx::ld_global_4(layout.words + layout.tiles_at + ((place - 1) >> steps_log2()));
       // Below 0 after tile 0.
-      next = min(packed(word, layout.k_last_step), (current | 1) - 2);
-      const int skipped = (current >> 1) - (next >> 1) - 1;
-      if (skipped > 0 && next >= 0) {
+      const int most = (current | 1) - 2;
+      next = min(packed(word, last_step()), most);
+      if (next < most - 1) {
+        const int skipped = (most >> 1) - (next >> 1);
         k_loader.skip(skipped);
         v_loader.skip(skipped);
       }
@@ -87,11 +92,11 @@ struct ListedTiles {
   template <int kRowTiles, int kScoreTiles>
   __device__ __forceinline__ void hide_unseen(float (&scores)[kRowTiles][kScoreTiles][4], const KeyMask& block,
                                               int query_first, unsigned lane) const {
-    const int code = ptx::ld_global_4(layout.words + layout.masks_at + (place >> layout.k_steps_log2));
+    const int code = ptx::ld_global_4(layout.words + layout.masks_at + (place >> steps_log2()));
     const int first = block.diagonal;
     apply_mask(scores, layout.band(code, block.s_k, first), query_first, tile() * kBlockN, lane);
     const int row = (first & ((1 << layout.tile_q_log2) - 1)) + query_first + lane / 4;
-    const int split = place & layout.k_last_step;
+    const int split = place & last_step();
     if (const int32_t* bits = layout.bits(code, row, split * kBlockN)) {
 #pragma unroll
       for (int i = 0; i < kRowTiles; ++i) {

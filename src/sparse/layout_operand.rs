@@ -48,6 +48,20 @@ impl LayoutWork {
     }
 }
 
+impl LayoutWork {
+    /// As much, so many times.
+    pub fn times(self, times: usize) -> Self {
+        let times = times as u64;
+        let Self { pairs, visited, queries, keys } = self;
+        Self {
+            pairs: pairs.saturating_mul(times),
+            visited: visited.saturating_mul(times),
+            queries: queries.saturating_mul(times),
+            keys: keys.map(|keys| keys.saturating_mul(times)),
+        }
+    }
+}
+
 impl Sum for LayoutWork {
     fn sum<I: Iterator<Item = Self>>(works: I) -> Self {
         works.fold(Self::default(), |sum, work| Self {

@@ -7,6 +7,8 @@ mod plan;
 mod properties;
 mod rejects;
 
+pub(crate) use properties::any_pattern;
+
 use std::sync::PoisonError;
 
 use llm_kernels::attention::CuSeqlens;
@@ -115,13 +117,15 @@ impl Sparse {
         problem
     }
 
-    fn problem(&self) -> Problem {
+    pub(crate) fn problem(&self) -> Problem {
         let work: LayoutWork = self.heads.iter().map(LayoutWork::new).sum();
         let sizes = LayoutSizes { heads: self.heads.len(), patterns: 1, tiles: 0, bands: 0, masks: 0 };
         let layout = LayoutOperand { address: 0, grid: *self.heads[0].grid(), sizes, work: Some(work) };
-        let mut problem = Problem::new(self.dtype, self.shape, &self.options, layout).unwrap();
-        problem.attention.totals = self.totals();
-        problem
+        match self.totals() {
+            None => Problem::new(self.dtype, self.shape, &self.options, layout).unwrap(),
+            // A layout of more than the longest.
+            Some(_) => Problem { attention: self.dense(), layout },
+        }
     }
 
     pub(crate) fn inputs(&self) -> Inputs<'_> {
@@ -133,7 +137,7 @@ impl Sparse {
     }
 
     /// Layouts of q, k, v, out and lse.
-    fn layouts(&self) -> [Layout; 5] {
+    pub(crate) fn layouts(&self) -> [Layout; 5] {
         let Shape { b, s_q, s_k, h_q, h_kv, d, d_v } = self.shape;
         let shapes: [Vec<usize>; 5] = match self.totals() {
             None => [
@@ -241,7 +245,7 @@ impl Sparse {
         Ok(Results { out: out.download(queue, "out")?, lse: lse.download(queue, "lse")? })
     }
 
-    fn upload(&self, layouts: [Layout; 5]) -> Result<[DeviceTensor; 3]> {
+    pub(crate) fn upload(&self, layouts: [Layout; 5]) -> Result<[DeviceTensor; 3]> {
         let [q, k, v] = [(&self.q, 0), (&self.k, 1), (&self.v, 2)]
             .map(|(values, tensor)| upload(self.dtype, values, layouts[tensor]));
         Ok([q?, k?, v?])

@@ -1,6 +1,7 @@
 //! Sparse attention on the device that LLM_KERNELS_DEVICE names.
 
 mod block_sparse;
+mod block_sparse_backward;
 mod layout;
 mod patterns;
 

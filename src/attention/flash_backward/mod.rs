@@ -2,9 +2,9 @@
 
 #[cfg(feature = "verify")]
 mod cases;
-mod params;
-mod plan;
-mod problem;
+pub(crate) mod params;
+pub(crate) mod plan;
+pub(crate) mod problem;
 pub mod reference;
 mod resources;
 #[cfg(feature = "verify")]
@@ -118,7 +118,7 @@ pub fn flash_backward(queue: &Queue, mut args: Args) -> Result<()> {
     };
     let problem = problem(&operands, &args.options)?;
     let plan = plan(&problem, operands.wanted(), queue.device().limits())?;
-    operands.check_workspace(&plan)?;
+    operands.check_workspace(OP, &plan)?;
     // SAFETY, of all launches: the parameters are the kernel's, of operands and a workspace that were checked; the
     // guards above keep them in use until the launches are in the stream, which runs them one after the other.
     if let Some(launch) = &plan.statistics {

@@ -10,7 +10,7 @@ use crate::attention::sequence_tensor::SequenceTensor;
 /// `FlashBackwardParams` of `kernels/attention/backward_block.cuh`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub(super) struct FlashBackwardParams {
+pub(crate) struct FlashBackwardParams {
     q: SequenceTensor,
     k: SequenceTensor,
     v: SequenceTensor,
@@ -52,7 +52,7 @@ pub(super) struct FlashBackwardParams {
 /// `row_statistics::Params` of `kernels/attention/row_statistics.cuh`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub(super) struct StatisticsParams {
+pub(crate) struct StatisticsParams {
     out: SequenceTensor,
     d_out: SequenceTensor,
     lse: RowTensor,
@@ -82,7 +82,7 @@ pub(super) struct SinkSumParams {
 /// `SlabSumParams` of `kernels/common/slab.cuh`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub(super) struct SlabSumParams {
+pub(crate) struct SlabSumParams {
     out: SequenceTensor,
     slabs: u64,
     /// In floats.
@@ -147,7 +147,7 @@ fn keys(problem: &Problem, operands: &Operands) -> Sequences {
 
 impl FlashBackwardParams {
     /// The sizes were checked to fit 32 bits.
-    pub(super) fn new(problem: &Problem, plan: &Plan, operands: &Operands) -> Self {
+    pub(crate) fn new(problem: &Problem, plan: &Plan, operands: &Operands) -> Self {
         let Operands { q, k, v, d_out, d_k, d_v, workspace, .. } = operands;
         let shape = problem.shape;
         let group = shape.h_q.checked_div(shape.h_kv).unwrap_or(0);
@@ -207,7 +207,7 @@ impl FlashBackwardParams {
 }
 
 impl StatisticsParams {
-    pub(super) fn new(problem: &Problem, plan: &Plan, operands: &Operands) -> Self {
+    pub(crate) fn new(problem: &Problem, plan: &Plan, operands: &Operands) -> Self {
         let Operands { out, d_out, lse, workspace, .. } = operands;
         let at = |offset: usize| workspace.address + offset as u64;
         let wanted = operands.d_sinks.is_some();
@@ -243,7 +243,7 @@ impl SinkSumParams {
 
 impl SlabSumParams {
     /// Of `d_q`.
-    pub(super) fn queries(problem: &Problem, plan: &Plan, operands: &Operands) -> Self {
+    pub(crate) fn queries(problem: &Problem, plan: &Plan, operands: &Operands) -> Self {
         let shape = problem.shape;
         let start = operands.workspace.address;
         Self {
@@ -264,7 +264,7 @@ impl SlabSumParams {
     }
 
     /// Of `d_k` and of `d_v`.
-    pub(super) fn keys_and_values(problem: &Problem, plan: &Plan, operands: &Operands) -> [Self; 2] {
+    pub(crate) fn keys_and_values(problem: &Problem, plan: &Plan, operands: &Operands) -> [Self; 2] {
         let shape = problem.shape;
         let start = operands.workspace.address;
         let d_k = Self {

@@ -63,17 +63,17 @@ pub struct Workspace {
 }
 
 /// An instance of the main kernel: what decides tiling and shared memory.
-pub(super) struct Instance {
-    name: &'static str,
-    dtype: DType,
+pub(crate) struct Instance {
+    pub(crate) name: &'static str,
+    pub(crate) dtype: DType,
     /// Of a plain instance the head dimension, else the most that it may be.
-    d: usize,
+    pub(crate) d: usize,
     features: bool,
-    block_n: usize,
-    threads: u32,
+    pub(crate) block_n: usize,
+    pub(crate) threads: u32,
     /// Columns of `d_q` that a warp computes, or leaves out, together.
     pub(super) query_columns: usize,
-    shared_bytes: u32,
+    pub(crate) shared_bytes: u32,
 }
 
 /// Queries of a tile, and rows of a block of the kernel `statistics`.
@@ -84,7 +84,7 @@ const BLOCK_BYTES: usize = 48;
 /// Parts of the workspace begin at multiples of this.
 const ALIGNMENT: usize = 128;
 
-const fn instance(
+pub(crate) const fn instance(
     name: &'static str,
     dtype: DType,
     d: usize,
@@ -172,8 +172,7 @@ pub(super) fn choose(problem: &Problem) -> Option<&'static Instance> {
 /// blocks than a grid holds.
 pub fn plan(problem: &Problem, wanted: Wanted, limits: &Limits) -> Result<Plan> {
     of_sizes(problem.dtype, problem.shape, &Options::default())?;
-    let Shape { b, s_q, s_k, h_q, h_kv, d, d_v } = problem.shape;
-    let dtype = problem.dtype;
+    let d = problem.shape.d;
     let unsupported = || Error::Unsupported {
         op: OP,
         argument: "q",
@@ -182,9 +181,24 @@ pub fn plan(problem: &Problem, wanted: Wanted, limits: &Limits) -> Result<Plan> 
         supported: "multiples of 8 up to 256",
     };
     let chosen = choose(problem).ok_or_else(unsupported)?;
+    let mut plan = plan_with(OP, problem, wanted, limits, chosen)?;
+    plan.resources = super::resources::resources(problem, &plan, wanted, chosen);
+    Ok(plan)
+}
+
+/// The launches of an operator `op` whose main kernel is `chosen`; without resources.
+pub(crate) fn plan_with(
+    op: &'static str,
+    problem: &Problem,
+    wanted: Wanted,
+    limits: &Limits,
+    chosen: &Instance,
+) -> Result<Plan> {
+    let Shape { b, s_q, s_k, h_q, h_kv, d, d_v } = problem.shape;
+    let dtype = problem.dtype;
     let (needed, available) = (chosen.shared_bytes, limits.shared_bytes_per_block);
     if needed > available {
-        return Err(Error::SharedMemory { op: OP, instance: chosen.name, needed, available });
+        return Err(Error::SharedMemory { op, instance: chosen.name, needed, available });
     }
     let block_n = chosen.block_n;
     let (num_query_tiles, num_key_tiles) = (s_q.div_ceil(BLOCK_M), s_k.div_ceil(block_n));
@@ -204,7 +218,7 @@ pub fn plan(problem: &Problem, wanted: Wanted, limits: &Limits) -> Result<Plan> 
     let blocks = |what, counts: &[usize]| {
         let count = counts.iter().fold(1u128, |product, &count| product.saturating_mul(count as u128));
         let got = u64::try_from(count).unwrap_or(u64::MAX);
-        if got > limit { Err(Error::TooLarge { op: OP, what, got, limit }) } else { Ok(got as u32) }
+        if got > limit { Err(Error::TooLarge { op, what, got, limit }) } else { Ok(got as u32) }
     };
     blocks("number of query tiles", &[h_q, query_tiles])?;
     let statistics_blocks = blocks("number of query tiles", &[b, h_q, num_query_tiles])?;
@@ -237,16 +251,16 @@ pub fn plan(problem: &Problem, wanted: Wanted, limits: &Limits) -> Result<Plan> 
         block_kv_heads,
         resources: Resources::default(),
     };
-    plan.workspace = workspace(problem, &plan, wanted)?;
+    plan.workspace = workspace(op, problem, &plan, wanted)?;
     let bytes = plan.workspace.bytes;
     let some = |name, count: u32, threads, shared| (count > 0).then(|| launch(name, count, threads, shared, bytes));
     plan.statistics = some(statistics(dtype), statistics_blocks, THREADS, 0);
-    plan.main = some(chosen.name, main_blocks, chosen.threads, chosen.shared_bytes);
+    let main = some(chosen.name, main_blocks, chosen.threads, chosen.shared_bytes);
+    plan.main = main.map(|main| LaunchPlan { op, ..main });
     plan.finish_queries = some(finish(dtype), query_sums, THREADS, 0);
     let finish_keys = key_sums.map(|count| some(finish(dtype), count, THREADS, 0));
     plan.finish_keys = finish_keys[0].zip(finish_keys[1]).map(|(keys, values)| [keys, values]);
     plan.finish_sinks = some(SINKS, if wanted.d_sinks { h_q as u32 } else { 0 }, 32, 0);
-    plan.resources = super::resources::resources(problem, &plan, wanted, chosen);
     Ok(plan)
 }
 
@@ -261,7 +275,7 @@ fn divide(problem: &Problem, limits: &Limits, tiles: usize, chosen: &Instance) -
     parts().find(|parts| tiles * parts >= wanted).unwrap_or(group)
 }
 
-fn workspace(problem: &Problem, plan: &Plan, wanted: Wanted) -> Result<Workspace> {
+fn workspace(op: &'static str, problem: &Problem, plan: &Plan, wanted: Wanted) -> Result<Workspace> {
     let Shape { b, h_q, h_kv, .. } = problem.shape;
     let mut end = 0u128;
     let mut place = |factors: &[usize]| {
@@ -282,7 +296,7 @@ fn workspace(problem: &Problem, plan: &Plan, wanted: Wanted) -> Result<Workspace
     let limit = isize::MAX as u64;
     if end > u128::from(limit) {
         let got = u64::try_from(end).unwrap_or(u64::MAX);
-        return Err(Error::TooLarge { op: OP, what: "workspace in bytes", got, limit });
+        return Err(Error::TooLarge { op, what: "workspace in bytes", got, limit });
     }
     Ok(Workspace { statistics, turns, d_q, d_k, d_v, sinks, bytes: end as usize })
 }

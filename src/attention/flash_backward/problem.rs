@@ -72,6 +72,16 @@ const MAX_HEAD_DIM: usize = 256;
 /// overlaps itself or another tensor, sizes beyond 2^29: each its own [`Error`], naming the argument, what it has and
 /// what is expected.
 pub fn problem(operands: &Operands, options: &Options) -> Result<Problem> {
+    of_operands(CHECKS, operands, |dtype, shape| of_sizes(dtype, shape, options))
+}
+
+/// What the gradients of an operator on these tensors have in common; `new` makes the problem from its sizes.
+pub(crate) fn of_operands(
+    checks: Checks,
+    operands: &Operands,
+    new: impl FnOnce(DType, Shape) -> Result<Problem>,
+) -> Result<Problem> {
+    let op = checks.op;
     let Operands { q, k, v, out, lse, d_out, d_q, d_k, d_v, workspace, d_sinks, d_bias, .. } = operands;
     let forward = flash_forward::Operands {
         q: *q,
@@ -87,29 +97,29 @@ pub fn problem(operands: &Operands, options: &Options) -> Result<Problem> {
         cu_seqlens_q: operands.cu_seqlens_q,
         cu_seqlens_k: operands.cu_seqlens_k,
     };
-    let problem = Problem::of_operands(CHECKS, &forward, |dtype, shape| of_sizes(dtype, shape, options))?;
-    same_shape("d_out", d_out, "out", out)?;
-    same_shape("d_q", d_q, "q", q)?;
-    same_shape("d_k", d_k, "k", k)?;
-    same_shape("d_v", d_v, "v", v)?;
+    let problem = Problem::of_operands(checks, &forward, new)?;
+    same_shape(op, "d_out", d_out, "out", out)?;
+    same_shape(op, "d_q", d_q, "q", q)?;
+    same_shape(op, "d_k", d_k, "k", k)?;
+    same_shape(op, "d_v", d_v, "v", v)?;
     for (name, tensor) in [("d_out", d_out), ("d_q", d_q), ("d_k", d_k), ("d_v", d_v)] {
-        CHECKS.element_type(name, tensor, q.dtype, " (= q)")?;
-        CHECKS.rows(name, tensor, ALIGNMENT)?;
+        checks.element_type(name, tensor, q.dtype, " (= q)")?;
+        checks.rows(name, tensor, ALIGNMENT)?;
     }
-    CHECKS.rank("workspace", workspace, 1, "[bytes]")?;
-    CHECKS.element_type("workspace", workspace, DType::U8, "")?;
-    CHECKS.contiguous("workspace", workspace)?;
-    CHECKS.rows("workspace", workspace, ALIGNMENT)?;
+    checks.rank("workspace", workspace, 1, "[bytes]")?;
+    checks.element_type("workspace", workspace, DType::U8, "")?;
+    checks.contiguous("workspace", workspace)?;
+    checks.rows("workspace", workspace, ALIGNMENT)?;
     let extras = [("d_sinks", d_sinks, "sinks", &operands.sinks), ("d_bias", d_bias, "bias", &operands.bias)];
     for (argument, gradient, missing, input) in extras {
         let Some(gradient) = gradient else { continue };
-        let Some(input) = input else { return Err(Error::Alone { op: OP, argument, missing }) };
-        same_shape(argument, gradient, missing, input)?;
-        CHECKS.element_type(argument, gradient, DType::F32, "")?;
-        CHECKS.rows(argument, gradient, 4)?;
+        let Some(input) = input else { return Err(Error::Alone { op, argument, missing }) };
+        same_shape(op, argument, gradient, missing, input)?;
+        checks.element_type(argument, gradient, DType::F32, "")?;
+        checks.rows(argument, gradient, 4)?;
     }
     if let Some(d_sinks) = d_sinks {
-        CHECKS.contiguous("d_sinks", d_sinks)?;
+        checks.contiguous("d_sinks", d_sinks)?;
     }
     let mut others = forward.inputs();
     others.extend([("out", out), ("lse", lse), ("d_out", d_out)]);
@@ -117,20 +127,26 @@ pub fn problem(operands: &Operands, options: &Options) -> Result<Problem> {
     let wanted = [("d_sinks", d_sinks), ("d_bias", d_bias)];
     let wanted = wanted.into_iter().filter_map(|(name, tensor)| Some((name, tensor.as_ref()?)));
     for (name, tensor) in written.into_iter().chain(wanted) {
-        CHECKS.writable(name, tensor, &others)?;
+        checks.writable(name, tensor, &others)?;
         others.push((name, tensor));
     }
     Ok(problem)
 }
 
 /// A gradient has the shape of what it is the gradient of.
-fn same_shape(argument: &'static str, tensor: &Operand, of: &'static str, other: &Operand) -> Result<()> {
+fn same_shape(
+    op: &'static str,
+    argument: &'static str,
+    tensor: &Operand,
+    of: &'static str,
+    other: &Operand,
+) -> Result<()> {
     let (shape, expected) = (tensor.layout.shape(), other.layout.shape());
     if shape == expected {
         return Ok(());
     }
     let (got, expected) = (shape.to_vec(), expected.to_vec());
-    Err(Error::Shape { op: OP, argument, got, expected, of })
+    Err(Error::Shape { op, argument, got, expected, of })
 }
 
 /// A problem from its sizes and options alone.
@@ -151,11 +167,11 @@ impl Operands {
     }
 
     /// Whether the workspace is large enough for a plan.
-    pub(super) fn check_workspace(&self, plan: &Plan) -> Result<()> {
+    pub(crate) fn check_workspace(&self, op: &'static str, plan: &Plan) -> Result<()> {
         let (got, needed) = (self.workspace.layout.len(), plan.workspace.bytes);
         if got >= needed {
             return Ok(());
         }
-        Err(Error::Workspace { op: OP, got: got as u64, needed: needed as u64 })
+        Err(Error::Workspace { op, got: got as u64, needed: needed as u64 })
     }
 }

@@ -87,15 +87,15 @@ const fn option(name: &'static str, kind: OptionType, default: &'static str, mea
 }
 
 /// Tensors on the device, and what they were made of. `out` and `lse` are those of the forward pass.
-struct Setup {
-    forward: Forward,
-    d_out: (Vec<f64>, DeviceTensor),
-    d_q: DeviceTensor,
-    d_k: DeviceTensor,
-    d_v: DeviceTensor,
+pub(crate) struct Setup {
+    pub(crate) forward: Forward,
+    pub(crate) d_out: (Vec<f64>, DeviceTensor),
+    pub(crate) d_q: DeviceTensor,
+    pub(crate) d_k: DeviceTensor,
+    pub(crate) d_v: DeviceTensor,
     d_sinks: Option<DeviceTensor>,
     d_bias: Option<DeviceTensor>,
-    workspace: DeviceTensor,
+    pub(crate) workspace: DeviceTensor,
 }
 
 fn prepare(queue: &Queue, bindings: &Bindings) -> Result<Box<dyn Prepared>> {
@@ -107,26 +107,38 @@ fn prepare(queue: &Queue, bindings: &Bindings) -> Result<Box<dyn Prepared>> {
         (None, None) => forward.launch(queue)?,
         _ => return Err(Error::Binding { op: OP, problem: "out and lse come together, or not at all".to_owned() }),
     }
-    let d_out = bindings.required(OP, "d_out")?;
-    let like = |tensor: &DeviceTensor| DeviceTensor::poisoned(queue, problem.dtype, *tensor.layout());
-    let single = |tensor: &Option<DeviceTensor>| {
-        tensor.as_ref().map(|tensor| DeviceTensor::poisoned(queue, DType::F32, *tensor.layout())).transpose()
-    };
     let wanted = Wanted { d_sinks: forward.sinks.is_some(), d_bias: forward.bias.is_some() };
     let workspace = plan(&problem, wanted, queue.device().limits())?.workspace.bytes;
-    Ok(Box::new(Setup {
-        d_out: (d_out.to_f64(), d_out.upload(queue)?),
-        d_q: like(&forward.q)?,
-        d_k: like(&forward.k)?,
-        d_v: like(&forward.v)?,
-        d_sinks: single(&forward.sinks)?,
-        d_bias: single(&forward.bias)?,
-        workspace: DeviceTensor::poisoned(queue, DType::U8, Layout::contiguous(&[workspace])?)?,
-        forward,
-    }))
+    Ok(Box::new(Setup::new(OP, queue, bindings, forward, workspace)?))
 }
 
 impl Setup {
+    /// For an operator with these inputs, after its forward pass.
+    pub(crate) fn new(
+        op: &'static str,
+        queue: &Queue,
+        bindings: &Bindings,
+        forward: Forward,
+        workspace: usize,
+    ) -> Result<Self> {
+        let d_out = bindings.required(op, "d_out")?;
+        let dtype = forward.problem.dtype;
+        let like = |tensor: &DeviceTensor| DeviceTensor::poisoned(queue, dtype, *tensor.layout());
+        let single = |tensor: &Option<DeviceTensor>| {
+            tensor.as_ref().map(|tensor| DeviceTensor::poisoned(queue, DType::F32, *tensor.layout())).transpose()
+        };
+        Ok(Self {
+            d_out: (d_out.to_f64(), d_out.upload(queue)?),
+            d_q: like(&forward.q)?,
+            d_k: like(&forward.k)?,
+            d_v: like(&forward.v)?,
+            d_sinks: single(&forward.sinks)?,
+            d_bias: single(&forward.bias)?,
+            workspace: DeviceTensor::poisoned(queue, DType::U8, Layout::contiguous(&[workspace])?)?,
+            forward,
+        })
+    }
+
     /// The gradients by name, in the order of the description.
     fn gradients(&self) -> impl Iterator<Item = (&'static str, &DeviceTensor)> {
         let wanted = [("d_sinks", &self.d_sinks), ("d_bias", &self.d_bias)];

@@ -4,7 +4,7 @@
 pub(crate) mod cases;
 mod params;
 mod plan;
-mod problem;
+pub(in crate::sparse) mod problem;
 pub mod reference;
 #[cfg(feature = "verify")]
 pub(crate) mod verify;

@@ -43,8 +43,9 @@ pub struct Problem {
     pub layout: LayoutOperand,
 }
 
-/// Head dimensions of q and k, and of v.
-pub(in crate::sparse) const HEAD_DIMS: [[usize; 2]; 4] = [[64, 64], [128, 128], [192, 128], [256, 256]];
+/// Head dimensions of q and k, and of v; and those of q in words.
+pub(in crate::sparse) type HeadDims = (&'static [[usize; 2]], &'static str);
+const HEAD_DIMS: HeadDims = (&[[64, 64], [128, 128], [192, 128], [256, 256]], "64, 128, 192, 256");
 
 impl Operands {
     /// Those of the same problem without a layout.
@@ -69,7 +70,7 @@ impl Problem {
     pub fn check(operands: &Operands, options: &Options) -> Result<Self> {
         let checks = Checks { op: OP };
         let dense = operands.dense();
-        let new = |dtype, shape| attention(OP, dtype, shape, options);
+        let new = |dtype, shape| attention(OP, HEAD_DIMS, dtype, shape, options);
         let attention = flash_forward::Problem::of_operands(checks, &dense, new)?;
         check_layout(checks, &operands.layout, &attention)?;
         let inputs = dense.inputs();
@@ -85,7 +86,7 @@ impl Problem {
     /// # Errors
     /// Those of [`Problem::check`] that don't concern memory.
     pub fn new(dtype: DType, shape: flash_forward::Shape, options: &Options, layout: LayoutOperand) -> Result<Self> {
-        let attention = attention(OP, dtype, shape, options)?;
+        let attention = attention(OP, HEAD_DIMS, dtype, shape, options)?;
         check_layout(Checks { op: OP }, &layout, &attention)?;
         Ok(Self { attention, layout })
     }
@@ -94,14 +95,14 @@ impl Problem {
     pub fn work(&self) -> Option<crate::sparse::LayoutWork> {
         let shape = self.attention.shape;
         let work = self.layout.work.filter(|_| self.attention.totals.is_none())?;
-        let each = shape.b * if self.layout.sizes.heads == 1 { shape.h_q } else { 1 };
-        Some(std::iter::repeat_n(work, each).sum())
+        Some(work.times(shape.b * if self.layout.sizes.heads == 1 { shape.h_q } else { 1 }))
     }
 }
 
 /// The sizes and options of operators on a layout.
 pub(in crate::sparse) fn attention(
     op: &'static str,
+    (head_dims, in_words): HeadDims,
     dtype: DType,
     shape: flash_forward::Shape,
     options: &Options,
@@ -111,10 +112,10 @@ pub(in crate::sparse) fn attention(
         return unsupported("q", "dtype", dtype.to_string(), "f16, bf16");
     }
     let dims = [shape.d, shape.d_v];
-    let Some([_, d_v]) = HEAD_DIMS.iter().find(|known| known[0] == shape.d) else {
-        return unsupported("q", "head_dim", shape.d.to_string(), "64, 128, 192, 256");
+    let Some([_, d_v]) = head_dims.iter().find(|known| known[0] == shape.d) else {
+        return unsupported("q", "head_dim", shape.d.to_string(), in_words);
     };
-    if !HEAD_DIMS.contains(&dims) {
+    if !head_dims.contains(&dims) {
         let (op, argument, dimension) = (op, "v", "head_dim");
         let (got, expected, of) = (shape.d_v, *d_v, "what goes with q's");
         return Err(Error::Dimension { op, argument, dimension, got, expected, of });

@@ -38,7 +38,7 @@ const DENSE: [(usize, [usize; 2]); 4] = [(64, [128, 128]), (128, [128, 128]), (1
 fn a_layout_of_all_tiles_costs_at_most_1_03_of_dense_attention() {
     let mut ratios = Vec::new();
     for (d, tiles) in DENSE {
-        let sparse = Sparse::full(F16, [1, 256, 1024, 2, 1, d], tiles);
+        let sparse = Sparse::full(F16, [1, 256, 2048, 2, 1, d], tiles);
         let (Some(own), Some(dense)) = (count(&sparse), count_dense(&sparse)) else {
             return;
         };

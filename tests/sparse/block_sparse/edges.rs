@@ -110,6 +110,7 @@ fn any_strides_give_the_same_bits() {
             lse,
         ],
     ];
+    let _shared = LAUNCHES.read().unwrap_or_else(PoisonError::into_inner);
     for layouts in layouts {
         assert_eq!(sparse.launch(layouts, |work| work()).unwrap(), row_major, "{layouts:?}");
     }

@@ -139,7 +139,7 @@ fn memory_of_another_size_or_type_is_no_layout() {
         // SAFETY: no kernel uses it.
         unsafe { BlockLayout::from_raw(memory.view().unwrap(), grid(), sizes) }.unwrap_err().to_string()
     };
-    assert!(error(LayoutSizes { tiles: 6, ..sizes }).contains("expected i32 [277] without gaps"));
-    let none = LayoutSizes { heads: 5, patterns: 0, ..sizes };
-    assert!(error(none).contains("5 heads and 0 patterns, expected at least 1"));
+    assert!(error(LayoutSizes { tiles: 6, ..sizes }).contains("expected i32 [295] without gaps"));
+    let none = LayoutSizes { heads: 11, patterns: 0, ..sizes };
+    assert!(error(none).contains("11 heads and 0 patterns, expected at least 1"));
 }
