@@ -42,7 +42,7 @@ extern "C" __global__ void __launch_bounds__(llm_kernels::kQuantiseThreads)
       MATRIX(const __grid_constant__ llm_kernels::MatrixParams params) {                                    \
     llm_kernels::multiply_matrices<llm_kernels::FORMAT>(params);                                            \
   }                                                                                                         \
-  extern "C" __global__ void __launch_bounds__(llm_kernels::DenseTile<llm_kernels::FORMAT>::kThreads, 2)    \
+  extern "C" __global__ void __launch_bounds__(llm_kernels::DenseTile<llm_kernels::FORMAT>::kThreads, 1)    \
       DENSE(const __grid_constant__ llm_kernels::MatrixParams params) {                                     \
     llm_kernels::multiply_dense<llm_kernels::FORMAT>(params);                                               \
   }

@@ -4,6 +4,8 @@
 // the weights of the next: thread t a group of 32 of column t % 128, so that lanes of a warp decode alike.
 #pragma once
 
+#include <type_traits>
+
 #include "common/pipeline.cuh"
 #include "quant/gguf_matrix.cuh"
 
@@ -12,7 +14,7 @@ namespace llm_kernels {
 template <typename Format>
 struct DenseTile {
   static constexpr int kThreads = 256;
-  static constexpr int kRows = 128;
+  static constexpr int kRows = 256;
   static constexpr int kColumns = 128;
   static constexpr int kDepth = 64;  // Of a step.
   // Packed bytes come as much of each column at once, two blocks or one, in words, from the word of the first byte on. An
@@ -29,6 +31,10 @@ struct DenseTile {
   static constexpr int kBytes = 2 * (Activations::kBytes + Weights::kBytes + kPackedBytes);
 };
 
+// A block at any multiple of 4 or of 2 bytes.
+template <int kBytes>
+using BlockOf = std::conditional_t<kBytes % 4 == 0, PackedBlock<4, 0>, PackedBlockAnywhere>;
+
 template <typename Format>
 struct DenseLoader {
   using Tile = DenseTile<Format>;
@@ -43,6 +49,35 @@ struct DenseLoader {
 
   // Issues the copies of packed bytes.
   __device__ __forceinline__ void load_packed(uint32_t packed, int chunk, unsigned thread) const {
+    const int row_bytes = params.k / Format::kWeights * Format::kBytes;
+    if (Format::kBytes % 4 == 0 || row_bytes % 4 == 0) {
+      load_packed_words(packed, chunk, row_bytes, thread);
+    } else {
+      load_packed_anywhere(packed, chunk, thread);
+    }
+  }
+
+  // Where rows start at whole words. What lies behind the matrix is replaced by its last word: nobody uses it.
+  __device__ __forceinline__ void load_packed_words(uint32_t packed, int chunk, int row_bytes, unsigned thread) const {
+    constexpr int kItems = Tile::kColumns * Tile::kPitch;
+    const int64_t tile = static_cast<int64_t>(first_column) * row_bytes;
+    const char* from = params.w + tile;
+    const int last = static_cast<int>(min(params.w_bytes - tile, int64_t{INT32_MAX}) - 4);
+    const int column = thread / Tile::kPitch;
+    int word = thread - column * Tile::kPitch;
+    int at = column * row_bytes + (chunk * Tile::kChunkBlocks * Format::kBytes & ~3) + word * 4;
+    constexpr int kColumnStep = Tile::kThreads / Tile::kPitch, kWordStep = Tile::kThreads % Tile::kPitch;
+    const int step = kColumnStep * row_bytes + kWordStep * 4, next = step + row_bytes - Tile::kPitch * 4;
+#pragma unroll
+    for (int i = 0; i < kItems; i += Tile::kThreads) {
+      if (i + Tile::kThreads <= kItems || i + thread < kItems) ptx::cp_async_4(packed + (i + thread) * 4, from + min(at, last));
+      word += kWordStep;
+      at += word < Tile::kPitch ? step : next;
+      if (word >= Tile::kPitch) word -= Tile::kPitch;
+    }
+  }
+
+  __device__ __forceinline__ void load_packed_anywhere(uint32_t packed, int chunk, unsigned thread) const {
 #pragma unroll 1
     for (int item = thread; item < Tile::kColumns * Tile::kPitch; item += Tile::kThreads) {
       const int column = item / Tile::kPitch, word = item - column * Tile::kPitch;
@@ -55,11 +90,21 @@ struct DenseLoader {
   // Issues the copies of activations; rows and columns that do not exist are zeros.
   __device__ __forceinline__ void load_activations(typename Tile::Activations tile, int step, unsigned thread) const {
     const int chunk = thread % 8, depth = step * Tile::kDepth + chunk * 8;
+    constexpr int kPassRows = Tile::kThreads / 8;
+    const int64_t row = first_row + thread / 8, pass_bytes = kPassRows * 2 * params.x_stride;
+    const char* from = params.x + (row * params.x_stride + depth) * 2;
+    const uint32_t to = tile.chunk_address(thread / 8, chunk);
+    if (first_row + Tile::kRows <= params.m && params.k % Tile::kDepth == 0) {
 #pragma unroll
-    for (int row = thread / 8; row < Tile::kRows; row += Tile::kThreads / 8) {
-      const bool exists = first_row + row < params.m && depth < params.k;
-      const char* from = params.x + ((first_row + row) * params.x_stride + depth) * 2;
-      ptx::cp_async_16_zero_fill(tile.chunk_address(row, chunk), exists ? from : params.x, exists ? 16 : 0);
+      for (int pass = 0; pass < Tile::kRows / kPassRows; ++pass, from = ptx::opaque(from + pass_bytes)) {
+        ptx::cp_async_16(to + pass * kPassRows * 128, from);
+      }
+      return;
+    }
+#pragma unroll 1
+    for (int pass = 0; pass < Tile::kRows / kPassRows; ++pass, from += pass_bytes) {
+      const bool exists = row + pass * kPassRows < params.m && depth < params.k;
+      ptx::cp_async_16_zero_fill(to + pass * kPassRows * 128, exists ? from : params.x, exists ? 16 : 0);
     }
   }
 
@@ -69,8 +114,8 @@ struct DenseLoader {
     uint32_t pairs[16] = {};
     if (first_column + column < params.n && step * 2 + group < params.k / 32) {
       const int misaligned = Format::kBytes % 4 == 0 ? 0 : start(column, step / Tile::kChunkSteps) & 2;
-      const PackedBlockAnywhere block = {packed + column * Tile::kPitch * 4 + misaligned +
-                                         (Tile::kSmall ? group * Format::kBytes : 0)};
+      const BlockOf<Format::kBytes> block = {packed + column * Tile::kPitch * 4 + misaligned +
+                                             (Tile::kSmall ? group * Format::kBytes : 0)};
       const int group_of_block = Tile::kSmall ? 0 : step % 4 * 2 + group;
       const auto header = Format::header(block);
       const auto weights = Format::decode(block, header, group_of_block);
@@ -119,9 +164,9 @@ __device__ __forceinline__ void multiply_dense(const MatrixParams& params) {
   auto load_packed = [&](int chunk) { loader.load_packed(ptx::shared_address(packed(chunk)), chunk, thread); };
 
   const int num_steps = (params.k + Tile::kDepth - 1) / Tile::kDepth;
-  // A warp multiplies 64 rows by 32 columns.
-  const int warp_row = warp / 4 * 64, warp_column = warp % 4 * 32;
-  float sums[4][4][4] = {};
+  // A warp multiplies 64 rows by 64 columns.
+  const int warp_row = warp / 2 * 64, warp_column = warp % 2 * 64;
+  float sums[4][8][4] = {};
   if (num_steps > 0) {
     load_packed(0);
     if (Tile::kSmall && num_steps > 1) load_packed(1);
@@ -151,7 +196,7 @@ __device__ __forceinline__ void multiply_dense(const MatrixParams& params) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) a[i].load(Tile::Activations::block_address(a_origin, i, depth));
 #pragma unroll
-      for (int j = 0; j < 2; ++j) {
+      for (int j = 0; j < 4; ++j) {
         FragmentB b;
         b.load_n_by_k(Tile::Weights::block_address(b_origin, j, depth));
 #pragma unroll

@@ -87,7 +87,8 @@ impl Product {
         let w = self.problem.format.dequantise(&self.w);
         let inputs = Inputs { w: &w, x: &self.x, bias: self.bias.as_deref() };
         let rows = || 0..self.problem.m;
-        [reference(&self.problem, &inputs, rows()), plain(&self.problem, &inputs, rows())]
+        let elements = plan(&self.problem, queue().device().limits()).unwrap().elements;
+        [reference(&self.problem, &inputs, rows()), plain(&self.problem, elements, &inputs, rows())]
     }
 
     #[track_caller]

@@ -10,7 +10,9 @@ pub struct MatrixTile {
     /// What tensor cores multiply: `I8`, activations quantised in blocks of 32 and weights as they are packed; or `BF16`,
     /// both rounded.
     pub elements: DType,
-    /// Columns of the result that a thread block computes.
+    /// Rows and columns of the result that a thread block computes.
+    pub rows: usize,
+    /// See `rows`.
     pub columns: usize,
     /// Threads of a block.
     pub threads: u32,
@@ -18,10 +20,8 @@ pub struct MatrixTile {
     pub shared_bytes: usize,
 }
 
-/// Rows of the result that a thread block computes.
-pub(super) const TILE_ROWS: usize = 128;
 /// Fewer rows are bound by the decoding of weights, to which bf16 adds.
-const MIN_DENSE_ROWS: usize = 64;
+const MIN_DENSE_ROWS: usize = 129;
 
 impl MatrixTile {
     /// Chooses what is multiplied.
@@ -33,6 +33,7 @@ impl MatrixTile {
         let full_rate = matches!(limits.compute_capability, (8 | 9 | 10, 0));
         let dense = Self {
             elements: DType::BF16,
+            rows: 256,
             columns: 128,
             threads: 256,
             shared_bytes: dense_shared_bytes(problem.format),
@@ -42,7 +43,7 @@ impl MatrixTile {
             return dense;
         }
         let shared_bytes = matrix_shared_bytes(problem.format);
-        Self { elements: DType::I8, columns: 64, threads: 128, shared_bytes }
+        Self { elements: DType::I8, rows: 128, columns: 64, threads: 128, shared_bytes }
     }
 }
 
@@ -51,7 +52,7 @@ fn dense_shared_bytes(format: Format) -> usize {
     let (bytes, depth) = (format.block_bytes(), 64);
     let blocks = if format.block_weights() == 32 { 2 } else { 1 };
     let words = (blocks * bytes + bytes % 4 + 3) / 4 | 1;
-    2 * ((TILE_ROWS + 128) * depth * 2 + 128 * words * 4)
+    2 * ((256 + 128) * depth * 2 + 128 * words * 4)
 }
 
 /// Two stages.
@@ -62,7 +63,7 @@ fn matrix_shared_bytes(format: Format) -> usize {
         Format::Q4_1 | Format::Q5_1 | Format::Q4K | Format::Q5K => (1, true),
         _ => (1, false),
     };
-    let (rows, columns, depth) = (TILE_ROWS, 64, 64);
+    let (rows, columns, depth) = (128, 64, 64);
     let pitch = (256 / format.block_weights() * format.block_bytes() + 14).next_multiple_of(16) + 16;
     let row_factors = if has_minimum { 1 + halves } else { 1 };
     let factors = if has_minimum { 2 * halves } else { halves };

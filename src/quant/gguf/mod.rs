@@ -75,7 +75,10 @@ pub fn gguf(queue: &Queue, mut args: Args) -> Result<()> {
             // SAFETY: see above.
             unsafe { queue.launch(&plan.multiply, &params) }
         }
-        // SAFETY: see above.
-        None => unsafe { queue.launch(&plan.multiply, &params::MatrixParams::new(&problem, &plan, &operands)) },
+        None => {
+            let params = params::MatrixParams::new(&problem, &plan, &plan.matrix, &operands);
+            // SAFETY: see above.
+            unsafe { queue.launch(&plan.multiply, &params) }
+        }
     }
 }

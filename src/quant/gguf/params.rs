@@ -2,8 +2,7 @@
 
 use std::mem::offset_of;
 
-use super::matrix::TILE_ROWS;
-use super::{Activations, Operands, Plan, Problem, VectorTile};
+use super::{Activations, MatrixTile, Operands, Plan, Problem, VectorTile};
 use crate::quant::element_type;
 
 /// `QuantiseParams` of `kernels/quant/gguf_quantise.cuh`.
@@ -89,7 +88,7 @@ impl crate::launch::Params for VectorParams {}
 
 impl MatrixParams {
     /// The sizes were checked to fit 32 bits.
-    pub(super) fn new(problem: &Problem, plan: &Plan, operands: &Operands) -> Self {
+    pub(super) fn new(problem: &Problem, plan: &Plan, tile: &MatrixTile, operands: &Operands) -> Self {
         // Prepared activations, or bf16 as it is.
         let (x, x_stride) = match plan.prepare {
             Some(_) => (workspace(operands), problem.k as i64),
@@ -107,7 +106,7 @@ impl MatrixParams {
             n: problem.n as i32,
             m: problem.m as i32,
             k: problem.k as i32,
-            row_tiles: problem.m.div_ceil(TILE_ROWS) as i32,
+            row_tiles: problem.m.div_ceil(tile.rows) as i32,
             bias_type: problem.bias_dtype.map_or(0, element_type::code),
             y_type: element_type::code(problem.y_dtype),
         }

@@ -1,6 +1,5 @@
 //! The plan of the launches: pure data.
 
-use super::matrix::TILE_ROWS;
 use super::vector::MAX_VECTORS;
 use super::{Activations, MatrixTile, OP, Problem, VectorTile};
 use crate::{DType, Error, Format, LaunchPlan, Limits, Resources, Result};
@@ -14,8 +13,10 @@ pub struct Plan {
     pub multiply: LaunchPlan,
     /// How it is shared out among blocks, where rows of activations are few or exact.
     pub tile: Option<VectorTile>,
-    /// And where they are many.
-    pub matrix: Option<MatrixTile>,
+    /// And how where they are many.
+    pub matrix: MatrixTile,
+    /// What activations are when they are multiplied: integers of 8 bits, rounded to bf16 as weights are, or as they were.
+    pub elements: DType,
     /// Where in the workspace what lies.
     pub workspace: Workspace,
     /// What it costs.
@@ -91,7 +92,7 @@ pub(crate) fn launches(limits: &Limits) -> Vec<LaunchPlan> {
         plan(&problem, limits).ok().map(|plan| plan.multiply)
     };
     let kinds = |format| {
-        let quantised = [1, 2, 16, 128].map(|m| (format, m, Activations::Q8));
+        let quantised = [1, 2, 16, 256].map(|m| (format, m, Activations::Q8));
         quantised.into_iter().chain([(format, 1, Activations::Exact)])
     };
     let products = Format::ALL.into_iter().flat_map(kinds).filter_map(product);
@@ -110,25 +111,24 @@ pub fn plan(problem: &Problem, limits: &Limits) -> Result<Plan> {
     let fits = vector.shared_bytes <= limits.shared_bytes_per_block as usize;
     // Rows too long for shared memory are no obstacle to the kernel for many.
     let tile = (!quantises || problem.m <= MAX_VECTORS && fits).then_some(vector);
-    let matrix_tile = MatrixTile::new(problem, limits);
-    let matrix = tile.is_none().then_some(matrix_tile);
-    let elements = match &matrix {
+    let matrix = MatrixTile::new(problem, limits);
+    let elements = match &tile {
         _ if !quantises => problem.x_dtype,
-        Some(matrix) => matrix.elements,
-        None => DType::I8,
+        Some(_) => DType::I8,
+        None => matrix.elements,
     };
     let prepares = elements != problem.x_dtype;
     let workspace = if prepares { workspace(elements, problem.m, problem.k) } else { Workspace::default() };
     let multiply = match &tile {
         Some(tile) => vector_launch(problem, tile, workspace)?,
-        None => matrix_launch(problem, &matrix_tile, workspace)?,
+        None => matrix_launch(problem, &matrix, workspace)?,
     };
     let (needed, available) = (multiply.shared_bytes, limits.shared_bytes_per_block);
     if needed > available {
         return Err(Error::SharedMemory { op: OP, instance: multiply.instance, needed, available });
     }
     let prepare = if prepares && problem.k > 0 { Some(prepare_launch(problem, elements, workspace)?) } else { None };
-    Ok(Plan { prepare, multiply, tile, matrix, workspace, resources: resources(problem, workspace) })
+    Ok(Plan { prepare, multiply, tile, matrix, elements, workspace, resources: resources(problem, workspace) })
 }
 
 fn vector_launch(problem: &Problem, tile: &VectorTile, workspace: Workspace) -> Result<LaunchPlan> {
@@ -149,7 +149,7 @@ fn vector_launch(problem: &Problem, tile: &VectorTile, workspace: Workspace) -> 
 }
 
 fn matrix_launch(problem: &Problem, tile: &MatrixTile, workspace: Workspace) -> Result<LaunchPlan> {
-    let blocks = problem.m.div_ceil(TILE_ROWS) as u64 * problem.n.div_ceil(tile.columns) as u64;
+    let blocks = problem.m.div_ceil(tile.rows) as u64 * problem.n.div_ceil(tile.columns) as u64;
     let limit = i32::MAX as u64;
     if blocks > limit {
         return Err(Error::TooLarge { op: OP, what: "number of blocks", got: blocks, limit });

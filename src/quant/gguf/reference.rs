@@ -53,18 +53,22 @@ pub fn reference(problem: &Problem, inputs: &Inputs, rows: impl Iterator<Item = 
     rows.flat_map(|row| (0..problem.n).map(move |column| (row, column))).map(|(i, j)| element(i, j)).collect()
 }
 
-/// The product in f32, rounded to the result's type; of quantised activations if the problem says so.
-pub fn plain(problem: &Problem, inputs: &Inputs, rows: impl Iterator<Item = usize>) -> Vec<f64> {
+/// The product in f32, rounded to the result's type: of quantised activations if the problem says so, or, where those are
+/// multiplied as `elements` bf16 ([`Plan::elements`](super::Plan::elements)), of activations and weights rounded to that.
+pub fn plain(problem: &Problem, elements: DType, inputs: &Inputs, rows: impl Iterator<Item = usize>) -> Vec<f64> {
     let k = problem.k;
+    let rounds = problem.activations == Activations::Q8 && elements == DType::BF16;
+    let weight = move |w: f32| if rounds { bf16::from_f32(w).to_f32() } else { w };
     rows.flat_map(|row| {
         let x = &inputs.x[row * k..][..k];
         let x: Vec<f32> = match problem.activations {
             Activations::Exact => x.iter().map(|&x| x as f32).collect(),
+            Activations::Q8 if rounds => x.iter().map(|&x| bf16::from_f64(x).to_f32()).collect(),
             Activations::Q8 => x.chunks(32).flat_map(dequantised).collect(),
         };
         let element = move |column: usize| {
             let w = &inputs.w[column * k..][..k];
-            let sum: f32 = x.iter().zip(w).map(|(x, w)| x * w).sum();
+            let sum: f32 = x.iter().zip(w).map(|(x, w)| x * weight(*w)).sum();
             rounded(problem.y_dtype, sum + inputs.bias.map_or(0.0, |bias| bias[column] as f32))
         };
         (0..problem.n).map(element)

@@ -123,7 +123,8 @@ impl Prepared for Setup {
         let (x, bias) = (self.x.0.to_f64(), self.bias.as_ref().map(|(host, _)| host.to_f64()));
         let inputs = Inputs { w: &w, x: &x, bias: bias.as_deref() };
         let exact = reference(&self.problem, &inputs, rows());
-        let plain = plain(&self.problem, &inputs, rows());
+        let elements = plan(&self.problem, queue.device().limits())?.elements;
+        let plain = plain(&self.problem, elements, &inputs, rows());
         let y = self.y.download(queue, "y")?.to_f64();
         let sampled: Vec<f64> = rows().flat_map(|row| &y[row * n..][..n]).copied().collect();
         let got = HostTensor::from_f64("y", y_dtype, &[count, n], &sampled);

@@ -34,6 +34,6 @@ fn instructions_for_each_weight_stay_below_their_ceiling() {
             return;
         };
         let ratio = get(&counters, "thread_inst_executed_but_moves") / (64.0 * 4096.0);
-        assert!(ratio <= 38.0, "{format}: {ratio} instructions for a weight");
+        assert!(ratio <= 39.0, "{format}: {ratio} instructions for a weight");
     }
 }
