@@ -370,7 +370,7 @@ pub enum Error {
         /// The driver's text.
         text: String,
     },
-    /// Input of a described operator (by name) that doesn't fit its description.
+    /// Input that doesn't fit an operator's description: of one that is run by name, or what lies on the device.
     #[error("{op}: {problem}")]
     Binding {
         /// The operator.

@@ -32,6 +32,7 @@ mod launch;
 mod layout;
 pub mod quant;
 mod resources;
+mod rotation;
 #[cfg(feature = "software")]
 pub mod software;
 mod tensor;

@@ -204,10 +204,11 @@ impl<'a> TensorView<'a> {
 }
 
 impl TensorView<'_> {
-    /// The elements of a contiguous i32 tensor that has its memory from cudarc, or from [`TensorView::from_raw`].
+    /// The elements of an i32 tensor that has its memory from cudarc, or from [`TensorView::from_raw`], as they lie in memory:
+    /// with what is between them.
     pub(crate) fn read_i32(&self, queue: &Queue) -> Result<Vec<i32>> {
         let (operand, _guard) = self.open("read", "tensor", queue)?;
-        let mut values = vec![0_i32; operand.layout.len()];
+        let mut values = vec![0_i32; operand.layout.span()];
         // SAFETY: the view's elements are readable memory of the queue's context, as many as are copied.
         let copied = unsafe {
             cudarc::driver::result::memcpy_dtoh_async(&mut values, operand.address, queue.stream().cu_stream())

@@ -5,8 +5,8 @@
     nvcc -std=c++17 -O3 -I kernels -arch=sm_80 -cubin -o flash_forward.cubin kernels/attention/flash_forward.cu
     python3 tools/sass_ratio.py flash_forward.cubin
 
-The main loop is the innermost loop of the machine code that holds HMMA. Where one product has a loop of its own inside
-(f32), it is the loop around, and --inner says how often that one is gone through. Printed are the instructions on ways once round
+The main loop is the innermost loop of the machine code that holds all HMMA of the loop around it. Where products have
+loops of their own inside (f32), --inner says how often those are gone through. Printed are the instructions on ways once round
 it, over the HMMA that the way executes (every one of ours is needed: check it against `needed`, from the tile sizes):
 
     steady    the shortest way that starts the next tile's copies and executes all HMMA: a full tile in which no maximum
@@ -103,32 +103,51 @@ def reachable(blocks, start, inside=None, without=None):
     return seen
 
 
-def main_loop(blocks, nested=False):
-    """(header, names) of the innermost loop that holds HMMA, the one with most of them; if `nested`, of the outermost."""
-    best, inside, without = (None, None), set(blocks), set()
-    if nested:
-        return largest_loop(blocks, inside)
+def main_loop(blocks):
+    """(header, names) of the innermost loop that holds all HMMA of the loop around it."""
+    best, inside = (None, None), set(blocks)
     while True:
-        header, loop = largest_loop(blocks, inside - without)
-        if header is None:
+        header, loop = largest_loop(blocks, inside)
+        if header is None or (best[1] and count(blocks, loop, "HMMA") < count(blocks, best[1], "HMMA")):
             return best
-        # Without its header an outer loop falls apart into those inside it.
-        best, inside, without = (header, loop), loop, without | {header}
+        # Without its header a loop falls apart into those inside it.
+        best, inside = (header, loop), loop - {header}
+
+
+def loops(blocks, inside):
+    """(header, names) of the strongly connected parts of `inside` that hold HMMA, in the order of the code."""
+    before = {name: [n for n in inside if name in blocks[n].successors] for name in inside}
+    after = {name: [n for n in blocks[name].successors if n in inside] for name in inside}
+
+    def walk(name, edges, seen):
+        """Names reached first from `name`, each after those that it leads to."""
+        seen.add(name)
+        stack, done = [(name, iter(edges[name]))], []
+        while stack:
+            following = next((n for n in stack[-1][1] if n not in seen), None)
+            if following is None:
+                done.append(stack.pop()[0])
+            else:
+                seen.add(following)
+                stack.append((following, iter(edges[following])))
+        return done
+
+    seen, order = set(), []
+    for name in (n for n in blocks if n in inside):
+        order += walk(name, after, seen) if name not in seen else []
+    seen, found = set(), []
+    for name in reversed(order):
+        part = set(walk(name, before, seen)) if name not in seen else set()
+        entered = [n for n in blocks if n in part and any(n in b.successors for o, b in blocks.items() if o not in part)]
+        if entered and count(blocks, part, "HMMA") and any(n in blocks[o].successors for o in part for n in part):
+            found.append((entered[0], part))
+    places = {name: place for place, name in enumerate(blocks)}
+    return sorted(found, key=lambda loop: places[loop[0]])
 
 
 def largest_loop(blocks, inside):
-    """(header, names) of the strongly connected part of `inside` that holds most HMMA."""
-    best = (0, None, None)
-    for name in inside:
-        forward = reachable(blocks, name, inside)
-        if name not in forward:
-            continue
-        loop = {n for n in forward if name in reachable(blocks, n, inside)}
-        tensor = count(blocks, loop, "HMMA")
-        entered = [n for n in loop if any(n in b.successors for o, b in blocks.items() if o not in loop)]
-        if tensor > best[0] and entered:
-            best = (tensor, entered[0], loop)
-    return best[1], best[2]
+    """(header, names) of that with most HMMA."""
+    return max(loops(blocks, inside), key=lambda loop: count(blocks, loop[1], "HMMA"), default=(None, None))
 
 
 def round_trip(blocks, header, loop, weight):
@@ -154,17 +173,23 @@ def round_trip(blocks, header, loop, weight):
 
 
 def trips(blocks, loop, header, inner):
-    """How often each block runs in one round: `inner` times in a loop with HMMA inside the loop, else once."""
-    times = dict.fromkeys(loop, 1)
-    _, inside = largest_loop(blocks, loop - {header})
-    if inside:
-        times.update(dict.fromkeys(inside, inner))
+    """How often each block runs in one round: those of the loops with HMMA inside the loop, in the order of the code and
+    outer ones first, as often as `inner` says, the others once."""
+    times, rounds = dict.fromkeys(loop, 1), list(inner)
+
+    def count_loops(inside):
+        for inner_header, names in loops(blocks, inside):
+            factor = rounds.pop(0) if rounds else 1
+            times.update({name: times[name] * factor for name in names})
+            count_loops(names - {inner_header})
+
+    count_loops(loop - {header})
     return times
 
 
 def report(name, lines, needed, inner):
     blocks = control_flow(lines)
-    header, loop = main_loop(blocks, inner > 1)
+    header, loop = main_loop(blocks)
     if header is None:
         print(f"{name}: no loop with HMMA")
         return
@@ -196,7 +221,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cubin")
     parser.add_argument("--kernel", help="only kernels whose name contains this")
-    parser.add_argument("--inner", type=int, default=1, help="rounds of a loop with HMMA inside the main loop")
+    parser.add_argument("--inner", type=int, nargs="+", default=[], help="rounds of the loops with HMMA inside the main loop")
     parser.add_argument("--needed", type=int, help="HMMA a tile needs, to compare with")
     arguments = parser.parse_args()
     text = subprocess.run([find_nvdisasm(), "-c", arguments.cubin], check=True, capture_output=True, text=True).stdout

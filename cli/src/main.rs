@@ -11,6 +11,7 @@ mod model;
 mod occupancy;
 mod output;
 mod progress;
+mod published;
 mod run;
 mod select;
 mod tensors;
@@ -77,6 +78,9 @@ enum Command {
         /// Compare modelled with published times of kernels of the same kind
         #[arg(long)]
         published: bool,
+        /// Of the published times only those of sequences up to this length
+        #[arg(long, value_name = "LENGTH", default_value_t = usize::MAX, hide_default_value = true, requires = "published")]
+        longest: usize,
     },
     /// Run an operator on tensors of a safetensors file
     Run(RunArgs),
@@ -127,7 +131,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Info { kernels } => info::run(&cli.global, kernels),
         Command::Check { select } => check::run(&cli.global, select.as_deref()),
         Command::Bench { select, csv, hot } => bench::run(&cli.global, &select, csv.as_deref(), hot),
-        Command::Model { published: true, .. } => model::compare(&cli.global),
+        Command::Model { published: true, longest, .. } => published::run(&cli.global, longest),
         Command::Model { select, .. } => model::run(&cli.global, select.as_deref()),
         Command::Run(arguments) => run::run(&cli.global, &arguments),
     }

@@ -1,13 +1,12 @@
-//! `model`: modelled time of shapes too large to be run whole, from a sample of their blocks; and how the model compares with
-//! times that others have measured.
+//! `model`: modelled time of shapes too large to be run whole, from a sample of their blocks.
 
 use std::num::NonZero;
 
-use llm_kernels::verify::{Bindings, HostTensor, Modelled, Op, modelled_sample};
+use llm_kernels::verify::{Bindings, Case, HostTensor, Modelled, Op, Sample, modelled_sample};
 use llm_kernels::{DType, Queue};
-use serde_json::json;
+use serde_json::{Map, json};
 
-use crate::check::cases;
+use crate::check::{cases, json_case};
 use crate::failure::Failure;
 use crate::output::{self, Table};
 use crate::{Global, progress, select};
@@ -25,26 +24,20 @@ pub(crate) fn run(global: &Global, name: Option<&str>) -> Result<(), Failure> {
         (Table::new(&["op", "case", "shape", "dtype", "modelled time", "bounds", "waits"]), vec![]);
     for (op, case) in cases {
         bar.set_message(format!("{} {}", op.path, case.name));
-        let time = sampled(&queue, op, case.sizes, case.dtype, case.options)?;
-        let shape = case.shape();
+        let sample = Sample { blocks: Some(BLOCKS), ..Sample::ALL };
+        let time = modelled(&queue, op, || inputs(op, case), case.options, sample)?;
         table.row(vec![
             op.path.to_owned(),
             case.name.to_owned(),
-            shape.clone(),
+            case.shape(),
             case.dtype.name().to_owned(),
             format!("{:.1} µs", time.seconds * 1e6),
             list(&time.bounds, 3),
             list(&time.stalls, 3),
         ]);
-        rows.push(json!({
-            "op": op.path,
-            "case": case.name,
-            "shape": shape,
-            "dtype": case.dtype.name(),
-            "modelled_seconds": time.seconds,
-            "modelled_joules": time.joules,
-            "modelled_dollars": time.dollars,
-        }));
+        let mut row = json_case(op.path, case);
+        row.insert("modelled".into(), json_time(&time).into());
+        rows.push(row);
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -55,137 +48,23 @@ pub(crate) fn run(global: &Global, name: Option<&str>) -> Result<(), Failure> {
     Ok(output::line(&format!("{}: modelled from {BLOCKS} blocks of each launch", queue.device().name()))?)
 }
 
-/// A measurement of someone else.
-struct Published {
-    d: usize,
-    causal: bool,
-    sequence: usize,
-    /// Floating-point operations a second, in units of 10^12.
-    tflops: f64,
-}
-
-const fn published(d: usize, causal: bool, sequence: usize, tflops: f64) -> Published {
-    Published { d, causal, sequence, tflops }
-}
-
-/// FlashAttention-2, forward and backward together, on A100 SXM4 80 GB: the figure in its repository. 16,384 tokens and a model
-/// width of 2,048; a causal mask counts half of the operations.
-const FLASH_ATTENTION_2: &[Published] = &[
-    published(64, false, 512, 132.0),
-    published(64, false, 2048, 162.0),
-    published(64, false, 8192, 175.0),
-    published(128, false, 512, 150.0),
-    published(128, false, 2048, 187.0),
-    published(128, false, 8192, 201.0),
-    published(64, true, 512, 88.0),
-    published(64, true, 2048, 140.0),
-    published(64, true, 8192, 165.0),
-    published(128, true, 512, 99.0),
-    published(128, true, 2048, 155.0),
-    published(128, true, 8192, 182.0),
-];
-
-/// FlashAttention-3, forward, on H100 SXM5: the figure in its repository, same sizes. It uses wgmma and TMA, which no kernel here
-/// does: not a comparison of like with like.
-const FLASH_ATTENTION_3: &[Published] = &[
-    published(64, false, 512, 333.0),
-    published(64, false, 2048, 460.0),
-    published(64, false, 8192, 496.0),
-    published(128, false, 512, 467.0),
-    published(128, false, 2048, 625.0),
-    published(128, false, 8192, 646.0),
-];
-
-/// Compares modelled with published times on the emulated chip.
-pub(crate) fn compare(global: &Global) -> Result<(), Failure> {
-    const TOKENS: usize = 16_384;
-    const WIDTH: usize = 2048;
-    let queue = open(global)?;
-    let (list, ops, alike, whose) = match queue.device().limits().compute_capability {
-        (8, 0) => (
-            FLASH_ATTENTION_2,
-            &["flash_forward", "flash_backward"][..],
-            true,
-            "FlashAttention-2, forward and backward",
-        ),
-        (9, 0) => (FLASH_ATTENTION_3, &["flash_forward"][..], false, "FlashAttention-3, forward"),
-        (major, minor) => {
-            return Err(Failure::Message(format!(
-                "no published times for sm_{major}{minor} are known; there are some for software:sm_80 and software:sm_90"
-            )));
-        }
+/// What the model says of a row.
+fn json_time(time: &Modelled) -> Map<String, serde_json::Value> {
+    let parts = |parts: &[(&'static str, f64)]| {
+        parts.iter().map(|&(name, part)| (name.to_owned(), part.into())).collect::<Map<_, _>>()
     };
-    let bar = progress::bar(list.len());
-    let mut table = Table::new(&["d", "causal", "s", "published TFLOP/s", "modelled TFLOP/s", "modelled / published"]);
-    let (mut rows, mut ratios) = (Vec::new(), Vec::new());
-    for entry in list {
-        bar.set_message(format!("d {} s {}", entry.d, entry.sequence));
-        let (b, h, s) = (TOKENS / entry.sequence, WIDTH / entry.d, entry.sequence);
-        let sizes = [("b", b), ("s_q", s), ("s_k", s), ("h_q", h), ("h_kv", h), ("d", entry.d), ("d_v", entry.d)];
-        let causal = [("causal", if entry.causal { "true" } else { "false" })];
-        let mut seconds = 0.0;
-        for op in ops {
-            let op = select::one(&format!("attention/{op}"))?;
-            seconds += sampled(&queue, op, &sizes, DType::F16, &causal)?.seconds;
-        }
-        // Two products forward, five backward.
-        let products = if ops.len() == 2 { 7.0 } else { 2.0 };
-        let pairs = (b * h * s * s * entry.d) as f64 * if entry.causal { 0.5 } else { 1.0 };
-        let tflops = 2.0 * products * pairs / seconds * 1e-12;
-        let ratio = tflops / entry.tflops;
-        ratios.push(ratio);
-        table.row(vec![
-            entry.d.to_string(),
-            entry.causal.to_string(),
-            s.to_string(),
-            format!("{:.0}", entry.tflops),
-            format!("{tflops:.0}"),
-            format!("{ratio:.2}"),
-        ]);
-        rows.push(json!({
-            "d": entry.d,
-            "causal": entry.causal,
-            "s": s,
-            "published_tflop_per_s": entry.tflops,
-            "modelled_tflop_per_s": tflops,
-            "ratio": ratio,
-        }));
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    let count = ratios.len() as f64;
-    let mean = ratios.iter().sum::<f64>() / count;
-    let error = ratios.iter().map(|ratio| (ratio - 1.0).abs()).sum::<f64>() / count;
-    let worst = ratios.iter().map(|ratio| (ratio - 1.0).abs()).fold(0.0, f64::max);
-    let document = json!({
-        "device": queue.device().name(),
-        "published": whose,
-        "same_kind_of_kernel": alike,
-        "mean_ratio": mean,
-        "mean_error": error,
-        "largest_error": worst,
-        "rows": rows,
-    });
-    if global.json {
-        return Ok(output::json(&document)?);
-    }
-    output::line(&table.render())?;
-    let kind = match alike {
-        true => {
-            "kernels of the same kind, not the same kernel: the error is the model's and the kernels' difference together"
-        }
-        false => "wgmma and TMA there, mma.sync here: not kernels of the same kind, so that no error can be told",
-    };
-    Ok(output::line(&format!(
-        "{}: modelled over published times of {whose}: mean ratio {mean:.2}, mean error {:.0} %, largest {:.0} %; {kind}",
-        queue.device().name(),
-        100.0 * error,
-        100.0 * worst
-    ))?)
+    let mut object = Map::new();
+    object.insert("seconds".into(), time.seconds.into());
+    object.insert("joules".into(), time.joules.into());
+    object.insert("dollars".into(), time.dollars.into());
+    object.insert("bounds".into(), parts(&time.bounds).into());
+    object.insert("stalls".into(), parts(&time.stalls).into());
+    object.insert("machine_instructions".into(), parts(&time.machine_instructions).into());
+    object
 }
 
 /// The software device.
-fn open(global: &Global) -> Result<Queue, Failure> {
+pub(crate) fn open(global: &Global) -> Result<Queue, Failure> {
     let device = global.open()?;
     if !device.is_software() {
         let name = device.name();
@@ -196,31 +75,50 @@ fn open(global: &Global) -> Result<Queue, Failure> {
     Ok(device.default_queue())
 }
 
-/// Modelled time of one launch of an operator, of which a sample of the blocks runs.
-fn sampled(
+/// Modelled time of one launch of an operator.
+pub(crate) fn modelled(
     queue: &Queue,
     op: &Op,
-    sizes: &[(&str, usize)],
-    dtype: DType,
+    inputs: impl FnOnce() -> Result<Vec<HostTensor>, Failure>,
     options: &[(&str, &str)],
+    sample: Sample,
 ) -> Result<Modelled, Failure> {
-    let size = |dimension: &str| sizes.iter().find(|(name, _)| *name == dimension).map(|(_, size)| *size);
-    let mut tensors = Vec::new();
-    for spec in op.description.inputs {
-        let shape: Option<Vec<usize>> = spec.shape.iter().map(|dimension| size(dimension)).collect();
-        let dtype = if spec.dtypes.contains(&dtype) { dtype } else { spec.dtypes[0] };
-        if let Some(shape) = shape {
-            tensors.push(filled(spec.name, dtype, shape));
-        }
-    }
-    let bindings = Bindings::new(op, tensors, options)?;
-    let mut prepared = (op.prepare)(queue, &bindings)?;
-    let time = modelled_sample(queue, BLOCKS, || prepared.launch(queue))?;
+    let bindings = Bindings::new(op, inputs()?, options)?;
+    let mut prepared = None;
+    // Some operators prepare their input with launches of others, of which a sample is as good.
+    modelled_sample(queue, sample, || (op.prepare)(queue, &bindings).map(|ready| prepared = Some(ready)))?;
+    let time = modelled_sample(queue, sample, || prepared.as_mut().map_or(Ok(()), |prepared| prepared.launch(queue)))?;
     time.ok_or_else(|| Failure::Message("the device has no time model".to_owned()))
 }
 
-/// Numbers between -1 and 1 without a pattern; whole numbers are 0. Time hardly depends on the values.
-fn filled(name: &str, dtype: DType, shape: Vec<usize>) -> HostTensor {
+/// Input of a case. Where only sizes matter it is made up faster than the operator does.
+fn inputs(op: &Op, case: &Case) -> Result<Vec<HostTensor>, Failure> {
+    let required = || op.description.inputs.iter().filter(|spec| !spec.optional);
+    let floats = required().all(|spec| spec.dtypes.contains(&case.dtype) || spec.dtypes.contains(&DType::F32));
+    if case.gpu_only && floats && case.extras.is_empty() { filled(op, case.sizes, case.dtype) } else { made(op, case) }
+}
+
+fn made(op: &Op, case: &Case) -> Result<Vec<HostTensor>, Failure> {
+    Ok((op.make_inputs)(op, case)?)
+}
+
+/// The inputs that an operator must have, filled with numbers between -1/2 and 1/2 without a pattern; whole numbers are 0. Time
+/// hardly depends on the values.
+pub(crate) fn filled(op: &Op, sizes: &[(&str, usize)], dtype: DType) -> Result<Vec<HostTensor>, Failure> {
+    let size = |dimension: &str| {
+        let found = sizes.iter().find(|(name, _)| *name == dimension).map(|(_, size)| *size);
+        found.ok_or_else(|| Failure::Message(format!("{}: the case has no {dimension}", op.path)))
+    };
+    let required = op.description.inputs.iter().filter(|spec| !spec.optional);
+    let tensors = required.map(|spec| {
+        let shape = spec.shape.iter().map(|dimension| size(dimension)).collect::<Result<Vec<_>, _>>()?;
+        let dtype = if spec.dtypes.contains(&dtype) { dtype } else { spec.dtypes[0] };
+        Ok(fill(spec.name, dtype, shape))
+    });
+    tensors.collect()
+}
+
+fn fill(name: &str, dtype: DType, shape: Vec<usize>) -> HostTensor {
     let count: usize = shape.iter().product();
     let mut state = 0x9e37_79b9u32;
     let mut next = || {
@@ -237,7 +135,8 @@ fn filled(name: &str, dtype: DType, shape: Vec<usize>) -> HostTensor {
     HostTensor { name: name.to_owned(), dtype, shape, bytes }
 }
 
-fn list(parts: &[(&str, f64)], count: usize) -> String {
+/// The first few parts in words: `tensor 83 %, issue 61 %`.
+pub(crate) fn list(parts: &[(&str, f64)], count: usize) -> String {
     let text = parts.iter().take(count).map(|(name, part)| format!("{name} {:.0} %", 100.0 * part));
     text.collect::<Vec<_>>().join(", ")
 }

@@ -7,20 +7,20 @@ use ggus::{GGmlType, GGufMetaKV, GGufReader};
 use crate::Result;
 
 /// A file whose tables have been read; tensors stay where they are.
-pub struct File<'a> {
+pub(crate) struct File<'a> {
     values: HashMap<&'a str, GGufMetaKV<'a>>,
     tensors: HashMap<&'a str, Tensor<'a>>,
 }
 
 /// A tensor of the file.
 #[derive(Clone, Debug)]
-pub struct Tensor<'a> {
+pub(crate) struct Tensor<'a> {
     /// Its element type or block format.
-    pub format: GGmlType,
+    pub(crate) format: GGmlType,
     /// Sizes, the dimension whose elements are neighbours last.
-    pub shape: Vec<usize>,
+    pub(crate) shape: Vec<usize>,
     /// Its bytes as they lie in the file.
-    pub bytes: &'a [u8],
+    pub(crate) bytes: &'a [u8],
 }
 
 impl<'a> File<'a> {
@@ -28,7 +28,7 @@ impl<'a> File<'a> {
     ///
     /// # Errors
     /// It is no GGUF file of version 3, or it ends too early: the text names the tensor that does not fit.
-    pub fn read(bytes: &'a [u8]) -> Result<Self> {
+    pub(crate) fn read(bytes: &'a [u8]) -> Result<Self> {
         let mut reader = GGufReader::new(bytes);
         let failed = |error| format!("not a whole GGUF file: {error:?}");
         let header = reader.read_header().map_err(failed)?;
@@ -61,22 +61,22 @@ impl<'a> File<'a> {
     }
 
     /// A number of the file's metadata that counts something.
-    pub fn size(&self, key: &str) -> Result<usize> {
+    pub(crate) fn size(&self, key: &str) -> Result<usize> {
         Ok(self.value(key)?.read_unsigned())
     }
 
     /// A number of the file's metadata.
-    pub fn number(&self, key: &str) -> Result<f32> {
+    pub(crate) fn number(&self, key: &str) -> Result<f32> {
         self.value(key)?.value_reader().read::<f32>().map_err(|error| format!("{key}: {error:?}").into())
     }
 
     /// A text of the file's metadata.
-    pub fn text(&self, key: &str) -> Result<&'a str> {
+    pub(crate) fn text(&self, key: &str) -> Result<&'a str> {
         self.value(key)?.value_reader().read_str().map_err(|error| format!("{key}: {error:?}").into())
     }
 
     /// A tensor by name.
-    pub fn tensor(&self, name: &str) -> Result<&Tensor<'a>> {
+    pub(crate) fn tensor(&self, name: &str) -> Result<&Tensor<'a>> {
         self.tensors.get(name).ok_or_else(|| format!("the file has no tensor {name}").into())
     }
 

@@ -1,9 +1,11 @@
-// What a block of the backward pass works on, how it is tiled, and how it copies queries.
+// What a block of the backward pass works on, and how it is tiled.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
+#include "attention/products.cuh"
 #include "attention/row_statistics.cuh"
 #include "common/mask.cuh"
 #include "common/pipeline.cuh"
@@ -13,6 +15,7 @@
 #include "common/slab.cuh"
 #include "common/tensor.cuh"
 #include "common/turns.cuh"
+#include "common/wide_tile.cuh"
 
 namespace llm_kernels {
 
@@ -20,7 +23,7 @@ namespace llm_kernels {
 struct FlashBackwardParams {
   SequenceTensor q, k, v, d_out, d_k, d_v;
   ScoreTensor d_bias;        // [b or 1, h_q or 1, s_q, s_k] f32.
-  const float2* statistics;  // [h_q, query_tiles, kBlockM]: -lse * log2(e), and delta times what a dropped one has of it.
+  const float2* statistics;  // [h_q, query_tiles, kBlockM]: see row_statistics.cuh.
   uint32_t* turns;           // [h_q, query_tiles]: 0.
   uint32_t* ticket;          // 0.
   float* d_q_slabs;          // [h_q, query_tiles] slab tiles of kBlockM rows.
@@ -95,89 +98,40 @@ struct FlashBackwardTraits {
   static constexpr int kRowTiles = kWarpKeys / 16;
   static constexpr int kColumns = kHeadDim / kColumnWarps;       // Of d_k and d_v in a warp.
   static constexpr int kScoreQueries = kBlockM / kColumnWarps;   // Queries whose scores a warp computes.
-  static constexpr int kQueryColumns = kHeadDim / kWarps;        // Columns of d_q in a warp.
+  // Columns of d_q in a warp; of f32 whole panels, so that warps may share its rows, too.
+  static constexpr int kQueryColumns = kIsF32<T> && kHeadDim / kWarps < 32 ? 32 : kHeadDim / kWarps;
+  static constexpr int kQueryRows = kBlockM * kHeadDim / (kQueryColumns * kWarps);
   // Features take registers: then not all of these columns at once.
   static constexpr int kQuerySteps = kFeatures && kQueryColumns > 32 ? kQueryColumns / 32 : 1;
   static_assert(kRowTiles * kKeyWarps_ * 16 == kBlockN, "whole row tiles in every warp");
-  static_assert(kBlockM == row_statistics::kRows, "and the columns of a NarrowTile");
+  static_assert(kBlockM == row_statistics::kRows, "and the columns of a tile of scores");
 
-  using QTile = SharedTile<kBlockM, kHeadDim>;  // And d_out's.
-  using KTile = SharedTile<kBlockN, kHeadDim>;  // And v's.
-  using ScoreTile = NarrowTile<kBlockN>;        // Powers or d_scores, [keys][queries].
+  static constexpr bool kSingle = kIsF32<T>;
+  static_assert(!kSingle || (kColumnWarps > 1 && kFeatures), "the one way there is for f32");
+  static constexpr int kWidth = sizeof(T) / 2;
+  // The first row and column of d_q of this thread's warp, and where this thread's first sum is in a slab tile.
+  static __device__ __forceinline__ int query_row(unsigned thread) {
+    return kQueryRows == kBlockM ? 0 : thread / 32 / (kHeadDim / kQueryColumns) * kQueryRows;
+  }
+  static __device__ __forceinline__ int query_column(unsigned thread) {
+    return (kQueryRows == kBlockM ? thread / 32 : thread / 32 % (kHeadDim / kQueryColumns)) * kQueryColumns;
+  }
+  static __device__ __forceinline__ int query_offset(unsigned thread) {
+    return slab_offset(query_row(thread) / 16, query_column(thread) / 8, kHeadDim, thread % 32);
+  }
+
+  using QTile = SharedTile<kBlockM, kHeadDim * kWidth>;  // And d_out's.
+  using KTile = SharedTile<kBlockN, kHeadDim * kWidth>;  // And v's.
+  // Powers or d_scores, [keys][queries].
+  using ScoreTile = std::conditional_t<kSingle, WideTile<kBlockN>, NarrowTile<kBlockN>>;
   static constexpr int kStatisticsBytes = kBlockM * 8;
   static constexpr int kStageBytes = 2 * QTile::kBytes + kStatisticsBytes;
   static __device__ __forceinline__ uint32_t stage_offset(int tile) { return tile % kStages * kStageBytes; }
-  static constexpr int kScoreTiles = kColumnWarps == 1 ? 1 : 2;
+  // Of f32 powers and d_scores share one, and addresses are computed anew: all of it must fit 99 KiB.
+  static constexpr int kScoreTiles = kColumnWarps == 1 || kSingle ? 1 : 2;
+  static constexpr int kAddressBytes = kSingle ? 0 : kThreads * 16;
   static constexpr int kSharedBytes = 2 * KTile::kBytes + kScoreTiles * ScoreTile::kBytes + kStages * kStageBytes +
-                                      kThreads * 16 + BackwardBlock::kStoredBytes;
+                                      kAddressBytes + BackwardBlock::kStoredBytes;
 };
-
-// Copies a head's tiles of q, d_out and the statistics, from its last to its first. Only three pointers live as long as
-// it: the rest comes from parameters and thread, anew each time.
-template <typename Traits>
-struct QueryLoader {
-  using T = typename Traits::T;
-  using QTile = typename Traits::QTile;
-  static constexpr int kRowsPerPass = Traits::kThreads / 8;
-  static_assert(Traits::kBlockM % kRowsPerPass == 0, "whole passes");
-
-  // This thread's first 16 bytes of the next tile.
-  const char* q;
-  const char* d_out;
-  const char* statistics;
-
-  // The tile is number `slot` of all.
-  __device__ __forceinline__ QueryLoader(const FlashBackwardParams& params, int batch, int head, int position,
-                                         int64_t slot) {
-    const unsigned thread = ptx::thread_index();
-    const int row = position + thread / 8;
-    q = reinterpret_cast<const char*>(params.q.row<T>(batch, row, head) + thread % 8 * 8);
-    d_out = reinterpret_cast<const char*>(params.d_out.row<T>(batch, row, head) + thread % 8 * 8);
-    statistics = reinterpret_cast<const char*>(params.statistics + slot * Traits::kBlockM + thread * 2);
-  }
-
-  // Issues the copies of the next tile into the stage at `shared`. Only its first `valid_rows` rows exist, if kCut.
-  template <bool kCut>
-  __device__ __forceinline__ void load(const FlashBackwardParams& params, uint32_t shared, int valid_rows) {
-    const unsigned thread = ptx::thread_index();
-    q = load_rows<kCut>(q, params.q_pass_bytes, params.q_tile_bytes, shared, valid_rows, params.d, thread);
-    d_out = load_rows<kCut>(d_out, params.d_out_pass_bytes, params.d_out_tile_bytes, shared + QTile::kBytes, valid_rows,
-                            params.value_d, thread);
-    ptx::cp_async_16_if(thread < Traits::kStatisticsBytes / 16, shared + 2 * QTile::kBytes + thread * 16, statistics);
-    statistics -= Traits::kStatisticsBytes;
-  }
-
-  template <bool kCut>
-  static __device__ __forceinline__ const char* load_rows(const char* source, int64_t pass_bytes, int64_t tile_bytes,
-                                                          uint32_t shared, int valid_rows, int columns,
-                                                          unsigned thread) {
-    const uint32_t destination = QTile{shared}.chunk_address(thread / 8, thread % 8);
-    const char* from = source;
-#pragma unroll
-    for (int pass = 0; pass < Traits::kBlockM / kRowsPerPass; ++pass, from = ptx::opaque(from + pass_bytes)) {
-      const bool row_exists = !kCut || pass * kRowsPerPass + static_cast<int>(thread / 8) < valid_rows;
-#pragma unroll
-      for (int panel = 0; panel < QTile::kPanels; ++panel) {
-        const uint32_t to = destination + pass * kRowsPerPass * 128 + panel * QTile::kPanelBytes;
-        if constexpr (kCut || Traits::kFeatures) {
-          const bool exists = !Traits::kFeatures || panel * 64 + static_cast<int>(thread % 8 * 8) < columns;
-          ptx::cp_async_16_zero_fill(to, from + panel * 128, row_exists && exists ? 16 : 0);
-        } else {
-          ptx::cp_async_16(to, from + panel * 128);
-        }
-      }
-    }
-    return source - tile_bytes;
-  }
-};
-
-// Copies the tile of k or v that starts at `position`, of which the first `valid_rows` rows and `columns` columns exist.
-template <typename Traits>
-__device__ __forceinline__ void load_keys(typename Traits::KTile tile, const SequenceTensor& tensor, int batch,
-                                          int head, int position, int valid_rows, int columns, unsigned thread) {
-  TileLoader<Traits::kBlockN, Traits::kHeadDim, Traits::kThreads, Traits::kFeatures> loader(
-      tile, tensor.row<typename Traits::T>(batch, position, head), tensor.sequence_stride, thread, columns);
-  loader.load_cut(valid_rows);
-}
 
 }  // namespace llm_kernels

@@ -1,7 +1,7 @@
 // Attention of the newest queries of each sequence over its cache of keys and values: out = softmax(score(q k^T)) v.
 //
 //   q: [b, s_q, h_q, d]   k, v: [pages, slots, h_kv, d], 16-bit, or 8-bit with k_scales, v_scales: [pages, slots, h_kv]
-//   lengths: [b] i32, keys of each sequence   sinks: [h_q] f32   table: common/key_rows.cuh
+//   lengths: [b] i32, keys of each sequence, less new_keys   sinks: [h_q] f32   table: common/key_rows.cuh
 //   out: [b, s_q, h_q, d]   lse: [b, h_q, s_q] f32, natural logarithm; with splits one of both, f32, for each split
 //
 // Block: 16 * row_tiles rows of scores, which are queries of all heads that share keys, and a part of the visible keys;
@@ -48,9 +48,11 @@ struct DecodeParams {
   int32_t least_tiles;                // Tiles that a split has at least, as long as there are so many.
   int32_t window_left, window_right;  // -1: no limit; 0 to the right when causal.
   int32_t is_e4m3;                    // Of 8-bit caches: else int8.
+  int32_t new_keys;                   // What the lengths do not count.
+  int32_t padding;
 };
 
-static_assert(sizeof(DecodeParams) == 432 && offsetof(DecodeParams, lse) == 192 &&
+static_assert(sizeof(DecodeParams) == 440 && offsetof(DecodeParams, lse) == 192 &&
                   offsetof(DecodeParams, table) == 328 && offsetof(DecodeParams, max_length) == 384,
               "mirrored in Rust");
 
@@ -157,7 +159,8 @@ __device__ __forceinline__ void decode(const DecodeParams& params) {
   const unsigned thread = ptx::thread_index();
   const unsigned lane = thread % 32, warp = thread / 32;
   const DecodeBlock block(params);
-  const int length = min(max(ptx::ld_global_4(params.lengths + block.batch), 0), params.max_length);
+  const int given = min(ptx::ld_global_4(params.lengths + block.batch), params.max_length) + params.new_keys;
+  const int length = min(max(given, 0), params.max_length);
   const KeyMask mask(params.s_q, length, params.window_left, params.window_right);
   const int first_query = block.query_of(0), last_query = block.query_of(block.last - block.first);
   const KeyTiles<kBlockN> tiles(mask, first_query, last_query);
@@ -249,8 +252,7 @@ __device__ __forceinline__ void decode(const DecodeParams& params) {
     rows.query[0][h] = block.query_of(row_tile * 16 + h * 8 + lane / 4);
     rows.head[0][h] = block.head_of(row_tile * 16 + h * 8 + lane / 4);
   }
-  const bool plain = params.score.scale_log2 > 0.0f && params.score.softcap_log2 == 0.0f &&
-                     params.score.alibi_slopes == nullptr;
+  const bool plain = params.score.only_scales();
 
   float output[1][Traits::kHeadDim / 8][4] = {};
   OnlineSoftmax<1> softmax;

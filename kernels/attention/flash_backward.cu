@@ -8,12 +8,18 @@
 // visits the tiles of kBlockM queries that see them, in each of its query heads; scores lie transposed, keys by queries, so
 // that d_k and d_v stay in registers of the warp that owns the keys; d_q is summed in global memory, key tile after key
 // tile. finish: sums to results. sinks: sums of statistics to d_sinks.
-// Accumulation: f32; powers and d_scores are rounded to the element type. All sums have one order.
+// Accumulation: f32; powers and d_scores are rounded to the element type. All sums have one order. Elements of f32 are
+// multiplied in parts: attention/backward_products_f32.cuh.
 // Derivation, workspace and counts: src/attention/flash_backward/README.md
+#include <math_constants.h>
+
 #include <cstddef>
 #include <cstdint>
 
 #include "attention/backward_block.cuh"
+#include "attention/backward_load.cuh"
+#include "attention/backward_products_f32.cuh"
+#include "attention/backward_store.cuh"
 #include "attention/row_statistics.cuh"
 #include "common/mask.cuh"
 #include "common/mma.cuh"
@@ -21,7 +27,6 @@
 #include "common/score_transposed.cuh"
 #include "common/shared_tile.cuh"
 #include "common/slab.cuh"
-#include "common/staged_store.cuh"
 #include "common/turns.cuh"
 #include "common/types.cuh"
 
@@ -51,55 +56,6 @@ struct BlockKeys {
   }
 };
 
-// Writes this warp's rows and columns of d_k or d_v, staged in `tile`; or its block's part of them to a slab.
-template <typename Traits>
-__device__ __forceinline__ void store_keys(const FlashBackwardParams& params, const BackwardBlock& block,
-                                           const SequenceTensor& tensor, float* slabs, float scale,
-                                           typename Traits::KTile tile, int columns,
-                                           const float (&gradient)[Traits::kRowTiles][Traits::kColumns / 8][4]) {
-  using T = typename Traits::T;
-  const unsigned thread = ptx::thread_index();
-  const int warp_row = thread / 32 / Traits::kColumnWarps * Traits::kWarpKeys;
-  const int column = thread / 32 % Traits::kColumnWarps * Traits::kColumns;
-  if (params.num_parts == 1) {
-    const Sequence keys = params.keys.at(block.batch);
-    const int key = block.key_tile * Traits::kBlockN + warp_row;
-    T* rows = tensor.row<T>(block.batch, keys.begin + key, block.kv_head) + column;
-    store_staged(rows, tensor.sequence_stride, keys.length - key, scale, gradient,
-                 typename Traits::KTile{tile.base + column / 64 * Traits::KTile::kPanelBytes}, warp_row,
-                 Traits::kFeatures ? columns - column : Traits::kColumns);
-  } else {
-    const int64_t slot = (static_cast<int64_t>(block.part) * params.h_kv + block.kv_head) * params.key_tiles +
-                         first_tile(params.keys, block.batch, Traits::kBlockN) + block.key_tile;
-    store_slab<Traits::kHeadDim>(slabs + slab_tile(slot, Traits::kBlockN, Traits::kHeadDim) +
-                                     slab_offset(warp_row / 16, column / 8, Traits::kHeadDim, thread % 32),
-                                 gradient);
-  }
-}
-
-// Whether d_bias is a sum over batches or heads.
-__device__ __forceinline__ bool sums_bias_gradient(const FlashBackwardParams& params) {
-  return params.block_batches > 1 || params.block_kv_heads > 1 ||
-         (params.d_bias.head_stride == 0 && params.heads_per_part > 1);
-}
-
-// Sets to 0 what no tile of queries of this work adds to of d_bias, or all of it that is summed over batches or heads.
-template <typename Traits>
-__device__ __forceinline__ void clear_bias_gradient(const FlashBackwardParams& params, const BackwardBlock& block,
-                                                    const QueryTiles<Traits::kBlockM>& tiles) {
-  const bool sums = sums_bias_gradient(params);
-  const bool first = (params.d_bias.batch_stride != 0 || block.batch == 0) &&
-                     (params.d_bias.head_stride != 0 || block.kv_head == 0);
-  if (sums && !first) return;
-  const int num_heads = params.d_bias.head_stride == 0 ? 1 : params.heads_per_part;
-  for (int head = 0; head < num_heads; ++head) {
-    clear_bias_gradient(params.d_bias, block.batch, block.first_head(params) + head, block.key_tile * Traits::kBlockN,
-                        Traits::kBlockN, params.queries.longest, params.keys.longest, tiles.first * Traits::kBlockM,
-                        sums ? 0 : (tiles.last - tiles.first + 1) * Traits::kBlockM, ptx::thread_index(),
-                        Traits::kThreads);
-  }
-}
-
 // One work of a block: the keys of one kv head.
 template <typename Traits>
 __device__ __forceinline__ void flash_backward(const FlashBackwardParams& params, int work, uint32_t shared) {
@@ -109,14 +65,14 @@ __device__ __forceinline__ void flash_backward(const FlashBackwardParams& params
   using ScoreTile = typename Traits::ScoreTile;
   constexpr int kRowTiles = Traits::kRowTiles;
   constexpr int kScoreTiles = Traits::kScoreQueries / 8;
-  constexpr bool kFeatures = Traits::kFeatures;
+  constexpr bool kFeatures = Traits::kFeatures, kSingle = Traits::kSingle;
   const KTile k_tile{shared};
   const KTile v_tile{k_tile.base + KTile::kBytes};
   const uint32_t stages = v_tile.base + KTile::kBytes;
   const ScoreTile d_score_tile{stages + Traits::kStages * Traits::kStageBytes};
   const ScoreTile power_tile{d_score_tile.base + ScoreTile::kBytes};  // Only where warps share columns.
   const uint32_t addresses = d_score_tile.base + Traits::kScoreTiles * ScoreTile::kBytes;
-  const uint32_t coordinates = addresses + Traits::kThreads * 16;
+  const uint32_t coordinates = addresses + Traits::kAddressBytes;
   const uint32_t block_keys = coordinates + 16;
   const uint32_t head_slot = coordinates + 32;
 
@@ -144,17 +100,19 @@ __device__ __forceinline__ void flash_backward(const FlashBackwardParams& params
   const int warp_row = warp / Traits::kColumnWarps * Traits::kWarpKeys;
   const int column_warp = warp % Traits::kColumnWarps;
   const uint32_t k_address = k_tile.ldmatrix_address(lane) + warp_row * 128;
-  const uint32_t q_address = QTile{stages}.ldmatrix_address_n_by_k(lane) + column_warp * Traits::kScoreQueries * 128;
+  const uint32_t q_address = transposed_operand_address<T>(QTile{stages}, lane) + column_warp * Traits::kScoreQueries * 128;
   const uint32_t q_by_column = QTile::block_address(QTile{stages}.ldmatrix_address(lane), 0,
                                                     column_warp * (Traits::kColumns / 16));
   // What is used only now and then waits in shared memory, as registers are short in the loop: where this lane stores
   // d_scores and loads them, and where it loads k's columns of this warp.
-  const uint32_t d_score_store = d_score_tile.chunk_address(warp_row + lane / 4, column_warp * kScoreTiles) +
-                                 lane % 4 * 4;
-  const uint32_t k_by_column = KTile::block_address(k_tile.ldmatrix_address(lane), 0,
-                                                    warp * (Traits::kQueryColumns / 16));
-  ptx::st_shared_16(addresses + thread * 16, {d_score_store, d_score_tile.ldmatrix_address_n_by_k(lane), k_by_column,
-                                              0});
+  if constexpr (!kSingle) {
+    const uint32_t d_score_store = d_score_tile.chunk_address(warp_row + lane / 4, column_warp * kScoreTiles) +
+                                   lane % 4 * 4;
+    const uint32_t k_by_column = KTile::block_address(k_tile.ldmatrix_address(lane), 0,
+                                                      warp * (Traits::kQueryColumns / 16));
+    ptx::st_shared_16(addresses + thread * 16, {d_score_store, d_score_tile.ldmatrix_address_n_by_k(lane), k_by_column,
+                                                0});
+  }
 
   // All have read what the work before has left in shared memory.
   if (kFeatures) __syncthreads();
@@ -190,7 +148,7 @@ __device__ __forceinline__ void flash_backward(const FlashBackwardParams& params
     loader.template load<true>(params, stages + Traits::stage_offset(tile_last), queries.length - query_last);
     commit_copies();
     float* d_q = params.d_q_slabs + slab_tile(first_slot + tile_last, Traits::kBlockM, Traits::kHeadDim) +
-                 slab_offset(0, thread / 32 * (Traits::kQueryColumns / 8), Traits::kHeadDim, thread % 32);
+                 Traits::query_offset(thread);
 #pragma unroll 1
     for (int tile = tile_last; tile >= tiles.first; --tile) {
       wait_for_copies();
@@ -215,8 +173,7 @@ __device__ __forceinline__ void flash_backward(const FlashBackwardParams& params
       // Powers, then d_scores: transposed, rows are keys.
       float powers[kRowTiles][kScoreTiles][4], d_scores[kRowTiles][kScoreTiles][4];
       float initial[kScoreTiles][4] = {};
-      multiply_by_transpose<T, KTile, QTile, Traits::kHeadDim / 16>(powers, k_address, q_address + stage, initial,
-                                                                    kFeatures ? params.d : Traits::kHeadDim);
+      multiply_tiles<Traits>(powers, k_address, q_address + stage, initial, kFeatures ? params.d : Traits::kHeadDim);
       float slopes[kRowTiles][kScoreTiles][4];
       ScoreColumns columns;
       if constexpr (kFeatures) {
@@ -233,7 +190,9 @@ __device__ __forceinline__ void flash_backward(const FlashBackwardParams& params
       }
       const uint32_t statistics = stages + 2 * QTile::kBytes + stage + column_warp * Traits::kScoreQueries * 8 +
                                   lane % 4 * 16;
-      const float scale_log2 = kFeatures ? 1.0f : params.score.scale_log2;
+      const float exponent_scale = kFeatures ? params.score.exponent_scale() : params.score.scale_log2;
+      // Of f32 the exponent is natural until the logarithm has been subtracted: what is small then loses less.
+      const float scale = params.score.only_scales() ? params.scale : CUDART_LN2_F;
 #pragma unroll
       for (int j = 0; j < kScoreTiles; ++j) {
         const uint4 pair = ptx::ld_shared_16(statistics + j * 64);
@@ -244,7 +203,9 @@ __device__ __forceinline__ void flash_backward(const FlashBackwardParams& params
           initial[j][e] = delta[e % 2];
 #pragma unroll
           for (int i = 0; i < kRowTiles; ++i) {
-            powers[i][j][e] = ptx::ex2_approx_ftz(__fmaf_rn(powers[i][j][e], scale_log2, lse[e % 2]));
+            powers[i][j][e] =
+                kSingle ? ptx::ex2_approx_ftz(__fmaf_rn(powers[i][j][e], scale, lse[e % 2]) * kLog2E)
+                        : ptx::ex2_approx_ftz(__fmaf_rn(powers[i][j][e], exponent_scale, lse[e % 2]));
           }
         }
       }
@@ -253,8 +214,8 @@ __device__ __forceinline__ void flash_backward(const FlashBackwardParams& params
         apply_mask_to_powers(powers, keys.mask, keys.tile * Traits::kBlockN + warp_row,
                              tile * Traits::kBlockM + column_warp * Traits::kScoreQueries, ptx::thread_index() % 32);
       }
-      multiply_by_transpose<T, KTile, QTile, Traits::kHeadDim / 16, KTile::kBytes, QTile::kBytes>(
-          d_scores, k_address, q_address + stage, initial, kFeatures ? params.value_d : Traits::kHeadDim);
+      multiply_tiles<Traits, KTile::kBytes, QTile::kBytes>(d_scores, k_address, q_address + stage, initial,
+                                                           kFeatures ? params.value_d : Traits::kHeadDim);
       if (kFeatures && params.score.dropout_threshold > 0) {
         drop_out_transposed(d_scores, powers, initial, params.score, columns, ptx::thread_index() % 32);
       } else {
@@ -268,58 +229,64 @@ __device__ __forceinline__ void flash_backward(const FlashBackwardParams& params
         if (params.score.softcap_log2 > 0.0f) multiply_elements(d_scores, slopes);
       }
 
-      // Rounded, they are operands of the products with d_out and q as they are, where a warp has all queries of its
-      // keys. The product with k needs every key: it goes through shared memory.
-      FragmentA p[kRowTiles][kScoreTiles / 2], d_s[kRowTiles][kScoreTiles / 2];
-      convert<T>(p, powers);
-      convert<T>(d_s, d_scores);
-      const uint4 own = ptx::ld_shared_16(addresses + ptx::thread_index() * 16);
-      store_fragments<ScoreTile>(own.x, d_s);
-      const int key_columns = kFeatures ? params.d - column_warp * Traits::kColumns : Traits::kColumns;
-      const int value_columns = kFeatures ? params.value_d - column_warp * Traits::kColumns : Traits::kColumns;
-      float partial[Traits::kBlockM / 16][Traits::kQueryColumns / Traits::kQuerySteps / 8][4];
-      // Features: whether the step's columns exist.
-      const auto has_columns = [&](int step) {
-        return !kFeatures || static_cast<int>(ptx::thread_index() / 32 * Traits::kQueryColumns) + step * 32 < params.d;
-      };
-      const auto load_partial = [&](int step) {
-        if (!has_columns(step)) return;
+      if constexpr (kSingle) {
         const bool exists = tile <= static_cast<int>(ptx::ld_shared_8(head_slot + 8).y);
-        load_slab<Traits::kHeadDim>(partial, d_q + slab_offset(0, step * 4, Traits::kHeadDim, 0), exists);
-      };
-      const auto multiply_keys = [&](int step) {
-        if (!has_columns(step)) return;
-#pragma unroll
-        for (int depth = 0; depth < Traits::kBlockN / 16; ++depth) {
-          FragmentA a[Traits::kBlockM / 16][1];
-#pragma unroll
-          for (int i = 0; i < Traits::kBlockM / 16; ++i) {
-            a[i][0].load_k_by_m(ScoreTile::block_address(own.y, depth, i));
-          }
-          multiply<T, KTile>(partial, a, KTile::block_address(own.z, depth, step * 2));
-        }
-        store_slab<Traits::kHeadDim>(d_q + slab_offset(0, step * 4, Traits::kHeadDim, 0), partial);
-      };
-      if constexpr (Traits::kColumnWarps == 1) {
-        load_partial(0);
-        multiply<T, QTile, QTile::kBytes>(d_v, p, q_by_column + stage, value_columns);
-        __syncthreads();
-        multiply_keys(0);
-        multiply<T, QTile>(d_k, d_s, q_by_column + stage, key_columns);
+        add_products_f32<Traits>(d_k, d_v, d_q, exists, powers, d_scores, k_tile, QTile{stages + stage}, d_score_tile,
+                                 params.d, params.value_d, load_next);
       } else {
-        store_fragments<ScoreTile>(own.x + ScoreTile::kBytes, p);
-        __syncthreads();
-        FragmentA all[kRowTiles][Traits::kBlockM / 16];
-        load_fragments(all, power_tile, warp_row, lane);
-        multiply<T, QTile, QTile::kBytes>(d_v, all, q_by_column + stage, value_columns);
-        load_fragments(all, d_score_tile, warp_row, lane);
-        multiply<T, QTile>(d_k, all, q_by_column + stage, key_columns);
-        if (Traits::kStages == 1) __syncthreads();
-        if (Traits::kStages == 1) load_next();
+        // Rounded, they are operands of the products with d_out and q as they are, where a warp has all queries of its
+        // keys. The product with k needs every key: it goes through shared memory.
+        FragmentA p[kRowTiles][kScoreTiles / 2], d_s[kRowTiles][kScoreTiles / 2];
+        convert<T>(p, powers);
+        convert<T>(d_s, d_scores);
+        const uint4 own = ptx::ld_shared_16(addresses + ptx::thread_index() * 16);
+        store_fragments<ScoreTile>(own.x, d_s);
+        const int key_columns = kFeatures ? params.d - column_warp * Traits::kColumns : Traits::kColumns;
+        const int value_columns = kFeatures ? params.value_d - column_warp * Traits::kColumns : Traits::kColumns;
+        float partial[Traits::kBlockM / 16][Traits::kQueryColumns / Traits::kQuerySteps / 8][4];
+        // Features: whether the step's columns exist.
+        const auto has_columns = [&](int step) {
+          return !kFeatures || static_cast<int>(ptx::thread_index() / 32 * Traits::kQueryColumns) + step * 32 < params.d;
+        };
+        const auto load_partial = [&](int step) {
+          if (!has_columns(step)) return;
+          const bool exists = tile <= static_cast<int>(ptx::ld_shared_8(head_slot + 8).y);
+          load_slab<Traits::kHeadDim>(partial, d_q + slab_offset(0, step * 4, Traits::kHeadDim, 0), exists);
+        };
+        const auto multiply_keys = [&](int step) {
+          if (!has_columns(step)) return;
+#pragma unroll
+          for (int depth = 0; depth < Traits::kBlockN / 16; ++depth) {
+            FragmentA a[Traits::kBlockM / 16][1];
+#pragma unroll
+            for (int i = 0; i < Traits::kBlockM / 16; ++i) {
+              a[i][0].load_k_by_m(ScoreTile::block_address(own.y, depth, i));
+            }
+            multiply<T, KTile>(partial, a, KTile::block_address(own.z, depth, step * 2));
+          }
+          store_slab<Traits::kHeadDim>(d_q + slab_offset(0, step * 4, Traits::kHeadDim, 0), partial);
+        };
+        if constexpr (Traits::kColumnWarps == 1) {
+          load_partial(0);
+          multiply<T, QTile, QTile::kBytes>(d_v, p, q_by_column + stage, value_columns);
+          __syncthreads();
+          multiply_keys(0);
+          multiply<T, QTile>(d_k, d_s, q_by_column + stage, key_columns);
+        } else {
+          store_fragments<ScoreTile>(own.x + ScoreTile::kBytes, p);
+          __syncthreads();
+          FragmentA all[kRowTiles][Traits::kBlockM / 16];
+          load_fragments(all, power_tile, warp_row, lane);
+          multiply<T, QTile, QTile::kBytes>(d_v, all, q_by_column + stage, value_columns);
+          load_fragments(all, d_score_tile, warp_row, lane);
+          multiply<T, QTile>(d_k, all, q_by_column + stage, key_columns);
+          if (Traits::kStages == 1) __syncthreads();
+          if (Traits::kStages == 1) load_next();
 #pragma unroll 1
-        for (int step = 0; step < Traits::kQuerySteps; ++step) {
-          load_partial(step);
-          multiply_keys(step);
+          for (int step = 0; step < Traits::kQuerySteps; ++step) {
+            load_partial(step);
+            multiply_keys(step);
+          }
         }
       }
       d_q -= slab_tile(1, Traits::kBlockM, Traits::kHeadDim);
@@ -373,6 +340,9 @@ FLASH_BACKWARD_INSTANCE(flash_backward_features_f16_d256, f16, 256, 32, 32, 2, 2
 FLASH_BACKWARD_INSTANCE(flash_backward_features_bf16_d64, bf16, 64, 32, 64, 4, 1, 2, true, 2, 39472)
 FLASH_BACKWARD_INSTANCE(flash_backward_features_bf16_d128, bf16, 128, 32, 64, 4, 2, 2, true, 1, 78384)
 FLASH_BACKWARD_INSTANCE(flash_backward_features_bf16_d256, bf16, 256, 32, 32, 2, 2, 1, true, 2, 71984)
+FLASH_BACKWARD_INSTANCE(flash_backward_features_f32_d64, f32, 64, 32, 64, 2, 2, 2, true, 2, 74288)
+FLASH_BACKWARD_INSTANCE(flash_backward_features_f32_d128, f32, 128, 32, 32, 2, 2, 1, true, 2, 69936)
+FLASH_BACKWARD_INSTANCE(flash_backward_features_f32_d256, f32, 256, 32, 16, 1, 4, 1, true, 1, 100656)
 
 // Kernel, name, parameters, threads.
 #define FLASH_BACKWARD_END(KERNEL, NAME, PARAMS, THREADS)                                                             \
@@ -382,6 +352,8 @@ FLASH_BACKWARD_INSTANCE(flash_backward_features_bf16_d256, bf16, 256, 32, 32, 2,
 
 FLASH_BACKWARD_END(row_statistics::statistics<llm_kernels::f16>, flash_backward_statistics_f16, row_statistics::Params, 128)
 FLASH_BACKWARD_END(row_statistics::statistics<llm_kernels::bf16>, flash_backward_statistics_bf16, row_statistics::Params, 128)
+FLASH_BACKWARD_END(row_statistics::statistics<llm_kernels::f32>, flash_backward_statistics_f32, row_statistics::Params, 128)
 FLASH_BACKWARD_END(sum_slabs<llm_kernels::f16>, flash_backward_finish_f16, SlabSumParams, 128)
 FLASH_BACKWARD_END(sum_slabs<llm_kernels::bf16>, flash_backward_finish_bf16, SlabSumParams, 128)
+FLASH_BACKWARD_END(sum_slabs<llm_kernels::f32>, flash_backward_finish_f32, SlabSumParams, 128)
 FLASH_BACKWARD_END(row_statistics::sum_sinks, flash_backward_sinks, row_statistics::SinkSumParams, 32)

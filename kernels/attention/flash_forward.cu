@@ -16,6 +16,7 @@
 #include <cstdint>
 
 #include "attention/products.cuh"
+#include "common/dropout.cuh"
 #include "common/mask.cuh"
 #include "common/pipeline.cuh"
 #include "common/score.cuh"
@@ -238,7 +239,7 @@ __device__ __forceinline__ void flash_forward(const FlashForwardParams& params) 
     v_loader.load_cut(keys.length - key_first);
     commit_copies();
     // Not 0, so that a masked score of -inf stays -inf when scaled.
-    const float scale_log2 = kFeatures ? 1.0f : fmaxf(fabsf(params.score.scale_log2), FLT_MIN);
+    const float scale_log2 = kFeatures ? params.score.exponent_scale() : fmaxf(fabsf(params.score.scale_log2), FLT_MIN);
     if (!kFeatures && params.score.scale_log2 < 0.0f) {
       wait_for_copies<2>();
       negate_own_copies<Traits>(q_tile, q_tile.chunk_address(thread >> 3, thread & 7));

@@ -13,10 +13,6 @@
 
 namespace llm_kernels {
 
-// What distinguishes f32: products in tf32 parts, and columns of the output in an order of their own. See tf32.cuh.
-template <typename T>
-inline constexpr bool kIsF32 = sizeof(T) == 4;
-
 template <int kRowTiles, int kColumnTiles>
 __device__ __forceinline__ void clear(float (&accumulators)[kRowTiles][kColumnTiles][4]) {
 #pragma unroll
@@ -28,12 +24,6 @@ __device__ __forceinline__ void clear(float (&accumulators)[kRowTiles][kColumnTi
     }
   }
 }
-
-// Of f32 a lane loads V 16 bytes at a time: four columns next to each other, of two keys. So they serve four 8x8
-// operands, of which operand e takes element e: its column g is column 4 output_chunk(g) + e of a panel of 32. In this
-// order neither these loads have bank conflicts, nor do 16-byte stores of the output leave a part of a sector: the
-// accumulators of a lane, whose columns are 2 t and 2 t + 1, are the chunks t and t ^ 5.
-__device__ __forceinline__ int output_chunk(int column) { return column >> 1 ^ (column & 1) * 5; }
 
 // This lane's address for `multiply_power_value`.
 template <typename T, typename Tile>

@@ -1,4 +1,4 @@
-// What the backward pass needs of each row beside its operands: lse in base 2, and delta = sum of out * d_out. And what
+// What the backward pass needs of each row beside its operands: lse in base 2 (of f32 natural), and delta = sum of out * d_out. And what
 // follows from them alone: the gradients of sinks.
 #pragma once
 
@@ -10,6 +10,7 @@
 #include "common/reduce.cuh"
 #include "common/sequences.cuh"
 #include "common/tensor.cuh"
+#include "common/tf32.cuh"
 #include "common/types.cuh"
 
 namespace llm_kernels::row_statistics {
@@ -22,7 +23,7 @@ struct Params {
   SequenceTensor out, d_out;
   RowTensor lse;
   const float* sinks;        // [h_q]; null: none.
-  float2* statistics;        // [h_q, tiles, kRows]: -lse * log2(e), and -delta * delta_scale.
+  float2* statistics;        // [h_q, tiles, kRows]: -lse, in units of the exponent but for f32; -delta * delta_scale.
   uint32_t* turns;           // [h_q, tiles]: set to 0.
   uint32_t* ticket;          // Set to 0.
   float* sink_sums;          // [h_q, b * num_tiles]: gradient of the sink from each tile; null: not wanted.
@@ -63,12 +64,13 @@ __device__ __forceinline__ void statistics(const Params& params) {
     if (query < sequence.length) {
       const T* out = params.out.row<T>(batch, sequence.begin + query, head);
       const T* d_out = params.d_out.row<T>(batch, sequence.begin + query, head);
-      for (int column = thread % 8 * 8; column < params.d_v; column += 64) {
-        float x[8], y[8];
+      constexpr int kPerChunk = T::kPerChunk;
+      for (int column = thread % 8 * kPerChunk; column < params.d_v; column += 8 * kPerChunk) {
+        float x[kPerChunk], y[kPerChunk];
         unpack<T>(ptx::ld_global_16(out + column), x);
         unpack<T>(ptx::ld_global_16(d_out + column), y);
 #pragma unroll
-        for (int i = 0; i < 8; ++i) sum = __fmaf_rn(x[i], y[i], sum);
+        for (int i = 0; i < kPerChunk; ++i) sum = __fmaf_rn(x[i], y[i], sum);
       }
     }
     sum = quad_sum(sum);
@@ -82,7 +84,8 @@ __device__ __forceinline__ void statistics(const Params& params) {
   const bool empty = lse == -CUDART_INF_F;
   const float delta = empty ? 0.0f : deltas[thread];
   const int64_t slot = static_cast<int64_t>(head) * params.tiles + first_tile(params.queries, batch, kRows) + tile;
-  params.statistics[slot * kRows + thread] = {empty ? -CUDART_INF_F : -lse * CUDART_L2E_F, -delta * params.delta_scale};
+  const float unit = kIsF32<T> ? 1.0f : CUDART_L2E_F;
+  params.statistics[slot * kRows + thread] = {empty ? -CUDART_INF_F : -lse * unit, -delta * params.delta_scale};
   if (thread == 0) params.turns[slot] = 0;
   if (params.sink_sums != nullptr) {
     // The sink's probability times what it adds to the loss, 0, less delta.

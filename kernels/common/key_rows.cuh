@@ -44,6 +44,16 @@ __device__ __forceinline__ KeyPlace key_place(const PageTable& table, int batch,
   return {min(max(page, 0), table.num_pages - 1), slot};
 }
 
+// Where key `key` of a sequence is to be written: nowhere, unless it is one of `capacity` and its page one of the cache.
+__device__ __forceinline__ KeyPlace new_key_place(const PageTable& table, int batch, int key, int capacity) {
+  if (static_cast<unsigned>(key) >= static_cast<unsigned>(capacity)) return {-1, 0};
+  const int slot = key & ((1u << table.page_shift) - 1);
+  if (table.pages == nullptr) return {batch, slot};
+  const int64_t line = static_cast<int64_t>(batch) * table.pages_per_sequence;
+  const int page = ptx::ld_global_4(table.pages + line + (key >> table.page_shift));
+  return {static_cast<unsigned>(page) < static_cast<unsigned>(table.num_pages) ? page : -1, slot};
+}
+
 // The byte offsets of a tile's rows of keys and of values: 16 bytes for each, in shared memory, so that each is computed by
 // one thread and not by all that copy the row.
 template <int kRows>

@@ -1,13 +1,12 @@
-// What stands between the product q k and the softmax, and between the softmax and v: scale, softcap, bias, ALiBi, masks,
-// in this order, and dropout.
+// What stands between the product q k and the softmax: scale, softcap, bias, ALiBi, masks, in this order.
 //
-// Scores leave here in units of the exponent: natural ones times log2(e). A block takes each feature's branch as a whole.
+// Scores leave here in units of the exponent: natural ones times log2(e); where only the scale is left, in units of
+// `exponent_scale` of it. A block takes each feature's branch as a whole.
 #pragma once
 
 #include <math_constants.h>
 #include <cstdint>
 
-#include "common/philox.cuh"
 #include "common/tensor.cuh"
 #include "common/types.cuh"
 
@@ -26,6 +25,14 @@ struct ScoreParams {
   float softcap_log2;          // Cap times log2(e), finite and positive; 0: none.
   float softcap_scale;         // Softmax scale divided by the cap.
   int32_t bias_kind;           // kBiasIsF32 | kBiasIsPaired.
+
+  // Whether scores are but scaled, by a factor that leaves their order: then the exponent's multiply-add does that, and rounds
+  // once instead of twice.
+  __device__ __forceinline__ bool only_scales() const {
+    return scale_log2 > 0.0f && softcap_log2 == 0.0f && bias.data == nullptr && alibi_slopes == nullptr;
+  }
+  // What scores that `scale_scores` has seen are multiplied by.
+  __device__ __forceinline__ float exponent_scale() const { return only_scales() ? scale_log2 : 1.0f; }
 };
 
 static_assert(sizeof(ScoreParams) == 112, "mirrored in Rust");
@@ -125,7 +132,7 @@ __device__ __forceinline__ void apply_mask_bits(float (&scores)[kRowTiles][kScor
   }
 }
 
-// Products q k become scores in units of the exponent: scale, then softcap.
+// Products q k become scores: scale, then softcap. In units of the exponent, or of exponent_scale of it.
 template <int kRowTiles, int kScoreTiles>
 __device__ __forceinline__ void scale_scores(float (&scores)[kRowTiles][kScoreTiles][4], const ScoreParams& params,
                                              unsigned lane) {
@@ -133,7 +140,7 @@ __device__ __forceinline__ void scale_scores(float (&scores)[kRowTiles][kScoreTi
     for_each_score(scores, lane, [&](float& score, int, int, int) {
       score = params.softcap_log2 * softcap_fraction(score, params);
     });
-  } else {
+  } else if (!params.only_scales()) {
     for_each_score(scores, lane, [&](float& score, int, int, int) { score *= params.scale_log2; });
   }
 }
@@ -173,28 +180,6 @@ __device__ __forceinline__ void transform_scores(float (&scores)[kRowTiles][kSco
   }
   if (params.alibi_slopes != nullptr) add_alibi(scores, params, rows, key_first, diagonal, lane);
   if (params.mask_bits.data != nullptr) apply_mask_bits(scores, params, rows, key_first, s_k, lane);
-}
-
-// Sets dropped probabilities to 0. Four random numbers serve the four scores that a lane holds of a row in 16 columns.
-template <int kRowTiles, int kScoreTiles>
-__device__ __forceinline__ void drop_out(float (&powers)[kRowTiles][kScoreTiles][4], const ScoreParams& params,
-                                         const ScoreRows<kRowTiles>& rows, int key_first, unsigned lane) {
-#pragma unroll
-  for (int i = 0; i < kRowTiles; ++i) {
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-#pragma unroll
-      for (int j = 0; j < kScoreTiles; j += 2) {
-        const int key = key_first + j * 8 + static_cast<int>(lane % 4 * 2);
-        const uint4 random = dropout_numbers(params.dropout_seed, rows.batch, rows.head[i][h], rows.query[i][h], key);
-        const uint32_t least = params.dropout_threshold;
-        if (random.x < least) powers[i][j][2 * h] = 0.0f;
-        if (random.y < least) powers[i][j][2 * h + 1] = 0.0f;
-        if (random.z < least) powers[i][j + 1][2 * h] = 0.0f;
-        if (random.w < least) powers[i][j + 1][2 * h + 1] = 0.0f;
-      }
-    }
-  }
 }
 
 }  // namespace llm_kernels

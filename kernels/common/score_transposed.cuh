@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "common/philox.cuh"
 #include "common/reduce.cuh"
 #include "common/score.cuh"
 #include "common/tensor.cuh"
@@ -55,7 +56,7 @@ __device__ __forceinline__ void add_bias_transposed(float (&scores)[kRowTiles][k
   });
 }
 
-// Products q k become scores in units of the exponent, up to the bits of the custom mask; which keys a window shows is the
+// Products q k become scores in units of the exponent, or of exponent_scale of it, up to the bits of the custom mask; which keys a window shows is the
 // caller's. `slopes` are the derivatives of capped scores; untouched without a softcap.
 template <typename T, int kRowTiles, int kScoreTiles>
 __device__ __forceinline__ void transform_transposed(float (&scores)[kRowTiles][kScoreTiles][4],
@@ -68,7 +69,7 @@ __device__ __forceinline__ void transform_transposed(float (&scores)[kRowTiles][
       score = params.softcap_log2 * fraction;
       slopes[i][j][2 * h + e] = __fmaf_rn(-fraction, fraction, 1.0f);
     });
-  } else {
+  } else if (!params.only_scales()) {
     for_each_transposed(scores, [&](float& score, int, int, int, int) { score *= params.scale_log2; });
   }
   if (params.bias.data != nullptr) {

@@ -8,11 +8,13 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "common/chunk_store.cuh"
 #include "common/ptx.cuh"
 #include "common/sequences.cuh"
 #include "common/shared_tile.cuh"
 #include "common/staged_store.cuh"
 #include "common/tensor.cuh"
+#include "common/tf32.cuh"
 
 namespace llm_kernels {
 
@@ -75,10 +77,10 @@ struct SlabSumParams {
 static_assert(sizeof(SlabSumParams) == 104 && offsetof(SlabSumParams, turns) == 48 && offsetof(SlabSumParams, b) == 72,
               "mirrored in Rust");
 
-// out = scale * sum of slabs, in their order, rounded to T. Warp: 16 rows, 64 columns.
+// out = scale * sum of slabs, in their order, rounded to T. Warp: 16 rows, 64 columns. Of f32 columns are in the order of
+// `output_chunk`.
 template <typename T>
 __device__ __forceinline__ void sum_slabs(const SlabSumParams& params) {
-  __shared__ __align__(128) unsigned char staging[SharedTile<64, 64>::kBytes];
   const unsigned thread = ptx::thread_index();
   const unsigned lane = thread % 32;
   const unsigned panels = (params.d + 63) / 64;
@@ -103,7 +105,7 @@ __device__ __forceinline__ void sum_slabs(const SlabSumParams& params) {
 #pragma unroll
     for (int j = 0; j < 8; ++j) {
       // Columns past the last were not all written.
-      if (panel * 64 + j * 8 >= params.d) break;
+      if (panel * 64 + (kIsF32<T> ? j / 4 * 32 : j * 8) >= params.d) break;
       float values[1][1][4];
       load_slab<64>(values, slabs + j * 128, true);
 #pragma unroll
@@ -111,10 +113,15 @@ __device__ __forceinline__ void sum_slabs(const SlabSumParams& params) {
     }
   }
 
-  const SharedTile<64, 64> staged{ptx::shared_address(staging)};
   T* rows = params.out.row<T>(batch, sequence.begin + row_first, head) + panel * 64;
-  store_staged(rows, params.out.sequence_stride, sequence.length - row_first, params.scale, sum, staged, thread / 32 * 16,
-               min(64, params.d - panel * 64));
+  const int num_rows = sequence.length - row_first, num_columns = min(64, params.d - panel * 64);
+  if constexpr (kIsF32<T>) {
+    store_chunks(rows, params.out.sequence_stride, num_rows, params.scale, sum, num_columns);
+  } else {
+    __shared__ __align__(128) unsigned char staging[SharedTile<64, 64>::kBytes];
+    const SharedTile<64, 64> staged{ptx::shared_address(staging)};
+    store_staged(rows, params.out.sequence_stride, num_rows, params.scale, sum, staged, thread / 32 * 16, num_columns);
+  }
 }
 
 }  // namespace llm_kernels

@@ -21,6 +21,17 @@
 
 namespace llm_kernels {
 
+// What distinguishes f32: products in tf32 parts, and columns of the result in an order of their own.
+template <typename T>
+inline constexpr bool kIsF32 = sizeof(T) == 4;
+
+// Operand B stored as [k][n] can't be transposed on its way in 32-bit elements. A lane loads 16 bytes, four columns next to
+// each other, of two rows. So they serve four 8x8 operands, of which operand e takes element e: its column g is column
+// 4 output_chunk(g) + e of a panel of 32. In this order neither these loads have bank conflicts, nor do 16-byte stores of
+// the result leave a part of a sector: the accumulators of a lane, whose columns are 2 t and 2 t + 1, are the chunks t and
+// t ^ 5.
+__device__ __forceinline__ int output_chunk(int column) { return column >> 1 ^ (column & 1) * 5; }
+
 // kCount registers of an operand, as two tf32 numbers each.
 template <int kCount>
 struct SplitFragment {

@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "common/ptx.cuh"
+#include "common/ptx/sleep.cuh"
 
 namespace llm_kernels {
 
@@ -16,8 +17,15 @@ namespace llm_kernels {
 __device__ __forceinline__ unsigned take_ticket(uint32_t* counter) { return atomicAdd(counter, 1u); }
 
 // Waits until `turn` blocks have added. What they have stored is visible then.
+//
+// Each of those before takes its time, some microseconds. So it sleeps the longer the more there are, and looks often only
+// when it is next.
 __device__ __forceinline__ void wait_for_turn(const uint32_t* counter, int turn) {
-  while (static_cast<int>(ptx::ld_acquire_gpu(counter)) < turn) {
+  constexpr int kNanosecondsEach = 250, kMost = 4000;
+  while (true) {
+    const int before = turn - static_cast<int>(ptx::ld_acquire_gpu(counter));
+    if (before <= 0) return;
+    ptx::nanosleep(min(before, kMost) * kNanosecondsEach);
   }
 }
 

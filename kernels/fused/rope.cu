@@ -11,8 +11,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "common/rotation.cuh"
 #include "common/rows.cuh"
-#include "fused/rotation.cuh"
 
 namespace llm_kernels {
 

@@ -50,7 +50,8 @@ struct DenseLoader {
   // Issues the copies of packed bytes.
   __device__ __forceinline__ void load_packed(uint32_t packed, int chunk, unsigned thread) const {
     const int row_bytes = params.k / Format::kWeights * Format::kBytes;
-    if (Format::kBytes % 4 == 0 || row_bytes % 4 == 0) {
+    // A tile's offsets fit 32 bits.
+    if ((Format::kBytes % 4 == 0 || row_bytes % 4 == 0) && row_bytes < 1 << 23) {
       load_packed_words(packed, chunk, row_bytes, thread);
     } else {
       load_packed_anywhere(packed, chunk, thread);
@@ -70,7 +71,8 @@ struct DenseLoader {
     const int step = kColumnStep * row_bytes + kWordStep * 4, next = step + row_bytes - Tile::kPitch * 4;
 #pragma unroll
     for (int i = 0; i < kItems; i += Tile::kThreads) {
-      if (i + Tile::kThreads <= kItems || i + thread < kItems) ptx::cp_async_4(packed + (i + thread) * 4, from + min(at, last));
+      const bool whole = i + Tile::kThreads <= kItems;
+      if (whole || i + thread < kItems) ptx::cp_async_4(packed + (i + thread) * 4, from + min(at, last));
       word += kWordStep;
       at += word < Tile::kPitch ? step : next;
       if (word >= Tile::kPitch) word -= Tile::kPitch;

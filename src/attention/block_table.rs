@@ -175,14 +175,7 @@ impl<'a> BlockTable<'a> {
             )));
         }
         let _current = queue.enter()?;
-        let entries = match &self.memory {
-            Memory::Owned(memory) => {
-                let read = queue.stream().clone_dtoh(memory).map_err(|error| Error::driver("block_table", error))?;
-                queue.synchronize()?;
-                read
-            }
-            Memory::View(view) => view.read_i32(queue)?,
-        };
+        let entries = self.read(queue)?;
         for (sequence, length) in lengths.read_i32(queue)?.into_iter().enumerate() {
             let capacity = self.pages_per_sequence.saturating_mul(page_size);
             let used = usize::try_from(length).ok().filter(|&length| length <= capacity);
@@ -197,6 +190,18 @@ impl<'a> BlockTable<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The entries, read back from the device in order with the queue's work.
+    pub(super) fn read(&self, queue: &Queue) -> Result<Vec<i32>> {
+        match &self.memory {
+            Memory::Owned(memory) => {
+                let read = queue.stream().clone_dtoh(memory).map_err(|error| Error::driver("block_table", error))?;
+                queue.synchronize()?;
+                Ok(read)
+            }
+            Memory::View(view) => view.read_i32(queue),
+        }
     }
 
     pub(crate) fn open<'b>(
@@ -221,7 +226,7 @@ impl<'a> BlockTable<'a> {
     }
 }
 
-fn check_page(sequence: usize, index: usize, page: i32, num_pages: usize) -> Result<()> {
+pub(super) fn check_page(sequence: usize, index: usize, page: i32, num_pages: usize) -> Result<()> {
     if usize::try_from(page).is_ok_and(|page| page < num_pages) {
         return Ok(());
     }

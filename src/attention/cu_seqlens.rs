@@ -118,13 +118,7 @@ impl<'a> CuSeqlens<'a> {
     /// # Errors
     /// [`Error::Sequences`] if they are not; errors of the driver.
     pub fn validate(&self, queue: &Queue) -> Result<()> {
-        let _current = queue.enter()?;
-        let error = |error| Error::driver("cu_seqlens", error);
-        let offsets = match &self.memory {
-            Memory::Owned(memory) => queue.stream().clone_dtoh(memory).map_err(error)?,
-            Memory::View(view) => view.read_i32(queue)?,
-        };
-        queue.stream().synchronize().map_err(error)?;
+        let offsets = self.read(queue)?;
         let problem = match check(&offsets)? {
             longest if longest > self.longest => {
                 format!("a sequence has {longest} positions, expected at most {}", self.longest)
@@ -135,6 +129,19 @@ impl<'a> CuSeqlens<'a> {
             },
         };
         Err(Error::Sequences { problem })
+    }
+
+    /// The offsets, read back from the device in order with the queue's work.
+    pub(super) fn read(&self, queue: &Queue) -> Result<Vec<i32>> {
+        let _current = queue.enter()?;
+        match &self.memory {
+            Memory::Owned(memory) => {
+                let read = queue.stream().clone_dtoh(memory).map_err(|error| Error::driver("cu_seqlens", error))?;
+                queue.synchronize()?;
+                Ok(read)
+            }
+            Memory::View(view) => view.read_i32(queue),
+        }
     }
 
     pub(crate) fn open<'b>(

@@ -4,6 +4,7 @@
 use super::software_counters as device;
 use super::{Hot, Modelled};
 use crate::{Queue, Result};
+use std::num::NonZero;
 
 /// Counters by name, of one or more launches.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -49,22 +50,33 @@ pub fn profiled<T>(queue: &Queue, lines: usize, work: impl FnOnce() -> Result<T>
         return Ok((work()?, None));
     }
     device::forget();
-    let result = device::with_everything(None, || work().and_then(|result| queue.synchronize().map(|()| result)))?;
+    let result =
+        device::with_everything(Sample::ALL, || work().and_then(|result| queue.synchronize().map(|()| result)))?;
     let modelled = device::modelled(queue.device().limits());
     Ok((result, Some(Profiled { counters: device::counters(), modelled, hot: device::hot(lines) })))
 }
 
-/// Modelled time of work of which so many blocks of each launch run: its results are **incomplete**. `None` on a GPU.
-pub fn modelled_sample(
-    queue: &Queue,
-    blocks: std::num::NonZero<u32>,
-    work: impl FnOnce() -> Result<()>,
-) -> Result<Option<Modelled>> {
+/// What of work runs, where only its modelled time is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// So many blocks of each launch, and results are **incomplete**; `None`: all.
+    pub blocks: Option<NonZero<u32>>,
+    /// The time is that of so many times the work, side by side in the same launches: more batches, or more heads.
+    pub copies: NonZero<u32>,
+}
+
+impl Sample {
+    /// Everything, once.
+    pub const ALL: Sample = Sample { blocks: None, copies: NonZero::<u32>::MIN };
+}
+
+/// Modelled time of work of which only a part runs. `None` on a GPU.
+pub fn modelled_sample(queue: &Queue, sample: Sample, work: impl FnOnce() -> Result<()>) -> Result<Option<Modelled>> {
     if !queue.device().is_software() {
         return Ok(None);
     }
     device::forget();
-    device::with_everything(Some(blocks), || work().and_then(|()| queue.synchronize()))?;
+    device::with_everything(sample, || work().and_then(|()| queue.synchronize()))?;
     Ok(Some(device::modelled(queue.device().limits())))
 }
 
@@ -82,7 +94,7 @@ mod device {
     pub(super) fn hot(_lines: usize) -> Hot {
         Hot::default()
     }
-    pub(super) fn with_everything<T>(_blocks: Option<std::num::NonZero<u32>>, work: impl FnOnce() -> T) -> T {
+    pub(super) fn with_everything<T>(_sample: super::Sample, work: impl FnOnce() -> T) -> T {
         work()
     }
 }

@@ -13,6 +13,8 @@ pub struct Modelled {
     pub bounds: Vec<(&'static str, f64)>,
     /// Parts of the warps' time spent waiting, by Nsight Compute's names of the reasons: the largest first.
     pub stalls: Vec<(&'static str, f64)>,
+    /// Machine instructions of warps by unit, estimated from the PTX that ran.
+    pub machine_instructions: Vec<(&'static str, f64)>,
     /// The chip's peak in floating-point operations a second: of tensor cores if the work used them, else of f32.
     pub peak_flops: f64,
     /// The chip's peak bandwidth of device memory, in bytes a second.

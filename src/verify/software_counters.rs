@@ -1,17 +1,17 @@
 //! What softcuda reports of its launches, added up.
 
-use super::{Counters, Hot, HotLine, Modelled};
+use super::{Counters, Hot, HotLine, Modelled, Sample};
 use softcuda::chip::Architecture;
 use softcuda::profile::{LineCounters, Profile, by_source, hottest, set_profile};
+use softcuda::program::Unit;
 use std::collections::BTreeMap;
-use std::num::NonZero;
 
 pub(super) fn forget() {
     softcuda::clear_launches();
 }
 
-/// Runs work with everything measured, or with a sample of each launch's blocks.
-pub(super) fn with_everything<T>(blocks: Option<NonZero<u32>>, work: impl FnOnce() -> T) -> T {
+/// Runs work, or a part of it, with everything measured.
+pub(super) fn with_everything<T>(sample: Sample, work: impl FnOnce() -> T) -> T {
     /// Puts back what was set, whatever happens.
     struct Restore(Option<Profile>);
     impl Drop for Restore {
@@ -19,7 +19,7 @@ pub(super) fn with_everything<T>(blocks: Option<NonZero<u32>>, work: impl FnOnce
             set_profile(self.0);
         }
     }
-    let _restore = Restore(set_profile(Some(Profile { sample: blocks, ..Profile::ALL })));
+    let _restore = Restore(set_profile(Some(Profile { sample: sample.blocks, copies: sample.copies, ..Profile::ALL })));
     work()
 }
 
@@ -74,6 +74,11 @@ pub(super) fn modelled(limits: &crate::Limits) -> Modelled {
             *stalls.entry(reason).or_insert(0.0) += part * launch.time.seconds / seconds;
         }
     }
+    let mut machine_instructions = Vec::new();
+    for unit in Unit::ALL {
+        let sum: f64 = launches.iter().map(|launch| launch.time.machine_instructions[unit as usize]).sum();
+        machine_instructions.push((unit.name(), sum));
+    }
     let tensor = launches.iter().any(|launch| launch.counters.tensor_multiply_adds > 0);
     let (peak_flops, peak_bytes) = peaks(limits, tensor);
     Modelled {
@@ -82,6 +87,7 @@ pub(super) fn modelled(limits: &crate::Limits) -> Modelled {
         dollars: launches.iter().map(|launch| launch.time.dollars()).sum(),
         bounds: largest_first(bounds),
         stalls: largest_first(stalls),
+        machine_instructions,
         peak_flops,
         peak_bytes,
     }

@@ -27,6 +27,26 @@ impl Tolerance {
         Self { factor: 2.0, ulps, least_scale: 0.0 }
     }
 
+    /// Means of values weighed by a softmax, whose scores are of `sizes`: as values, and in f32 half a unit more for each 1
+    /// of the largest size.
+    ///
+    /// A weight's relative error is the absolute error of its exponent. One rounding of a number of size `x` is an error of
+    /// up to `x / 2` units, by luck of much less. In 16-bit types this is far below a unit, and sizes are not asked for.
+    pub fn weighed(dtype: DType, sizes: impl Iterator<Item = f64>) -> Self {
+        let values = Self::values(dtype);
+        let size = if dtype == DType::F32 { sizes.filter(|x| x.is_finite()).fold(0.0, f64::max) } else { 0.0 };
+        Self { ulps: values.ulps + size / 2.0, ..values }
+    }
+
+    /// Values, or the codes of an 8-bit type, whose reference is the number that was to be rounded: of codes, twice the
+    /// plain implementation's error alone.
+    pub fn rounded(dtype: DType) -> Self {
+        match dtype {
+            DType::I8 | DType::E4M3 => Self { factor: 2.0, ulps: 0.0, least_scale: 0.0 },
+            _ => Self::values(dtype),
+        }
+    }
+
     /// The reference, bit for bit; and integers.
     pub fn exact() -> Self {
         Self { factor: 0.0, ulps: 0.0, least_scale: 0.0 }
@@ -42,7 +62,7 @@ impl Tolerance {
         Self { ulps: values.ulps + products as f64 / 16.0, least_scale: 1.0, ..values }
     }
 
-    /// Gradients of a 16-bit type: three times the plain implementation's error, as sums of rounded products follow one
+    /// Gradients: three times the plain implementation's error, as sums of rounded products follow one
     /// another, and two units.
     ///
     /// A gradient is made of differences that may cancel. `terms` is the magnitude that a row's terms have before; 16

@@ -20,8 +20,15 @@ use crate::{LAUNCHES, queue, rounded, upload};
 
 use DType::{BF16, E4M3, F16, F32, I8, I32};
 
-const DEFAULT: Options =
-    Options { bidirectional: false, scale: None, window_left: None, softcap: None, max_length: None, num_splits: None };
+const DEFAULT: Options = Options {
+    bidirectional: false,
+    scale: None,
+    window_left: None,
+    softcap: None,
+    lengths_exclude_new: false,
+    max_length: None,
+    num_splits: None,
+};
 
 fn splits(num_splits: usize) -> Options {
     Options { num_splits: Some(num_splits), ..DEFAULT }
@@ -247,8 +254,11 @@ impl Decode {
         let optional = |values: &[f64], layout: Layout| -> Result<_> {
             (!values.is_empty()).then(|| upload(F32, values, layout)).transpose()
         };
-        let (k_scales, v_scales) =
-            (optional(&self.k_scales, self.scales_layout())?, optional(&self.v_scales, self.scales_layout())?);
+        // Those of a cache without keys are there, and empty.
+        let scales = |values: &[f64]| -> Result<_> {
+            self.problem.is_eight_bit().then(|| upload(F32, values, self.scales_layout())).transpose()
+        };
+        let (k_scales, v_scales) = (scales(&self.k_scales)?, scales(&self.v_scales)?);
         let heads = Layout::contiguous(&[h_q])?;
         let (sinks, alibi_slopes) = (optional(&self.sinks, heads)?, optional(&self.alibi_slopes, heads)?);
         let table = self.problem.pages_per_sequence.map(|pages| BlockTable::new(queue, &self.pages, pages, num_pages));

@@ -7,6 +7,8 @@ mod features;
 mod plan;
 mod properties;
 mod rejects;
+mod single_precision;
+mod symmetry;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::PoisonError;

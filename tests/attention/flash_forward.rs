@@ -12,7 +12,7 @@ mod single_precision;
 use std::sync::PoisonError;
 
 use llm_kernels::attention::CuSeqlens;
-use llm_kernels::attention::flash_forward::reference::{Inputs, Output, plain, reference};
+use llm_kernels::attention::flash_forward::reference::{Inputs, Output, plain, reference, rows};
 use llm_kernels::attention::flash_forward::{Args, Broadcast, Options, Problem, Shape, flash_forward};
 use llm_kernels::verify::tolerance::Tolerance;
 use llm_kernels::verify::{self, Agreement, DeviceTensor, HostTensor, compare, random};
@@ -275,9 +275,11 @@ impl Attention {
     }
 
     fn compare_with(&self, Results { out, lse }: &Results, exact: &Output, plain: &Output) -> Agreement {
+        let inputs = self.inputs();
+        let sizes = rows(&self.problem, &inputs).map(|row| inputs.score_size(&self.problem, row));
         Agreement {
             outputs: vec![
-                compare(out, &exact.out, &plain.out, Tolerance::values(self.problem.dtype)),
+                compare(out, &exact.out, &plain.out, Tolerance::weighed(self.problem.dtype, sizes)),
                 compare(lse, &exact.lse, &plain.lse, Tolerance::logarithms(self.problem.shape.d)),
             ],
         }

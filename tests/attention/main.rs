@@ -1,5 +1,6 @@
 //! Attention on the device that LLM_KERNELS_DEVICE names.
 
+mod append_kv;
 mod decode;
 mod flash_backward;
 mod flash_forward;

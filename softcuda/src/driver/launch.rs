@@ -133,7 +133,7 @@ impl KernelCall {
                     chip: device.chip,
                     kernel: &function.kernel,
                     execution: &execution,
-                    blocks,
+                    blocks: blocks * u64::from(profile.copies.get()),
                     ran: execution.counters.blocks,
                     warps_per_block: shape.block.iter().product::<u32>().div_ceil(WARP_SIZE),
                     resident: (resident_blocks / u64::from(device.chip.multiprocessors)) as u32,

@@ -158,7 +158,8 @@ impl Block {
             budget -= spent.max(1);
             warps.iter_mut().for_each(|warp| warp.elapsed += spent.max(0) as u64);
             self.alive -= before - self.living(group.clone());
-            engine.spend(&self.warps[first], spent * count as i64)?;
+            let slept = std::mem::take(&mut engine.slept);
+            engine.spend(&self.warps[first], (spent - slept) * count as i64)?;
             match end {
                 Err(fault) => {
                     let failed = first + engine.failed;
@@ -242,7 +243,8 @@ impl Block {
             // SAFETY: the function was selected for this host.
             let stop = unsafe { (interpreter.alone)(engine, &mut self.warps[index], meet) }?;
             self.alive -= (self.warps[index].exited & !gone).count_ones();
-            engine.spend(&self.warps[index], before - engine.fuel)?;
+            let slept = std::mem::take(&mut engine.slept);
+            engine.spend(&self.warps[index], before - engine.fuel - slept)?;
             progress |= engine.fuel < before || stop == Stop::Barrier;
             match stop {
                 Stop::Finished => break,

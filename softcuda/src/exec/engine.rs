@@ -38,7 +38,7 @@ pub(crate) struct Site {
     pub(crate) block: [u32; 3],
     /// Shared memory, static then dynamic.
     pub(crate) shared: AlignedBytes,
-    /// For each 4 bytes of shared memory: whether a `cp.async` to it is in flight.
+    /// For each 4 bytes of shared memory, rounded up to 16 bytes: whether a `cp.async` to it is in flight.
     pub(crate) poison: AlignedBytes,
     /// Lanes of copies in flight in the whole block.
     pub(crate) in_flight: usize,
@@ -133,6 +133,8 @@ pub(crate) struct Engine<'a> {
     /// Warp instructions left in this turn, of how many.
     pub(crate) fuel: i64,
     pub(crate) quantum: i64,
+    /// What was left of the turn when the warp went to sleep.
+    pub(crate) slept: i64,
     /// Warp instructions executed and not yet counted against the launch's limit.
     pub(crate) unsettled: u64,
     /// Local memory of a thread in bytes.
@@ -169,6 +171,7 @@ impl<'a> Engine<'a> {
             counters: Counters::default(),
             fuel: 0,
             quantum: QUANTUM,
+            slept: 0,
             unsettled: 0,
             local_bytes: launch.local_bytes(kernel),
             meeting: 0,
@@ -292,7 +295,7 @@ impl Site {
             number: 0,
             block: [0; 3],
             shared: AlignedBytes::new(bytes),
-            poison: AlignedBytes::zero(bytes.div_ceil(4)),
+            poison: AlignedBytes::zero(4 * bytes.div_ceil(16)),
             in_flight: 0,
             sources: (u64::MAX, 0),
             copies: (0..threads.div_ceil(32)).map(|_| AsyncCopies::default()).collect(),

@@ -38,6 +38,21 @@ mod moves {
     copy!(copy8, ":r", reg);
 
     #[inline(always)]
+    pub(super) unsafe fn copy16(from: *const u8, to: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            asm!(
+                "movups {value}, [{from}]",
+                "movups [{to}], {value}",
+                value = out(xmm_reg) _,
+                from = in(reg) from,
+                to = in(reg) to,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+
+    #[inline(always)]
     pub(super) unsafe fn load4(from: *const u8) -> u32 {
         let value: u32;
         // SAFETY: the caller's promise.
@@ -83,6 +98,11 @@ mod moves {
         unsafe { copy_bytes(from, to, 8) }
     }
     #[inline(always)]
+    pub(super) unsafe fn copy16(from: *const u8, to: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe { copy_bytes(from, to, 16) }
+    }
+    #[inline(always)]
     pub(super) unsafe fn load4(from: *const u8) -> u32 {
         let mut bytes = [0; 4];
         // SAFETY: the caller's promise; the other side is a local of that size.
@@ -126,7 +146,38 @@ pub(super) unsafe fn copy_lane(from: *const u8, to: *mut u8, bytes: u32) {
             1 => moves::copy1(from, to),
             2 => moves::copy2(from, to),
             4 => moves::copy4(from, to),
+            16 => moves::copy16(from, to),
             _ => (0..bytes as usize / 8).for_each(|part| moves::copy8(from.add(8 * part), to.add(8 * part))),
+        }
+    }
+}
+
+/// The same for all lanes of a half of a warp: `from` gives each lane's address, lanes are side by side in `to`.
+///
+/// # Safety
+/// As for [`copy_lane`].
+#[inline(always)]
+pub(super) unsafe fn gather_half(from: impl Fn(usize) -> *const u8, to: *mut u8, bytes: u32) {
+    macro_rules! each {
+        ($copy:ident, $bytes:literal) => {
+            // Loops over closures, `for_each` above all, are not inlined where the host's features differ.
+            for lane in 0..16 {
+                // SAFETY: the caller's promise.
+                unsafe { moves::$copy(from(lane), to.add($bytes * lane)) }
+            }
+        };
+    }
+    match bytes {
+        1 => each!(copy1, 1),
+        2 => each!(copy2, 2),
+        4 => each!(copy4, 4),
+        8 => each!(copy8, 8),
+        16 => each!(copy16, 16),
+        _ => {
+            for lane in 0..16 {
+                // SAFETY: the caller's promise.
+                unsafe { copy_lane(from(lane), to.add(lane * bytes as usize), bytes) }
+            }
         }
     }
 }

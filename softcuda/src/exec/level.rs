@@ -70,6 +70,16 @@ macro_rules! level {
                 unsafe { crate::exec::shuffle::shuffle::<$simd>(warp, &kernel.tables.warp_operations[op.aux as usize]) }
             }
 
+            /// See [`fields::execute`](crate::exec::fields::execute).
+            ///
+            /// # Safety
+            /// The host must have the level's instructions.
+            $(#[target_feature(enable = $features)])?
+            #[inline(never)]
+            pub(crate) unsafe fn fields(warp: &mut Warp, op: &Op, active: &Active) -> bool {
+                crate::exec::fields::execute(warp, op, active)
+            }
+
             /// An op that is no plain arithmetic, or a rare one.
             ///
             /// # Safety
@@ -104,6 +114,11 @@ macro_rules! level {
                 unsafe { $module::shuffle(warp, kernel, op) }
             }
             #[inline(always)]
+            unsafe fn fields(warp: &mut Warp, op: &Op, active: &Active) -> bool {
+                // SAFETY: the caller's promise.
+                unsafe { $module::fields(warp, op, active) }
+            }
+            #[inline(always)]
             unsafe fn other(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32, active: &Active) -> Checked<()> {
                 // SAFETY: the caller's promise.
                 unsafe { $module::other(engine, warp, op, at, active) }
@@ -123,6 +138,7 @@ pub(super) trait Level: Simd {
         at: u32,
     ) -> Checked<()>;
     unsafe fn shuffle(warp: &mut Warp, kernel: &Kernel, op: &Op) -> bool;
+    unsafe fn fields(warp: &mut Warp, op: &Op, active: &Active) -> bool;
     unsafe fn other(engine: &mut Engine<'_>, warp: &mut Warp, op: &Op, at: u32, active: &Active) -> Checked<()>;
 }
 

@@ -10,6 +10,7 @@ mod calls;
 mod copy;
 mod divide;
 mod engine;
+mod fields;
 mod guest;
 mod level;
 mod local;

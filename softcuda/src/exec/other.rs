@@ -3,7 +3,7 @@
 use super::access::Direction;
 use super::alu::Active;
 use super::engine::{Engine, LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW, WINDOW_BYTES};
-use super::registers::Simd;
+use super::level::Level;
 use super::warp::Warp;
 use super::{rare_float, rare_integer};
 use crate::fault::{Fault, FaultKind};
@@ -15,7 +15,7 @@ use crate::program::op::{Code, Op};
 /// # Safety
 /// The host must have the instructions of `S`.
 #[inline(always)]
-pub(super) unsafe fn other<S: Simd>(
+pub(super) unsafe fn other<S: Level>(
     engine: &mut Engine<'_>,
     warp: &mut Warp,
     op: &Op,
@@ -58,6 +58,10 @@ pub(super) unsafe fn other<S: Simd>(
             Ok(())
         }
         Code::Nop => Ok(()),
+        Code::Sleep => {
+            engine.sleep();
+            Ok(())
+        }
         Code::Builtin => engine.builtin(warp, op, at, mask),
         Code::Alloca => engine.alloca(warp, op, at, mask),
         Code::CheckFrame => engine.check_frame(warp, op, at, mask),
@@ -116,8 +120,9 @@ pub(super) unsafe fn other<S: Simd>(
             Ok(())
         }
         _ => {
-            let known = rare_integer::execute(warp, op, active) || rare_float::execute(warp, op, active);
-            if known {
+            // SAFETY: the caller's promise.
+            let known = unsafe { S::fields(warp, op, active) };
+            if known || rare_integer::execute(warp, op, active) || rare_float::execute(warp, op, active) {
                 return Ok(());
             }
             // Lowering emits only codes that are executed somewhere; a test runs every code.

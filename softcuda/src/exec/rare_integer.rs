@@ -57,26 +57,9 @@ pub(super) fn execute(warp: &mut Warp, op: &Op, active: &Active) -> bool {
         Code::MulHiS32 => {
             word!(|a: u32, b: u32, _| (i64::from(a as i32) * i64::from(b as i32) >> 32) as u32)
         }
-        Code::ShfL => word!(|a: u32, b: u32, c: u32| funnel_left(a, b, c & 31)),
-        Code::ShfR => word!(|a: u32, b: u32, c: u32| funnel_right(a, b, c & 31)),
-        Code::ShfLClamp => word!(|a: u32, b: u32, c: u32| funnel_left(a, b, c.min(32))),
-        Code::ShfRClamp => word!(|a: u32, b: u32, c: u32| funnel_right(a, b, c.min(32))),
-        Code::BfeU32 => word!(|a: u32, b: u32, c: u32| extract(u64::from(a), b, c, 32) as u32),
-        Code::BfeS32 => {
-            word!(|a: u32, b: u32, c: u32| extract_signed(i64::from(a as i32), b, c, 32) as u32)
-        }
         Code::BfeU64 => field64!(|a: u64, b: u32, c: u32| extract(a, b, c, 64)),
         Code::BfeS64 => {
             field64!(|a: u64, b: u32, c: u32| extract_signed(a as i64, b, c, 64) as u64)
-        }
-        Code::Bfi32 => {
-            let length = *registers.word(op.aux);
-            let (a, b, c) = (registers.word(op.a), registers.word(op.b), registers.word(op.c));
-            let mut result = [0u32; 32];
-            for i in 0..32 {
-                result[i] = insert(u64::from(a[i]), u64::from(b[i]), c[i], length[i], 32) as u32;
-            }
-            write32::<false>(registers, op.d, &result, active);
         }
         Code::Bfi64 => {
             let length = *registers.word(op.aux);
@@ -107,8 +90,6 @@ pub(super) fn execute(warp: &mut Warp, op: &Op, active: &Active) -> bool {
         Code::Popc64 => narrow!(|a: u64| a.count_ones()),
         Code::Clz64 => narrow!(|a: u64| a.leading_zeros()),
         Code::Brev64 => double!(|a: u64, _| a.reverse_bits()),
-        Code::Prmt => word!(permute),
-        Code::PrmtMode => word!(|a: u32, b: u32, c: u32| permute(a, b, selector(op.aux, c & 3))),
         // Division by zero gives all ones on the chip; the remainder is the dividend.
         Code::DivU32 => word!(|a: u32, b: u32, _| a.checked_div(b).unwrap_or(u32::MAX)),
         Code::RemU32 => word!(|a: u32, b: u32, _| a.checked_rem(b).unwrap_or(a)),
@@ -128,10 +109,6 @@ pub(super) fn execute(warp: &mut Warp, op: &Op, active: &Active) -> bool {
         }
         Code::AddSat32 => word!(|a: u32, b: u32, _| (a as i32).saturating_add(b as i32) as u32),
         Code::SubSat32 => word!(|a: u32, b: u32, _| (a as i32).saturating_sub(b as i32) as u32),
-        Code::Dp4aUU => word!(|a: u32, b: u32, c: u32| dot4(a, b, c, false, false)),
-        Code::Dp4aSS => word!(|a: u32, b: u32, c: u32| dot4(a, b, c, true, true)),
-        Code::Dp4aUS => word!(|a: u32, b: u32, c: u32| dot4(a, b, c, false, true)),
-        Code::Dp4aSU => word!(|a: u32, b: u32, c: u32| dot4(a, b, c, true, false)),
         Code::Dp2aLoUU => word!(|a: u32, b: u32, c: u32| dot2(a, b, c, false, false)),
         Code::Dp2aLoSS => word!(|a: u32, b: u32, c: u32| dot2(a, b, c, true, true)),
         Code::Dp2aLoUS => word!(|a: u32, b: u32, c: u32| dot2(a, b, c, false, true)),

@@ -173,11 +173,11 @@ impl Site {
     /// # Safety
     /// The host must have the instructions of `S`, and the active lanes lie inside shared memory, aligned.
     pub(super) unsafe fn poisoned<S: Simd>(&self, shape: &Shape<'_>, mask: u32) -> Option<u32> {
-        if shape.bytes == 16 && !shape.regular() {
-            // The marks of 16 bytes are four bytes side by side.
+        if shape.bytes <= 16 && !shape.regular() {
+            // The marks of 16 bytes are four bytes side by side: as long as those around all lanes are clear, so are theirs.
             let mut marks = [0; 32];
             let mut places = [0; 32];
-            places.iter_mut().zip(shape.offsets).for_each(|(place, &offset)| *place = offset / 4);
+            places.iter_mut().zip(shape.offsets).for_each(|(place, &offset)| *place = offset / 16 * 4);
             // SAFETY: the caller's promise: one mark is kept for each word of shared memory.
             unsafe { S::gather(&mut marks, self.poison.slice().as_ptr(), &places, mask) };
             if marks.iter().fold(0, |any, &mark| any | mark) == 0 {

@@ -357,6 +357,12 @@ impl Engine<'_> {
         self.fault(FaultKind::LaunchFailed, warp, at, mask.trailing_zeros(), super::calls::trap_text(op.aux))
     }
 
+    /// Ends the warp's turn: others get theirs while it sleeps.
+    pub(crate) fn sleep(&mut self) {
+        self.slept += self.fuel.max(0);
+        self.fuel = self.fuel.min(0);
+    }
+
     /// Counts instructions against the launch's limit, in portions, so that host threads seldom meet.
     #[inline(always)]
     pub(crate) fn spend(&mut self, warp: &Warp, spent: i64) -> Checked<()> {

@@ -101,7 +101,11 @@ impl Engine<'_> {
     fn load_param_at(&self, warp: &mut Warp, access: &Access, at: u32, mask: u32, addresses: &Lanes) -> Checked {
         let shape = Shape::scattered(&addresses.0, access.bytes());
         let (bytes, size) = (shape.bytes, self.launch.params.len() as u32);
-        for lane in lanes(mask) {
+        // The usual case: one address in all lanes.
+        let first = addresses.0[0];
+        let uniform = addresses.0.iter().fold(0, |differ, address| differ | (address ^ first)) == 0;
+        let loading = if uniform { mask & mask.wrapping_neg() } else { mask };
+        for lane in lanes(loading) {
             let address = shape.offsets[lane];
             if address > size || size - address < bytes {
                 return Err(self.parameter_fault(warp, at, lane as u32, address, bytes));
@@ -111,9 +115,30 @@ impl Engine<'_> {
             }
         }
         let host = self.launch.params.as_ptr() as usize;
-        // SAFETY: the loop above has shown that the lanes of `mask` lie inside the parameter block, which the driver
+        // SAFETY: the loop above has shown that the lanes that load lie inside the parameter block, which the driver
         // aligns to 16 bytes.
-        unsafe { transfer::<Plain>(warp, access, host, &shape, mask, Direction::Load) };
+        unsafe { transfer::<Plain>(warp, access, host, &shape, loading, Direction::Load) };
+        if uniform && mask != 0 {
+            access
+                .data
+                .iter()
+                .for_each(|&slot| spread(warp, slot, access.wide, loading.trailing_zeros() as usize, mask));
+        }
         Ok(())
+    }
+}
+
+/// Gives all lanes of `mask` what one has.
+fn spread(warp: &mut Warp, slot: u16, wide: bool, from: usize, mask: u32) {
+    fn rows<T: Copy>(row: &mut [T; 32], from: usize, mask: u32) {
+        let value = row[from];
+        match mask {
+            u32::MAX => row.fill(value),
+            _ => lanes(mask).for_each(|lane| row[lane] = value),
+        }
+    }
+    match wide {
+        true => rows(warp.registers.double_mut(slot), from, mask),
+        false => rows(warp.registers.word_mut(slot), from, mask),
     }
 }

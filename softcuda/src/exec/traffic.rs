@@ -113,28 +113,45 @@ fn phase(addresses: &[u32; 32], mask: u32, words: u32) -> u64 {
     if words.is_power_of_two() && groups.count_ones() == mask.count_ones() {
         return 1;
     }
-    // The last writer of every bank; if all lanes find their own words again there is no conflict.
-    let mut owner = [0u32; 32];
-    for lane in lanes(mask) {
-        for word in addresses[lane] / 4..addresses[lane] / 4 + words {
-            owner[(word % 32) as usize] = word;
+    // Nor do lanes that share their words, each being aligned to its size.
+    if words.is_power_of_two() {
+        let mut owner = [u32::MAX; 32];
+        let mut clean = true;
+        for lane in lanes(mask) {
+            let unit = addresses[lane] >> shift;
+            let first = &mut owner[(unit & last) as usize];
+            clean &= *first == u32::MAX || *first == unit;
+            *first = unit;
+        }
+        if clean {
+            return 1;
         }
     }
-    let clean = lanes(mask).all(|lane| {
-        let first = addresses[lane] / 4;
-        (first..first + words).all(|word| owner[(word % 32) as usize] == word)
-    });
-    if clean { 1 } else { conflicts(addresses, mask, words) }
+    conflicts(addresses, mask, words)
 }
+
+/// No place in a list.
+const NONE: u8 = u8::MAX;
 
 #[cold]
 fn conflicts(addresses: &[u32; 32], mask: u32, words: u32) -> u64 {
-    let mut all: Vec<u32> = lanes(mask).flat_map(|lane| addresses[lane] / 4..addresses[lane] / 4 + words).collect();
-    all.sort_unstable();
-    all.dedup();
+    // A phase touches 32 words at most; those of one bank that have been seen are a list from the last one on.
+    let (mut seen, mut previous, mut last) = ([0u32; 32], [NONE; 32], [NONE; 32]);
     let mut counts = [0u64; 32];
-    for word in all {
-        counts[(word % 32) as usize] += 1;
+    let mut length = 0;
+    for word in lanes(mask).flat_map(|lane| addresses[lane] / 4..addresses[lane] / 4 + words) {
+        let bank = (word % 32) as usize;
+        let mut place = last[bank];
+        while place != NONE && seen[usize::from(place)] != word {
+            place = previous[usize::from(place)];
+        }
+        if place == NONE {
+            seen[length] = word;
+            previous[length] = last[bank];
+            last[bank] = length as u8;
+            counts[bank] += 1;
+            length += 1;
+        }
     }
     counts.into_iter().max().unwrap_or(1)
 }

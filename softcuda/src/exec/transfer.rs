@@ -3,7 +3,7 @@
 //! Other host threads may run blocks that race for the same bytes. Device memory is therefore touched by instructions of the
 //! host (`guest`, and whole rows in `simd`): a racy guest program gets some value, never undefined behaviour of ours.
 
-use super::guest::{self, copy_lane, load_word, store_word};
+use super::guest::{self, copy_lane, gather_half, load_word, store_word};
 use super::registers::Simd;
 use super::shape::{Halves, Run, Shape};
 use super::traffic::lanes;
@@ -164,6 +164,9 @@ pub(super) unsafe fn fetch<S: Simd>(staging: &mut Staging, origin: usize, shape:
         unsafe {
             match shape.runs[half] {
                 Run::Contiguous => S::copy(host(first), to.add(first * bytes as usize), 16 * bytes as usize),
+                _ if mask >> first & 0xffff == 0xffff => {
+                    gather_half(|lane| host(first + lane), to.add(first * bytes as usize), bytes);
+                }
                 Run::Uniform | Run::Scattered => {
                     for lane in lanes(mask & 0xffff << first) {
                         copy_lane(host(lane), to.add(lane * bytes as usize), bytes);
@@ -226,6 +229,22 @@ pub(super) unsafe fn unpack(warp: &mut Warp, access: &Access, staging: &Staging,
                     _ => fill_words::<4>(row, staging, e),
                 }
             },
+            // SAFETY: the caller's promise.
+            2 if mask == u32::MAX => unsafe {
+                if sign {
+                    fill::<2>(row, staging, e, count, |bytes| i32::from(i16::from_le_bytes(bytes)) as u32);
+                } else {
+                    fill::<2>(row, staging, e, count, |bytes| u32::from(u16::from_le_bytes(bytes)));
+                }
+            },
+            // SAFETY: the caller's promise.
+            1 if mask == u32::MAX => unsafe {
+                if sign {
+                    fill::<1>(row, staging, e, count, |[byte]| i32::from(byte as i8) as u32);
+                } else {
+                    fill::<1>(row, staging, e, count, |[byte]| u32::from(byte));
+                }
+            },
             width => {
                 for lane in lanes(mask) {
                     let index = lane * count + e;
@@ -252,6 +271,22 @@ unsafe fn fill_words<const COUNT: usize>(row: &mut [u32; 32], staging: &Staging,
     for (lane, value) in row.iter_mut().enumerate() {
         // SAFETY: the caller's promise.
         *value = u32::from_le_bytes(unsafe { staging.element(lane * COUNT + e) });
+    }
+}
+
+/// # Safety
+/// As for [`unpack`], with all lanes active.
+#[inline(always)]
+unsafe fn fill<const WIDTH: usize>(
+    row: &mut [u32; 32],
+    staging: &Staging,
+    e: usize,
+    count: usize,
+    value: impl Fn([u8; WIDTH]) -> u32,
+) {
+    for (lane, word) in row.iter_mut().enumerate() {
+        // SAFETY: the caller's promise.
+        *word = value(unsafe { staging.element(lane * count + e) });
     }
 }
 

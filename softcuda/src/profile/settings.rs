@@ -15,13 +15,17 @@ pub struct Profile {
     /// Run so many blocks of each launch only, spread evenly, and scale: for time alone, since **results are incomplete**.
     /// Launches whose blocks talk to one another run whole.
     pub sample: Option<NonZero<u32>>,
+    /// The time is that of so many grids like the launch's side by side that share nothing: of more batches or heads than are
+    /// run. Counters are those of the one that runs.
+    pub copies: NonZero<u32>,
 }
 
 impl Profile {
     /// Counters alone.
-    pub const NONE: Profile = Profile { memory: false, lines: false, replay: false, sample: None };
+    pub const NONE: Profile =
+        Profile { memory: false, lines: false, replay: false, sample: None, copies: NonZero::<u32>::MIN };
     /// Everything, of all blocks.
-    pub const ALL: Profile = Profile { memory: true, lines: true, replay: true, sample: None };
+    pub const ALL: Profile = Profile { memory: true, lines: true, replay: true, ..Profile::NONE };
 
     /// Reads a list of names; `None` if one is unknown.
     pub(crate) fn from_names(names: &str) -> Option<Profile> {

@@ -2,6 +2,7 @@
 
 pub mod calls;
 pub(crate) mod flow;
+mod fold;
 pub(crate) mod layout;
 pub(crate) mod liveness;
 pub(crate) mod lower;

@@ -21,7 +21,7 @@ use crate::exec::mma::Form;
 pub enum Code {
     // Control: `imm` is a target or a block index.
     // A conditional branch holds its reconvergence point in `b` and `c`, `CheckFrame` the callee's frame size.
-    Enter, Guard, Branch, BranchIf, Call, Ret, RetIf, CheckFrame, Alloca, Exit, ExitIf, Barrier, WarpSync, Trap, Nop,
+    Enter, Guard, Branch, BranchIf, Call, Ret, RetIf, CheckFrame, Alloca, Exit, ExitIf, Barrier, WarpSync, Trap, Nop, Sleep,
     // A function of the device library: `aux` indexes the table of builtin calls.
     Builtin,
     // Moves and selections.

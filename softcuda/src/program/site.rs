@@ -33,6 +33,11 @@ impl Unit {
     /// Every unit.
     pub const ALL: [Unit; 9] =
         [Unit::Fma, Unit::Imad, Unit::Half, Unit::Alu, Unit::Xu, Unit::Fp64, Unit::Lsu, Unit::Tensor, Unit::Control];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        ["fma", "imad", "half", "alu", "xu", "fp64", "lsu", "tensor", "control"][self as usize]
+    }
 }
 
 /// Machine instructions by unit, in the order of [`Unit::ALL`].

@@ -274,3 +274,21 @@ fn the_clock_of_a_warp_never_goes_back() {
         setp.lt.u32 %p3, %r1, 500000; selp.u32 %r4, 2, 0, %p3; or.b32 %r5, %r5, %r4; st.global.u32 [%d1], %r5;";
     assert_eq!(output(body, 32, 1, [32, 1, 1]), [0; 32]);
 }
+
+#[test]
+fn a_warp_that_sleeps_lets_others_run_meanwhile() {
+    // Block 0 waits for a flag that block 1 sets after 10,000 rounds.
+    let looks = |sleep: &str| {
+        let body = format!(
+            "mov.u32 %r1, %ctaid.x; mov.u32 %r2, 0; setp.eq.u32 %p1, %r1, 1; @%p1 bra WORK;
+            WAIT: {sleep} add.u32 %r2, %r2, 1; ld.acquire.gpu.global.u32 %r3, [%d0]; setp.ne.u32 %p2, %r3, 7; @%p2 bra WAIT;
+            st.global.u32 [%d0+4], %r2; bra END;
+            WORK: add.u32 %r2, %r2, 1; setp.lt.u32 %p3, %r2, 10000; @%p3 bra WORK;
+            mov.u32 %r4, 7; st.release.gpu.global.u32 [%d0], %r4;
+            END:"
+        );
+        output(&body, 2, 2, [1, 1, 1])[1]
+    };
+    let (awake, asleep) = (looks(""), looks("nanosleep.u32 100;"));
+    assert!((1..=64).contains(&asleep) && awake >= 100_000, "{asleep} looks with sleep, {awake} without");
+}

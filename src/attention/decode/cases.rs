@@ -37,6 +37,7 @@ const WINDOW_SPLITS: Set = &[("window_left", "399"), ("num_splits", "3")];
 const SOFTCAP: Set = &[("softcap", "2.5")];
 const BOTH_WAYS: Set = &[("bidirectional", "true"), ("scale", "-0.1")];
 const ALL_OPTIONS: Set = &[("window_left", "150"), ("softcap", "3"), ("num_splits", "4"), ("max_length", "500")];
+const BEFORE: Set = &[("lengths_exclude_new", "true"), ("num_splits", "2")];
 const I8: Set = &[("cache", "i8")];
 const E4M3: Set = &[("cache", "e4m3")];
 const SINKS: Set = &[("sinks", "normal")];
@@ -81,6 +82,8 @@ pub(super) const CHECK_CASES: &[Case] = &[
     case!("i8, pages of 1",      F16,  [2, 1, 4, 2, 64],   [400, 1],  NONE, &[("cache", "i8"), ("pages_per_sequence", "200"), ("lengths", "200 129")]),
     case!("all features",        F16,  [3, 5, 6, 2, 72],   [40, 16],  ALL_OPTIONS, &[("sinks", "normal"), ("alibi_slopes", "powers"), ("pages_per_sequence", "32"), ("lengths", "500 0 44")]),
     case!("all features",        BF16, [3, 2, 6, 2, 256],  [10, 128], ALL_OPTIONS, &[("cache", "e4m3"), ("sinks", "normal"), ("alibi_slopes", "powers"), ("pages_per_sequence", "4"), ("lengths", "333 1 0")]),
+    case!("lengths before",      BF16, [2, 3, 4, 2, 64],   [2, 200],  BEFORE, &[("lengths", "197 -2")]),
+    case!("lengths before, pages", F16, [3, 1, 4, 1, 128], [20, 16],  BEFORE, &[("cache", "i8"), ("pages_per_sequence", "6"), ("lengths", "95 15 -1")]),
     case!("no keys",             F16,  [2, 1, 2, 1, 64],   [2, 0],    NONE, NONE),
     case!("no queries",          F16,  [2, 0, 2, 1, 64],   [2, 10],   NONE, NONE),
     case!("no sequences",        F16,  [0, 1, 2, 1, 64],   [0, 10],   NONE, NONE),
@@ -122,10 +125,13 @@ pub(super) fn make_inputs(op: &Op, case: &Case) -> Result<Vec<HostTensor>> {
         Some(text) => text.split(' ').filter_map(|number| number.parse().ok()).collect(),
         None => vec![(pages.unwrap_or(1) * page_size) as i32; b],
     };
+    // Keys of each sequence, whatever the lengths count.
+    let new_keys = if case.options.contains(&("lengths_exclude_new", "true")) { s_q as i32 } else { 0 };
+    let keys: Vec<usize> = lengths.iter().map(|&length| (length + new_keys).max(0) as usize).collect();
     // Every page once, in a made-up order.
     let mut order: Vec<i32> = (0..num_pages as i32).collect();
-    let keys = random::normal(21, num_pages);
-    order.sort_by(|&i, &j| keys[i as usize].total_cmp(&keys[j as usize]));
+    let random = random::normal(21, num_pages);
+    order.sort_by(|&i, &j| random[i as usize].total_cmp(&random[j as usize]));
     let table: Vec<i32> = match pages {
         Some(pages) if b * pages <= num_pages => order[..b * pages].to_vec(),
         // Sequences share pages, where there are too few.
@@ -133,8 +139,8 @@ pub(super) fn make_inputs(op: &Op, case: &Case) -> Result<Vec<HostTensor>> {
         None => (0..b as i32).collect(),
     };
     let mut used = vec![false; num_pages * page_size];
-    for (batch, &length) in lengths.iter().enumerate() {
-        for j in 0..length as usize {
+    for (batch, &length) in keys.iter().enumerate() {
+        for j in 0..length {
             let page = table[batch * pages.unwrap_or(1) + j / page_size.max(1)] as usize;
             used[page * page_size + j % page_size] = true;
         }
@@ -167,8 +173,8 @@ pub(super) fn make_inputs(op: &Op, case: &Case) -> Result<Vec<HostTensor>> {
     ];
     if let Some(pages) = pages {
         let mut entries = table.clone();
-        for (batch, &length) in lengths.iter().enumerate() {
-            let first = (length as usize).div_ceil(page_size);
+        for (batch, length) in keys.iter().enumerate() {
+            let first = length.div_ceil(page_size);
             entries[batch * pages + first..(batch + 1) * pages].fill(i32::MIN);
         }
         inputs.push(HostTensor::from_slice("block_table", &[b, pages], &entries));

@@ -32,8 +32,8 @@ pub struct Args<'a> {
     pub k: TensorView<'a>,
     /// Cache of values, likewise.
     pub v: TensorView<'a>,
-    /// Keys of each sequence, its newest queries' own included: `[b]`, i32. What is beyond the cache's room, or
-    /// `Options::max_length`, counts as that, and what is below 0 as 0.
+    /// Keys of each sequence, its newest queries' own included unless `Options::lengths_exclude_new`: `[b]`, i32. A number of
+    /// keys beyond the cache's room, or `Options::max_length`, counts as that, and one below 0 as 0.
     pub lengths: TensorView<'a>,
     /// Result `[b, s_q, h_q, d]`, of q's type.
     pub out: TensorViewMut<'a>,
@@ -42,7 +42,7 @@ pub struct Args<'a> {
     /// Which pages of the cache are whose.
     pub block_table: Option<&'a BlockTable<'a>>,
     /// Factors of the keys of an 8-bit cache, one for each position and head: `[b, s_k, h_kv]` or `[num_pages, page_size,
-    /// h_kv]`, f32, of any strides.
+    /// h_kv]`, f32, of any strides; [`scales_layout`](crate::attention::scales_layout) has those that move the least bytes.
     pub k_scales: Option<TensorView<'a>>,
     /// Factors of the values, likewise.
     pub v_scales: Option<TensorView<'a>>,
@@ -96,6 +96,10 @@ pub struct Options {
     pub window_left: Option<usize>,
     /// A score `s` becomes `softcap * tanh(s / softcap)`; finite, above 0.
     pub softcap: Option<f32>,
+    /// The lengths are those before the newest queries' own keys were appended: a sequence has `s_q` keys more. So positions
+    /// of new tokens serve as lengths, those of [`append_kv`](crate::attention::append_kv()) or the steps of
+    /// [`sample`](crate::fused::sample()); a sequence at position -1 with one query has no key.
+    pub lengths_exclude_new: bool,
     /// No sequence will be longer: the plan is made for it. Default: what the cache has room for.
     pub max_length: Option<usize>,
     /// Parts that the keys of a sequence are divided into, of at least one tile each, instead of what the plan chooses.

@@ -39,11 +39,13 @@ pub(super) struct DecodeParams {
     window_left: i32,
     window_right: i32,
     is_e4m3: i32,
+    new_keys: i32,
+    padding: i32,
 }
 
 // The kernel asserts the same numbers.
 const _: () = assert!(
-    size_of::<DecodeParams>() == 432
+    size_of::<DecodeParams>() == 440
         && offset_of!(DecodeParams, lse) == 192
         && offset_of!(DecodeParams, table) == 328
         && offset_of!(DecodeParams, max_length) == 384
@@ -97,6 +99,8 @@ impl DecodeParams {
             window_left: problem.window_left.map_or(-1, |window| window as i32),
             window_right: if problem.bidirectional { -1 } else { 0 },
             is_e4m3: i32::from(problem.cache_dtype == DType::E4M3),
+            new_keys: problem.new_keys as i32,
+            padding: 0,
         }
     }
 }

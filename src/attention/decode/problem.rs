@@ -78,6 +78,8 @@ pub struct Problem {
     pub sinks: bool,
     /// Whether scores lose by distance.
     pub alibi: bool,
+    /// Keys of a sequence that its length does not count.
+    pub new_keys: usize,
     /// Splits, where the plan is not to choose them.
     pub num_splits: Option<usize>,
 }
@@ -256,7 +258,7 @@ impl Problem {
         // Positions, their sums and differences are 32-bit integers in the kernel.
         let rows = s_q.saturating_mul(h_q.checked_div(h_kv).unwrap_or(0));
         let pages = pages_per_sequence.unwrap_or(1);
-        let sizes = [("b", b), ("h_q", h_q), ("rows of scores", rows), ("num_pages", num_pages)];
+        let sizes = [("b", b), ("s_q", s_q), ("h_q", h_q), ("rows of scores", rows), ("num_pages", num_pages)];
         for (what, got) in sizes.into_iter().chain([("page_size", page_size), ("pages of a sequence", pages)]) {
             if got > MAX_SIZE {
                 return Err(Error::TooLarge { op: OP, what, got: got as u64, limit: MAX_SIZE as u64 });
@@ -278,6 +280,7 @@ impl Problem {
             softcap: options.softcap,
             sinks: false,
             alibi: false,
+            new_keys: if options.lengths_exclude_new { s_q } else { 0 },
             num_splits: options.num_splits,
         })
     }

@@ -50,14 +50,14 @@ pub struct Row {
 }
 
 impl Inputs<'_> {
-    /// Keys of a sequence.
-    pub fn length(&self, batch: usize) -> usize {
-        self.lengths[batch] as usize
+    /// Keys of a sequence, whatever its length counts.
+    pub fn length(&self, problem: &Problem, batch: usize) -> usize {
+        (i64::from(self.lengths[batch]) + problem.new_keys as i64).max(0) as usize
     }
 
     /// Place of the query among the keys of its sequence.
     fn place(&self, problem: &Problem, row: Row) -> i64 {
-        row.i as i64 + self.length(row.batch) as i64 - problem.shape.s_q as i64
+        row.i as i64 + self.length(problem, row.batch) as i64 - problem.shape.s_q as i64
     }
 
     /// Whether a row sees key `j` of its sequence.
@@ -129,7 +129,7 @@ pub fn reference(problem: &Problem, inputs: &Inputs) -> Output {
 /// One row of [`reference()`]: the result and the logarithm of the sum. A row without a seen key gives 0, and its sink or
 /// minus infinity.
 pub fn reference_row(problem: &Problem, inputs: &Inputs, row: Row) -> (Vec<f64>, f64) {
-    let seen: Vec<usize> = (0..inputs.length(row.batch)).filter(|&j| inputs.sees(problem, row, j)).collect();
+    let seen: Vec<usize> = (0..inputs.length(problem, row.batch)).filter(|&j| inputs.sees(problem, row, j)).collect();
     let score = |&j: &usize| {
         let key = inputs.keys(problem, inputs.key(problem, row, j));
         let product: f64 = inputs.query(problem, row).iter().zip(key).map(|(q, k)| q * k).sum();
@@ -165,7 +165,7 @@ pub fn plain(problem: &Problem, inputs: &Inputs) -> Output {
 
 /// One row of [`plain`].
 pub fn plain_row(problem: &Problem, inputs: &Inputs, row: Row) -> (Vec<f64>, f64) {
-    let seen: Vec<usize> = (0..inputs.length(row.batch)).filter(|&j| inputs.sees(problem, row, j)).collect();
+    let seen: Vec<usize> = (0..inputs.length(problem, row.batch)).filter(|&j| inputs.sees(problem, row, j)).collect();
     let score = |&j: &usize| {
         let key = inputs.keys(problem, inputs.key(problem, row, j));
         let product: f32 = inputs.query(problem, row).iter().zip(key).map(|(&q, k)| q as f32 * k as f32).sum();

@@ -3,7 +3,7 @@
 use super::cases::{BENCH_CASES, CHECK_CASES, make_inputs};
 use super::reference::{Inputs, plain_row, reference_row, rows};
 use super::{Args, OP, Options, Plan, Problem, Shape, decode, launches, plan};
-use crate::attention::BlockTable;
+use crate::attention::{BlockTable, scales_layout};
 use crate::verify::tolerance::Tolerance;
 use crate::verify::{
     Agreement, Bindings, Description, DeviceTensor, HostTensor, Op, OptionSpec, OptionType, Prepared, TensorSpec,
@@ -55,6 +55,7 @@ const DESCRIPTION: Description = Description {
         option("scale", OptionType::Float, "1/sqrt(d)", "factor of the scores"),
         option("window_left", OptionType::Count, "no limit", "keys seen before the query's own place"),
         option("softcap", OptionType::Float, "none", "a score s becomes softcap * tanh(s / softcap)"),
+        option("lengths_exclude_new", OptionType::Bool, "false", "lengths do not count the new queries' own keys"),
         option("max_length", OptionType::Count, "the cache's room", "no sequence counts as longer"),
         option("num_splits", OptionType::Count, "by the plan", "parts that the keys of a sequence are divided into"),
     ],
@@ -168,17 +169,26 @@ impl Setup {
         let given = |name| bindings.tensor(name).is_some();
         (problem.sinks, problem.alibi) = (given("sinks"), given("alibi_slopes"));
         let fail = |problem| Error::Binding { op: OP, problem };
+        let (least, most) = (-(problem.new_keys as i64), problem.max_length as i64 - problem.new_keys as i64);
         for (batch, &length) in numbers.lengths.iter().enumerate() {
-            if usize::try_from(length).map_or(true, |length| length > problem.max_length) {
-                return Err(fail(format!("lengths[{batch}] is {length}, expected 0 to {}", problem.max_length)));
+            if !(least..=most).contains(&length.into()) {
+                return Err(fail(format!("lengths[{batch}] is {length}, expected {least} to {most}")));
             }
         }
         let block_table = pages_per_sequence.map(|pages| {
             // Entries that no position uses may hold anything.
-            let used = |batch: usize| (numbers.lengths[batch] as usize).div_ceil(page_size);
+            let used = |batch: usize| numbers.inputs().length(&problem, batch).div_ceil(page_size);
             let lines: Vec<_> = (0..b).map(|batch| &numbers.block_table[batch * pages..][..used(batch)]).collect();
             BlockTable::new(queue, &lines, pages, num_pages)
         });
+        // Scales of positions that follow each other lie side by side.
+        let scales = |name| -> Result<Option<DeviceTensor>> {
+            let Some(host) = bindings.tensor(name) else { return Ok(None) };
+            let layout = scales_layout(num_pages, page_size, h_kv)?;
+            let mut tensor = DeviceTensor::poisoned(queue, DType::F32, layout)?;
+            tensor.write(queue, &host.bytes)?;
+            Ok(Some(tensor))
+        };
         let plan = plan(&problem, queue.device().limits())?;
         let poisoned = |dtype, shape: &[usize]| DeviceTensor::poisoned(queue, dtype, Layout::contiguous(shape)?);
         Ok(Self {
@@ -191,8 +201,8 @@ impl Setup {
             v,
             lengths,
             block_table: block_table.transpose()?,
-            k_scales: extra("k_scales")?,
-            v_scales: extra("v_scales")?,
+            k_scales: scales("k_scales")?,
+            v_scales: scales("v_scales")?,
             sinks: extra("sinks")?,
             alibi_slopes: extra("alibi_slopes")?,
             out: poisoned(problem.dtype, &[b, s_q, h_q, d])?,
@@ -227,7 +237,8 @@ impl Prepared for Setup {
     }
 
     fn resources(&self, _: &Limits) -> Result<Resources> {
-        let lengths: Vec<usize> = self.numbers.lengths.iter().map(|&length| length as usize).collect();
+        let (inputs, batches) = (self.numbers.inputs(), 0..self.problem.shape.b);
+        let lengths: Vec<usize> = batches.map(|batch| inputs.length(&self.problem, batch)).collect();
         Ok(self.plan.resources(&self.problem, &lengths))
     }
 
@@ -267,6 +278,7 @@ fn options(bindings: &Bindings) -> Options {
         scale: bindings.float("scale").map(|scale| scale as f32),
         window_left: count("window_left"),
         softcap: bindings.float("softcap").map(|softcap| softcap as f32),
+        lengths_exclude_new: bindings.bool("lengths_exclude_new"),
         max_length: count("max_length"),
         num_splits: count("num_splits"),
     }

@@ -25,8 +25,8 @@ pub const OP: &str = "attention/flash_backward";
 /// Tensors and options of [`flash_backward`].
 #[derive(Debug)]
 pub struct Args<'a> {
-    /// Queries `[b, s_q, h_q, d]`, f16 or bf16, `d` a multiple of 8 up to 256. With `cu_seqlens_q` `[total_q, h_q, d]`,
-    /// and likewise `out`, `d_out` and `d_q`.
+    /// Queries `[b, s_q, h_q, d]`, f16, bf16 or f32, `d` a multiple of 8 up to 256. With `cu_seqlens_q`
+    /// `[total_q, h_q, d]`, and likewise `out`, `d_out` and `d_q`.
     pub q: TensorView<'a>,
     /// Keys `[b, s_k, h_kv, d]`; `h_kv` divides `h_q`. With `cu_seqlens_k` `[total_k, h_kv, d]`, and likewise `v`, `d_k`
     /// and `d_v`.

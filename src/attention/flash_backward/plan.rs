@@ -94,17 +94,20 @@ const fn instance(
     features: bool,
 ) -> Instance {
     let warps = key_warps * column_warps;
-    let keys = 2 * block_n * d * 2;
-    let stage = 2 * BLOCK_M * d * 2 + BLOCK_M * 8;
-    // Where two warps share the keys, powers go through shared memory as well.
-    let scores = if column_warps > 1 { 2 } else { 1 } * block_n * BLOCK_M * 2;
-    let shared_bytes = (keys + stages * stage + scores + warps * 32 * 16 + BLOCK_BYTES) as u32;
-    let query_columns = if features && d / warps > 32 { 32 } else { d / warps };
+    let (element, single) = (dtype.size_bytes(), matches!(dtype, DType::F32));
+    let keys = 2 * block_n * d * element;
+    let stage = 2 * BLOCK_M * d * element + BLOCK_M * 8;
+    // Where two warps share the keys, powers go through shared memory as well; of f32 one after the other.
+    let scores = if column_warps > 1 && !single { 2 } else { 1 } * block_n * BLOCK_M * element;
+    // Addresses that a thread keeps there.
+    let addresses = if single { 0 } else { warps * 32 * 16 };
+    let shared_bytes = (keys + stages * stage + scores + addresses + BLOCK_BYTES) as u32;
+    let query_columns = if single || features && d / warps > 32 { 32 } else { d / warps };
     Instance { name, dtype, d, features, block_n, threads: warps as u32 * 32, query_columns, shared_bytes }
 }
 
 /// The instances at the end of `kernels/attention/flash_backward.cu`; of those with features, smaller ones first.
-const INSTANCES: [Instance; 12] = [
+const INSTANCES: [Instance; 15] = [
     instance("flash_backward_f16_d64", DType::F16, 64, 128, [4, 1], 2, false),
     instance("flash_backward_f16_d128", DType::F16, 128, 64, [4, 1], 2, false),
     instance("flash_backward_f16_d256", DType::F16, 256, 32, [2, 2], 1, false),
@@ -117,6 +120,9 @@ const INSTANCES: [Instance; 12] = [
     instance("flash_backward_features_bf16_d64", DType::BF16, 64, 64, [4, 1], 2, true),
     instance("flash_backward_features_bf16_d128", DType::BF16, 128, 64, [4, 2], 2, true),
     instance("flash_backward_features_bf16_d256", DType::BF16, 256, 32, [2, 2], 1, true),
+    instance("flash_backward_features_f32_d64", DType::F32, 64, 64, [2, 2], 2, true),
+    instance("flash_backward_features_f32_d128", DType::F32, 128, 32, [2, 2], 1, true),
+    instance("flash_backward_features_f32_d256", DType::F32, 256, 16, [1, 4], 1, true),
 ];
 
 fn launch(instance: &'static str, blocks: u32, threads: u32, shared_bytes: u32, workspace_bytes: usize) -> LaunchPlan {
@@ -129,16 +135,24 @@ pub(crate) fn launches(limits: &Limits) -> Vec<LaunchPlan> {
     let fits = |instance: &&Instance| instance.shared_bytes <= limits.shared_bytes_per_block;
     let main = INSTANCES.iter().filter(fits);
     let main = main.map(|instance| launch(instance.name, 1, instance.threads, instance.shared_bytes, 0));
-    let ends = [DType::F16, DType::BF16].into_iter().flat_map(|dtype| [statistics(dtype), finish(dtype)]);
+    let ends = [DType::F16, DType::BF16, DType::F32].into_iter().flat_map(|dtype| [statistics(dtype), finish(dtype)]);
     main.chain(ends.map(|name| launch(name, 1, THREADS, 0, 0))).chain([launch(SINKS, 1, 32, 0, 0)]).collect()
 }
 
 fn statistics(dtype: DType) -> &'static str {
-    if dtype == DType::F16 { "flash_backward_statistics_f16" } else { "flash_backward_statistics_bf16" }
+    match dtype {
+        DType::F16 => "flash_backward_statistics_f16",
+        DType::BF16 => "flash_backward_statistics_bf16",
+        _ => "flash_backward_statistics_f32",
+    }
 }
 
 fn finish(dtype: DType) -> &'static str {
-    if dtype == DType::F16 { "flash_backward_finish_f16" } else { "flash_backward_finish_bf16" }
+    match dtype {
+        DType::F16 => "flash_backward_finish_f16",
+        DType::BF16 => "flash_backward_finish_bf16",
+        _ => "flash_backward_finish_f32",
+    }
 }
 
 const SINKS: &str = "flash_backward_sinks";

@@ -25,7 +25,6 @@ pub(crate) const ENTRY: Op = Op {
     launches,
 };
 
-const HALVES: &[DType] = &[DType::F16, DType::BF16];
 const FLOATS: &[DType] = &[DType::F16, DType::BF16, DType::F32];
 const SINGLE: &[DType] = &[DType::F32];
 const Q: [&[&str]; 2] = [&["b", "s_q", "h_q", "d"], &["total_q", "h_q", "d"]];
@@ -41,11 +40,11 @@ const OFFSETS: [&[&str]; 2] = [&["b + 1"], &[]];
 
 const DESCRIPTION: Description = Description {
     inputs: &[
-        tensor("q", HALVES, Q, false, "queries; d a multiple of 8 up to 256"),
-        tensor("k", HALVES, K, false, "keys, of q's type; h_kv divides h_q"),
-        tensor("v", HALVES, V, false, "values, of q's type; d_v as d"),
-        tensor("d_out", HALVES, OUT, false, "gradient of out, of q's type"),
-        tensor("out", HALVES, OUT, true, "what attention/flash_forward gave; without it that runs first"),
+        tensor("q", FLOATS, Q, false, "queries; d a multiple of 8 up to 256"),
+        tensor("k", FLOATS, K, false, "keys, of q's type; h_kv divides h_q"),
+        tensor("v", FLOATS, V, false, "values, of q's type; d_v as d"),
+        tensor("d_out", FLOATS, OUT, false, "gradient of out, of q's type"),
+        tensor("out", FLOATS, OUT, true, "what attention/flash_forward gave; without it that runs first"),
         tensor("lse", SINGLE, LSE, true, "its logarithms: with out, or not at all"),
         tensor("sinks", SINGLE, HEADS, true, "as in the forward pass, and so are the others"),
         tensor("alibi_slopes", SINGLE, HEADS, true, "scores lose slope * distance of query and key"),
@@ -65,9 +64,9 @@ const DESCRIPTION: Description = Description {
         option("dropout_seed", OptionType::Count, "0", "key of the random numbers that decide it"),
     ],
     outputs: &[
-        tensor("d_q", HALVES, Q, false, "gradient of q, of q's type"),
-        tensor("d_k", HALVES, K, false, "gradient of k"),
-        tensor("d_v", HALVES, V, false, "gradient of v"),
+        tensor("d_q", FLOATS, Q, false, "gradient of q, of q's type"),
+        tensor("d_k", FLOATS, K, false, "gradient of k"),
+        tensor("d_v", FLOATS, V, false, "gradient of v"),
         tensor("d_sinks", SINGLE, HEADS, true, "gradient of sinks, if they are given"),
         tensor("d_bias", SINGLE, BIAS, true, "gradient of bias, if it is given"),
     ],

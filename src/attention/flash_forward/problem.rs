@@ -278,25 +278,16 @@ impl Problem {
                 return Err(Error::Unsupported { op: OP, argument, what, got, supported });
             }
         }
+        Self::of_op(OP, dtype, shape, options)
+    }
+
+    /// Likewise for an operator with these sizes and options, which its errors name. Which head dimensions it takes, all
+    /// above 0, is its own to check.
+    pub(crate) fn of_op(op: &'static str, dtype: DType, shape: Shape, options: &Options) -> Result<Self> {
         if !matches!(dtype, DType::F16 | DType::BF16 | DType::F32) {
             let (argument, what, supported) = ("q", "dtype", "f16, bf16, f32");
-            return Err(Error::Unsupported { op: OP, argument, what, got: dtype.to_string(), supported });
-        }
-        Self::of_sizes(OP, dtype, shape, options)
-    }
-
-    /// Likewise for an operator on f16 or bf16 with these sizes and options, which its errors name. Which head dimensions
-    /// it takes, all above 0, is its own to check.
-    pub(crate) fn of_op(op: &'static str, dtype: DType, shape: Shape, options: &Options) -> Result<Self> {
-        if !matches!(dtype, DType::F16 | DType::BF16) {
-            let (argument, what, supported) = ("q", "dtype", "f16, bf16");
             return Err(Error::Unsupported { op, argument, what, got: dtype.to_string(), supported });
         }
-        Self::of_sizes(op, dtype, shape, options)
-    }
-
-    /// Likewise whatever the element type.
-    fn of_sizes(op: &'static str, dtype: DType, shape: Shape, options: &Options) -> Result<Self> {
         let Shape { b, s_q, s_k, h_q, h_kv, d, .. } = shape;
         if h_q.checked_rem(h_kv).unwrap_or(h_q) != 0 {
             return Err(Error::NotDivisible { op, argument: "q", got: h_q, divisor: h_kv, of: "k" });

@@ -119,6 +119,28 @@ impl Inputs<'_> {
         bias - slope * (j as i64 - self.place(problem, row)).abs() as f64
     }
 
+    /// A score, as what the product gives and what is added to that.
+    fn score(&self, problem: &Problem, row: Row, j: usize) -> [f64; 2] {
+        let d = problem.shape.d;
+        let k = &self.k[self.key(problem, row, j) * d..][..d];
+        let scaled = f64::from(problem.scale) * dot(self.query(problem, row), k);
+        let capped = match problem.softcap.map(f64::from) {
+            Some(cap) => cap * (scaled / cap).tanh(),
+            None => scaled,
+        };
+        [capped, self.bias(problem, row, j)]
+    }
+
+    /// How large the numbers are that the scores of a row are made of: of those scores that weigh in its result, which are
+    /// at most 20 below the largest; the sink's besides.
+    pub fn score_size(&self, problem: &Problem, row: Row) -> f64 {
+        let scores: Vec<[f64; 2]> = self.seen(problem, row).iter().map(|&j| self.score(problem, row, j)).collect();
+        let largest = scores.iter().map(|parts| parts[0] + parts[1]).fold(f64::NEG_INFINITY, f64::max);
+        let weighs = |parts: &&[f64; 2]| parts[0] + parts[1] >= largest - 20.0;
+        let size = scores.iter().filter(weighs).map(|parts| parts[0].abs() + parts[1].abs()).fold(0.0, f64::max);
+        size + Some(self.sink(row).abs()).filter(|sink| sink.is_finite()).unwrap_or(0.0)
+    }
+
     /// A score without a value that the row has besides; minus infinity without sinks.
     pub fn sink(&self, row: Row) -> f64 {
         self.sinks.get(row.head).copied().unwrap_or(f64::NEG_INFINITY)
@@ -134,18 +156,9 @@ pub fn reference(problem: &Problem, inputs: &Inputs) -> Output {
 ///
 /// A row without a seen key, or whose seen scores are all minus infinity, gives 0, and its sink or minus infinity.
 pub fn reference_row(problem: &Problem, inputs: &Inputs, row: Row) -> (Vec<f64>, f64) {
-    let Shape { d, d_v, .. } = problem.shape;
+    let d_v = problem.shape.d_v;
     let keys = inputs.seen(problem, row);
-    let score = |j| {
-        let k = &inputs.k[inputs.key(problem, row, j) * d..][..d];
-        let scaled = f64::from(problem.scale) * dot(inputs.query(problem, row), k);
-        let capped = match problem.softcap.map(f64::from) {
-            Some(cap) => cap * (scaled / cap).tanh(),
-            None => scaled,
-        };
-        capped + inputs.bias(problem, row, j)
-    };
-    let scores: Vec<f64> = keys.iter().map(|&j| score(j)).collect();
+    let scores: Vec<f64> = keys.iter().map(|&j| inputs.score(problem, row, j).iter().sum()).collect();
     let largest = scores.iter().copied().fold(inputs.sink(row), max_or_nan);
     let mut out = vec![0.0; d_v];
     if largest == f64::NEG_INFINITY {

@@ -5,17 +5,7 @@ use std::mem::offset_of;
 use super::super::rows::RowTensor;
 use super::{Operands, Plan, Problem};
 use crate::Operand;
-
-/// `Rotation` of `kernels/fused/rotation.cuh`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct Rotation {
-    inverse_frequencies: u64,
-    num_pairs: u32,
-    magnitude: f32,
-    interleaved: i32,
-    inverse: i32,
-}
+use crate::rotation::Rotation;
 
 /// `RopeParams` of `kernels/fused/rope.cu`.
 #[repr(C)]
@@ -62,13 +52,7 @@ impl RopeParams {
             out: heads(out),
             positions: positions.address,
             position_strides: strides::<2>(positions, 0),
-            rotation: Rotation {
-                inverse_frequencies: inverse_frequencies.address,
-                num_pairs: shape.n as u32,
-                magnitude: options.magnitude,
-                interleaved: options.interleaved.into(),
-                inverse: options.inverse.into(),
-            },
+            rotation: Rotation::new(inverse_frequencies, options.interleaved, options.inverse, options.magnitude),
             num_tokens: (shape.b * shape.s) as u32,
             s: shape.s as u32,
             h: shape.h as u32,

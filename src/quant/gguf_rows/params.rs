@@ -27,9 +27,8 @@ pub(super) struct RowsParams {
 }
 
 // The kernel asserts the same numbers.
-const _: () = assert!(
-    size_of::<RowsParams>() == 80 && offset_of!(RowsParams, n) == 48 && offset_of!(RowsParams, scale) == 72
-);
+const _: () =
+    assert!(size_of::<RowsParams>() == 80 && offset_of!(RowsParams, n) == 48 && offset_of!(RowsParams, scale) == 72);
 
 // SAFETY: `repr(C)`, plain data, no padding.
 unsafe impl cudarc::driver::DeviceRepr for RowsParams {}

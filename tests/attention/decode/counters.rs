@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::get;
-use llm_kernels::verify::{Counters, profiled};
+use llm_kernels::verify::{self, Case, Counters, profiled};
 
 /// Counters of one call; `None` on a GPU, which has no such figures.
 fn count(decode: &Decode) -> Option<Counters> {
@@ -62,7 +62,7 @@ fn assert_read_once(decode: &Decode) {
 fn every_cache_comes_from_memory_once_in_one_piece_and_in_pages() {
     for decode in long() {
         assert_read_once(&decode);
-        for page_size in [16, 64, 256] {
+        for page_size in [16, 32, 64, 128, 256] {
             assert_read_once(&decode.in_scattered_pages(page_size));
         }
     }
@@ -85,6 +85,25 @@ fn so_does_one_that_the_plan_splits() {
             assert!(plan(&decode.problem, queue().device().limits()).unwrap().num_splits > 2);
             assert_read_once(&decode);
         }
+    }
+}
+
+#[test]
+fn so_do_the_shapes_of_benches_that_are_long_enough() {
+    let op = verify::select(Some("attention/decode"))[0];
+    let size = |case: &Case, name| case.sizes.iter().find(|(known, _)| *known == name).map_or(1, |&(_, size)| size);
+    let shown = |case: &&Case| case.options.iter().all(|(name, _)| *name != "window_left");
+    for case in op.bench_cases.iter().filter(shown).filter(|case| !case.gpu_only) {
+        assert!(size(case, "num_pages") * size(case, "page_size") >= 1024 * size(case, "b"));
+        let _alone = LAUNCHES.write().unwrap_or_else(PoisonError::into_inner);
+        let mut prepared = (op.prepare)(queue(), &op.bindings(case).unwrap()).unwrap();
+        let ((), profile) = profiled(queue(), 0, || prepared.launch(queue())).unwrap();
+        let Some(profile) = profile else {
+            return;
+        };
+        let needed = prepared.resources(queue().device().limits()).unwrap().bytes_needed.unwrap();
+        let ratio = get(&profile.counters, "dram_bytes") / needed;
+        assert!((0.99..=1.02).contains(&ratio), "{}: {ratio} of needed", case.shape());
     }
 }
 

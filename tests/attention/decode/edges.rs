@@ -328,3 +328,14 @@ fn a_page_set_later_is_used() {
     table.set(queue, 0, 2, 2).unwrap();
     assert_eq!(valid(&table), Ok(()));
 }
+
+#[test]
+fn a_sequence_before_its_first_position_has_no_key() {
+    let options = Options { lengths_exclude_new: true, ..splits(2) };
+    // Lengths that don't count the 3 new keys: no key, 2, as many as there is room for, and more.
+    let decode = Decode::new(F16, F16, Sizes { s_q: 3, ..SMALL }, &[100; 6], options);
+    let given = Decode { lengths: vec![-3, -1, 97, 98, i32::MAX, i32::MIN], ..decode.clone() };
+    let counted = Decode { lengths: vec![-3, -1, 97, 97, 97, -3], ..decode };
+    assert_eq!(given.run(), counted.assert_agrees());
+    assert!(given.run().lse()[..4 * 3].iter().all(|&x| x == f64::NEG_INFINITY));
+}

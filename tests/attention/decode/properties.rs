@@ -175,3 +175,19 @@ proptest! {
         prop_assert_eq!(none.run(), sinks.run());
     }
 }
+
+#[test]
+fn lengths_without_the_new_keys_equal_those_with_them() {
+    for (cache, s_q) in [(F16, 1), (I8, 4), (E4M3, 16)] {
+        let window = Options { window_left: Some(70), ..splits(3) };
+        for options in [DEFAULT, splits(3), window, Options { bidirectional: true, max_length: Some(180), ..DEFAULT }] {
+            let with = Decode::new(F16, cache, Sizes { s_q, ..SMALL }, &[200, 16, 130], options).in_pages(16);
+            let with = if options.max_length.is_some() { Decode { lengths: vec![180, 16, 130], ..with } } else { with };
+            let before = with.lengths.iter().map(|length| length - s_q as i32).collect();
+            let options = Options { lengths_exclude_new: true, ..options };
+            let without = Decode { lengths: before, ..with.with_options(options) };
+            let results = with.assert_agrees();
+            assert_eq!(without.assert_agrees(), results, "{s_q} queries, {options:?}");
+        }
+    }
+}

@@ -155,3 +155,46 @@ fn by_name_out_and_lse_may_be_given_or_left_out() {
     let error = op().run(queue(), &bindings(&[&lse])).unwrap_err().to_string();
     assert_eq!(error, "attention/flash_backward: out and lse come together, or not at all");
 }
+
+#[test]
+fn every_instance_agrees() {
+    let mut instances = std::collections::BTreeSet::new();
+    for dtype in [F16, BF16, F32] {
+        for d in [64, 128, 256] {
+            for features in [false, true] {
+                let forward = Forward::of_shape(d as u64, dtype, shape([1, 50, 70, 2, 1, d]), CAUSAL);
+                let forward = if features { forward.with_alibi(vec![0.5, 0.1]) } else { forward };
+                let attention = Attention::of(1, forward);
+                instances.insert(attention.plan().main.unwrap().instance);
+                attention.assert_agrees();
+            }
+        }
+    }
+    assert_eq!(instances.len(), 15, "{instances:?}");
+}
+
+#[test]
+fn every_instance_agrees_on_chips_with_99_and_with_227_kb_of_shared_memory() {
+    if !queue().device().is_software() {
+        eprintln!("not run: {} is a GPU, the chips are those of softcuda", queue().device().name());
+        return;
+    }
+    for (chip, bytes) in [("sm_89", 99 * 1024), ("sm_90", 227 * 1024)] {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--nocapture", "--exact", "flash_backward::agrees::every_instance_agrees"])
+            .arg("flash_backward::agrees::the_shared_memory_of_a_block_is_that_of_the_chip")
+            .env("LLM_KERNELS_DEVICE", format!("software:{chip}"))
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && text.contains("2 passed"), "{chip}: {text}");
+        assert!(text.contains(&format!("{bytes} bytes a block")), "{chip}: {text}");
+    }
+}
+
+#[test]
+fn the_shared_memory_of_a_block_is_that_of_the_chip() {
+    let limits = queue().device().limits();
+    println!("{} bytes a block", limits.shared_bytes_per_block);
+    assert!(limits.shared_bytes_per_block >= 99 * 1024);
+}

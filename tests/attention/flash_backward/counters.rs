@@ -18,8 +18,9 @@ fn count(attention: &Attention) -> Option<Counters> {
 
 /// Problems of whole tiles, of every head dimension; with grouped heads there are partial sums of every kind.
 fn aligned() -> Vec<Attention> {
-    let problem = |d, h_q| Attention::without_forward(0, F16, [1, 256, 256, h_q, 1, d], CAUSAL);
-    [problem(64, 2), problem(128, 1), problem(256, 2)].into()
+    let problem = |dtype, d, h_q| Attention::without_forward(0, dtype, [1, 256, 256, h_q, 1, d], CAUSAL);
+    let halves = [problem(F16, 64, 2), problem(F16, 128, 1), problem(F16, 256, 2)];
+    halves.into_iter().chain([problem(F32, 64, 1), problem(F32, 128, 2), problem(F32, 256, 1)]).collect()
 }
 
 #[test]
@@ -63,13 +64,52 @@ fn global_traffic_is_what_the_plan_says() {
 #[test]
 fn instructions_for_each_mma_stay_below_their_ceilings() {
     // Many full tiles, so that what is done once for a query or a key counts little.
-    for (d, ceiling) in [(64, 6.4), (128, 6.9), (256, 8.2)] {
-        let attention = Attention::without_forward(0, F16, [1, 1024, 2048, 1, 1, d], FULL);
+    let halves = [(F16, 64, 6.4), (F16, 128, 6.9), (F16, 256, 8.2)];
+    for (dtype, d, ceiling) in halves.into_iter().chain([(F32, 64, 12.1), (F32, 128, 13.1), (F32, 256, 15.6)]) {
+        let attention = Attention::without_forward(0, dtype, [1, 1024, 2048, 1, 1, d], FULL);
         let Some(counters) = count(&attention) else {
             return;
         };
         let ratio = get(&counters, "inst_executed") / get(&counters, "inst_executed_pipe_tensor");
-        assert!(ratio <= ceiling, "d {d}: {ratio} warp instructions for each mma, ceiling {ceiling}");
+        assert!(ratio <= ceiling, "{dtype} d {d}: {ratio} warp instructions for each mma, ceiling {ceiling}");
+    }
+}
+
+/// The same problem for the instances with features, which slopes of 0 ask for.
+fn featured(dtype: DType, sizes: [usize; 6], options: Options) -> Attention {
+    let forward = Forward::of_shape(0, dtype, shape(sizes), options).with_alibi(vec![0.0; sizes[3]]);
+    Attention::without_results(0, forward)
+}
+
+#[test]
+fn features_keep_instructions_for_each_mma_below_their_ceilings() {
+    // With ALiBi, with a softcap besides, with dropout besides; each feature costs its own arithmetic.
+    let halves = [(F16, 64, [16.2, 20.5, 21.6]), (F16, 128, [15.0, 17.2, 18.0]), (F16, 256, [13.9, 15.0, 15.4])];
+    let single = [(F32, 64, [13.2, 13.9, 14.1]), (F32, 128, [13.9, 14.2, 14.4]), (F32, 256, [16.2, 16.4, 16.6])];
+    for (dtype, d, ceilings) in halves.into_iter().chain(single) {
+        let softcap = Options { softcap: Some(30.0), ..FULL };
+        let dropout = Options { dropout_p: 0.1, ..FULL };
+        for (options, ceiling) in [FULL, softcap, dropout].into_iter().zip(ceilings) {
+            let Some(counters) = count(&featured(dtype, [1, 256, 128, 1, 1, d], options)) else {
+                return;
+            };
+            let ratio = get(&counters, "inst_executed") / get(&counters, "inst_executed_pipe_tensor");
+            assert!(ratio <= ceiling, "{dtype} d {d} {options:?}: {ratio} for each mma, ceiling {ceiling}");
+        }
+    }
+}
+
+#[test]
+fn waiting_for_turns_costs_little_where_heads_are_few() {
+    // Four query heads that share keys, as in Gemma 3 270M: sixteen blocks of each head wait for one another.
+    for (dtype, s, ceiling) in [(F16, 512, 9.2), (F32, 256, 16.3)] {
+        let Some(counters) = count(&Attention::without_forward(0, dtype, [1, s, s, 4, 1, 256], CAUSAL)) else {
+            return;
+        };
+        let ratio = get(&counters, "inst_executed") / get(&counters, "inst_executed_pipe_tensor");
+        assert!(ratio <= ceiling, "{dtype}: {ratio} warp instructions for each mma, ceiling {ceiling}");
+        let (moved, asked) = (get(&counters, "global_bytes"), get(&counters, "global_requested_bytes"));
+        assert!(moved <= 1.01 * asked, "{dtype}: {moved} for {asked}");
     }
 }
 
@@ -120,7 +160,7 @@ fn no_tile_is_multiplied_that_no_query_sees() {
 }
 
 #[test]
-fn results_do_not_depend_on_the_number_of_host_threads() {
+fn results_with_any_features_do_not_depend_on_the_number_of_host_threads() {
     if std::env::var_os(CHILD).is_some() || !queue().device().is_software() {
         return;
     }
@@ -147,11 +187,20 @@ const CHILD: &str = "LLM_KERNELS_TEST_CHILD";
 #[test]
 fn prints_the_bits_of_some_gradients() {
     use std::hash::{DefaultHasher, Hash, Hasher};
-    let results = Attention::new(BF16, [1, 150, 300, 4, 2, 64], CAUSAL).run();
-    assert_eq!(results, Attention::new(BF16, [1, 150, 300, 4, 2, 64], CAUSAL).run());
     let mut hasher = DefaultHasher::new();
-    for tensor in [&results.d_q, &results.d_k, &results.d_v] {
-        tensor.bytes.hash(&mut hasher);
+    let all = Options { softcap: Some(4.0), dropout_p: 0.2, dropout_seed: 7, window_left: Some(90), ..CAUSAL };
+    for dtype in [BF16, F32] {
+        let plain = Attention::new(dtype, [1, 150, 300, 4, 2, 64], CAUSAL);
+        // A bias and a mask that all share, so that one block adds up what heads and batches give.
+        let forward = Forward::of_shape(5, dtype, shape([2, 70, 150, 4, 2, 128]), all).with_sinks(vec![0.5; 4]);
+        let forward = forward.with_alibi(vec![0.25; 4]).with_bias(F32, [1, 1], |[_, _, i, j]| ((i + j) % 5) as f64);
+        let forward = forward.with_mask([1, 4], |[_, head, i, j]| (head + i * 3 + j) % 6 != 0).with_prefix(vec![40, 9]);
+        for attention in [plain, Attention::of(5, forward)] {
+            let results = attention.run();
+            assert_eq!(results, attention.run());
+            let Results { d_q, d_k, d_v, d_sinks, d_bias } = &results;
+            [d_q, d_k, d_v, d_sinks, d_bias].into_iter().for_each(|tensor| tensor.bytes.hash(&mut hasher));
+        }
     }
     if std::env::var_os(CHILD).is_some() {
         println!("bits {:x}", hasher.finish());

@@ -16,14 +16,14 @@ fn shapes() -> impl Strategy<Value = (DType, Shape)> {
     let sizes = (1..3_usize, 1..80_usize, 1..110_usize, 1..3_usize, 1..4_usize);
     let dims =
         prop_oneof![4 => (1..9_usize, 1..9_usize), 2 => (9..17_usize, 1..17_usize), 1 => (1..33_usize, 17..33_usize)];
-    let dtypes = prop_oneof![Just(F16), Just(BF16)];
+    let dtypes = prop_oneof![Just(F16), Just(BF16), Just(F32)];
     (dtypes, sizes, dims).prop_map(|(dtype, (b, s_q, s_k, h_kv, group), (d, d_v))| {
         (dtype, Shape { b, s_q, s_k, h_q: h_kv * group, h_kv, d: 8 * d, d_v: 8 * d_v })
     })
 }
 
 /// Any problem with any features.
-fn problems() -> impl Strategy<Value = Attention> {
+pub(super) fn problems() -> impl Strategy<Value = Attention> {
     let window = || proptest::option::of(0..120_usize);
     let options = (any::<bool>(), window(), window(), proptest::option::of(0.5..20.0_f32), 0..3_u8);
     let extras = (any::<[bool; 5]>(), any::<[bool; 3]>(), 0..110_i32);

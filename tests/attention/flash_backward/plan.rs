@@ -13,14 +13,14 @@ fn chip(multiprocessors: u32) -> Limits {
 
 #[test]
 fn every_type_and_head_dimension_has_embedded_instances_that_fit_every_chip() {
-    for dtype in [F16, BF16] {
+    for (dtype, kind) in [(F16, ""), (BF16, ""), (F32, "features_")] {
         for d in [64, 128, 256] {
             // Chips with 163, 99 and 227 KB of shared memory a block.
             for (major, minor) in [(8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)] {
                 let limits = Limits::of_capability(major, minor);
                 let plan = plain_plan(&problem(dtype, [1, 300, 300, 8, 2, d], CAUSAL), &limits).unwrap();
                 let main = plan.main.unwrap();
-                assert_eq!(main.instance, format!("flash_backward_{dtype}_d{d}"));
+                assert_eq!(main.instance, format!("flash_backward_{kind}{dtype}_d{d}"));
                 assert!(main.shared_bytes <= limits.shared_bytes_per_block.min(99 * 1024));
                 for launch in [plan.statistics.unwrap(), main, plan.finish_queries.unwrap()] {
                     let kernels = embedded::KERNELS.iter().filter(|kernel| kernel.op == launch.op);
@@ -40,16 +40,18 @@ fn every_other_head_dimension_has_an_instance_that_fits_99_kb() {
     for d in (8..=256).step_by(8) {
         for d_v in (8..=256).step_by(8) {
             let shape = Shape { d_v, ..shape([1, 300, 300, 2, 2, d]) };
-            let main = plain_plan(&Problem::new(BF16, shape, &CAUSAL).unwrap(), &limits).unwrap().main.unwrap();
-            let expected = match (d, d_v) {
-                (64, 64) | (128, 128) | (256, 256) => format!("flash_backward_bf16_d{d}"),
-                _ => {
-                    let most = [64, 128, 256].into_iter().find(|&most| d.max(d_v) <= most).unwrap();
-                    format!("flash_backward_features_bf16_d{most}")
-                }
-            };
-            assert_eq!(main.instance, expected, "{d} {d_v}");
-            assert!(main.shared_bytes <= limits.shared_bytes_per_block);
+            for dtype in [BF16, F32] {
+                let main = plain_plan(&Problem::new(dtype, shape, &CAUSAL).unwrap(), &limits).unwrap().main.unwrap();
+                let expected = match (dtype, d, d_v) {
+                    (BF16, 64, 64) | (BF16, 128, 128) | (BF16, 256, 256) => format!("flash_backward_bf16_d{d}"),
+                    _ => {
+                        let most = [64, 128, 256].into_iter().find(|&most| d.max(d_v) <= most).unwrap();
+                        format!("flash_backward_features_{dtype}_d{most}")
+                    }
+                };
+                assert_eq!(main.instance, expected, "{d} {d_v}");
+                assert!(main.shared_bytes <= limits.shared_bytes_per_block);
+            }
         }
     }
 }

@@ -21,7 +21,7 @@ fn masks() -> impl Strategy<Value = Options> {
 
 /// Any problem of moderate size: type, `[b, s_q, s_k, h_q, h_kv, d]`, mask.
 fn problems() -> impl Strategy<Value = Attention> {
-    let dtypes = prop_oneof![Just(F16), Just(BF16)];
+    let dtypes = prop_oneof![Just(F16), Just(BF16), Just(F32)];
     let head_dims = prop_oneof![3 => Just(64_usize), 2 => Just(128), 1 => Just(256)];
     let sizes = (1..3_usize, 1..110_usize, 1..200_usize, 1..3_usize, 1..4_usize, head_dims);
     (any::<u64>(), dtypes, sizes, masks()).prop_map(|(seed, dtype, (b, s_q, s_k, h_kv, group, d), mask)| {
@@ -39,7 +39,7 @@ fn with(attention: &Attention, options: Options) -> Attention {
 }
 
 /// A `[outer, middle, inner]` array with `middle` reordered: index `i` of the result is `order[i]` of the input.
-fn reorder(values: &[f64], order: &[usize], inner: usize) -> Vec<f64> {
+pub(super) fn reorder<T: Copy>(values: &[T], order: &[usize], inner: usize) -> Vec<T> {
     let middle = order.len();
     let block = |outer: usize, index: usize| &values[(outer * middle + index) * inner..][..inner];
     let outer = values.len() / (middle * inner).max(1);

@@ -73,8 +73,8 @@ fn types_that_do_not_go_together_are_refused() {
     assert_eq!(error(|t| t.d_v.dtype = F32), "d_v is f32, expected f16 (= q)");
     assert_eq!(error(|t| t.lse.dtype = F16), "lse is f16, expected f32");
     assert_eq!(error(|t| t.workspace.dtype = F32), "workspace is f32, expected u8");
-    let single = error(|t| all(t).into_iter().for_each(|tensor| tensor.dtype = F32));
-    assert_eq!(single, "q has dtype f32; supported: f16, bf16");
+    let integers = error(|t| all(t).into_iter().for_each(|tensor| tensor.dtype = I32));
+    assert_eq!(integers, "q has dtype i32; supported: f16, bf16, f32");
 }
 
 #[test]

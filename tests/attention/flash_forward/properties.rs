@@ -11,10 +11,8 @@ fn cases(count: u32) -> Config {
     Config { cases: count, failure_persistence: None, max_shrink_iters: 50, ..Config::default() }
 }
 
-/// Of f32 a row's error is a few roundings, by luck more or fewer than the plain implementation's: single_precision.rs
-/// compares whole tensors.
 fn element_types() -> impl Strategy<Value = DType> {
-    prop_oneof![Just(F16), Just(BF16)]
+    prop_oneof![Just(F16), Just(BF16), Just(F32)]
 }
 
 fn head_dims() -> impl Strategy<Value = usize> {
@@ -213,7 +211,9 @@ proptest! {
     fn results_lie_within_the_values_seen(attention in problems()) {
         let bound = attention.v.iter().fold(0f64, |bound, v| bound.max(v.abs()));
         let results = attention.run();
-        let limit = bound * (1.0 + attention.problem.dtype.epsilon().unwrap());
+        // Of f32 the weights' sum is rounded a few times, as fine as the result itself.
+        let units = if attention.problem.dtype == F32 { 8.0 } else { 1.0 };
+        let limit = bound * (1.0 + units * attention.problem.dtype.epsilon().unwrap());
         prop_assert!(results.out().iter().all(|x| x.abs() <= limit));
     }
 }

@@ -1,11 +1,15 @@
 //! Bits and packed integers: shifts, fields, permutations, counts, dot products, saturation.
 
+// What works on a word is compiled into the loops over lanes, and has no branches, else they become no vector code.
+
 /// `shf.l`: the upper half of (high, low) shifted left by at most 32.
+#[inline(always)]
 pub fn funnel_left(low: u32, high: u32, amount: u32) -> u32 {
     ((u64::from(high) << 32 | u64::from(low)) << amount >> 32) as u32
 }
 
 /// `shf.r`: the lower half of (high, low) shifted right by at most 32.
+#[inline(always)]
 pub fn funnel_right(low: u32, high: u32, amount: u32) -> u32 {
     ((u64::from(high) << 32 | u64::from(low)) >> amount) as u32
 }
@@ -18,6 +22,13 @@ pub fn extract(value: u64, position: u32, length: u32, width: u32) -> u64 {
     }
     let shifted = value >> position;
     if length >= 64 { shifted } else { shifted & ((1 << length) - 1) }
+}
+
+/// The same of a word.
+#[inline(always)]
+pub fn extract_word(value: u32, position: u32, length: u32) -> u32 {
+    let (position, length) = ((position & 0xff).min(63), (length & 0xff).min(32));
+    (u64::from(value) >> position & ((1 << length) - 1)) as u32
 }
 
 /// Signed `bfe`: bits beyond the value, and above the field, are copies of the sign of the field.
@@ -34,6 +45,17 @@ pub fn extract_signed(value: i64, position: u32, length: u32, width: u32) -> i64
         result |= value << bit;
     }
     result
+}
+
+/// The same of a word.
+#[inline(always)]
+pub fn extract_signed_word(value: u32, position: u32, length: u32) -> u32 {
+    let (position, length) = ((position & 0xff).min(63), (length & 0xff).min(32));
+    // What comes in from above is copies of the value's sign.
+    let shifted = i64::from(value as i32) >> position;
+    // A field of no bits: both shifts together leave none.
+    let (left, right) = (63 - length, 63 - length);
+    (shifted << left << 1 >> right >> 1) as u32
 }
 
 /// `bfi`: `length` bits of `field` put into `into` at `position`, both modulo 256.
@@ -56,21 +78,27 @@ pub fn shift_amount(position: u32, top: u32) -> u32 {
     if position == u32::MAX { position } else { top - position }
 }
 
+/// The same of a word.
+#[inline(always)]
+pub fn insert_word(field: u32, into: u32, position: u32, length: u32) -> u32 {
+    let (position, length) = ((position & 0xff).min(63), (length & 0xff).min(32));
+    let mask = (((1_u64 << length) - 1) << position) as u32;
+    into & !mask | (u64::from(field) << position) as u32 & mask
+}
+
 /// `prmt`: each selector nibble picks a byte of {b, a}; its top bit replicates that byte's sign.
+#[inline(always)]
 pub fn permute(a: u32, b: u32, selector: u32) -> u32 {
-    let bytes = u64::from(b) << 32 | u64::from(a);
-    (0..4).fold(0, |result, i| {
-        let nibble = selector >> (4 * i) & 15;
-        let byte = (bytes >> (8 * (nibble & 7)) & 0xff) as u32;
-        let byte = if nibble & 8 == 0 {
-            byte
-        } else if byte & 0x80 != 0 {
-            0xff
-        } else {
-            0
-        };
-        result | byte << (8 * i)
-    })
+    let mut result = 0;
+    for i in 0..4 {
+        let nibble = selector >> (4 * i);
+        let from_b = 0_u32.wrapping_sub(nibble >> 2 & 1);
+        let byte = (a & !from_b | b & from_b) >> (8 * (nibble & 3)) & 0xff;
+        let sign = 0_u32.wrapping_sub(byte >> 7);
+        let replicates = 0_u32.wrapping_sub(nibble >> 3 & 1);
+        result |= ((byte & !replicates | sign & replicates) & 0xff) << (8 * i);
+    }
+    result
 }
 
 /// The selector of a `prmt` mode (f4e, b4e, rc8, ecl, ecr, rc16) for control c.
@@ -87,17 +115,24 @@ pub fn selector(mode: u16, c: u32) -> u32 {
 }
 
 /// A part of a value, extended.
+#[inline(always)]
 fn part(value: u32, shift: u32, bits: u32, signed: bool) -> i32 {
     let field = value >> shift << (32 - bits);
     if signed { field as i32 >> (32 - bits) } else { (field >> (32 - bits)) as i32 }
 }
 
 /// `dp4a`: the products of four bytes each, summed with `c`.
+#[inline(always)]
 pub fn dot4(a: u32, b: u32, c: u32, signed_a: bool, signed_b: bool) -> u32 {
-    (0..4).fold(c, |sum, i| sum.wrapping_add((part(a, 8 * i, 8, signed_a) * part(b, 8 * i, 8, signed_b)) as u32))
+    let mut sum = c;
+    for i in 0..4 {
+        sum = sum.wrapping_add((part(a, 8 * i, 8, signed_a) * part(b, 8 * i, 8, signed_b)) as u32);
+    }
+    sum
 }
 
 /// Two 16-bit values of a with the two low bytes of b.
+#[inline(always)]
 pub fn dot2(a: u32, b: u32, c: u32, signed_a: bool, signed_b: bool) -> u32 {
     (0..2).fold(c, |sum, i| sum.wrapping_add((part(a, 16 * i, 16, signed_a) * part(b, 8 * i, 8, signed_b)) as u32))
 }

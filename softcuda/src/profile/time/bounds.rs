@@ -6,16 +6,12 @@ use crate::chip::SUB_CORES;
 use crate::profile::memory::SECTOR_BYTES;
 use crate::program::Unit;
 
-/// Names of the units, in the order of [`Unit::ALL`]; none for what is no bound of its own.
-const NAMES: [Option<&str>; 9] =
-    [Some("fma"), Some("imad"), Some("half"), Some("alu"), Some("xu"), Some("fp64"), None, Some("tensor"), None];
-
-/// The bounds of all parts.
-pub(super) fn bounds(subject: &Subject<'_>) -> Vec<Bound> {
+/// The bounds of all parts, and the machine instructions of all blocks by unit.
+pub(super) fn bounds(subject: &Subject<'_>) -> (Vec<Bound>, [f64; 9]) {
     let figures = &subject.chip.time;
     let (kernel, tally) = (subject.kernel, &subject.execution.tally);
     // Cycles of one multiprocessor, were it alone.
-    let mut units = [0.0; 9];
+    let (mut units, mut executed) = ([0.0; 9], [0.0; 9]);
     let (mut issues, mut memory) = (0.0, 0.0);
     for (block, &(warps, _)) in kernel.blocks.iter().zip(&tally.passes).filter(|(_, passes)| passes.0 > 0) {
         let first = block.first_site as usize;
@@ -24,6 +20,7 @@ pub(super) fn bounds(subject: &Subject<'_>) -> Vec<Bound> {
             issues += passes * site.work.iter().map(|count| f64::from(*count)).sum::<f64>();
             for unit in Unit::ALL {
                 let count = f64::from(site.work[unit as usize]);
+                executed[unit as usize] += passes * count;
                 units[unit as usize] += match unit {
                     Unit::Tensor if count > 0.0 => passes * tensor_cycles(figures, kernel, site),
                     _ => passes * count * unit_cycles(figures, unit),
@@ -52,8 +49,9 @@ pub(super) fn bounds(subject: &Subject<'_>) -> Vec<Bound> {
         Bound { part: "issue", seconds: issues / sub_cores * idle * share },
         Bound { part: "lsu", seconds: memory * share },
     ];
-    for (cycles, name) in units.iter().zip(NAMES) {
-        bounds.extend(name.map(|part| Bound { part, seconds: cycles * idle * share }));
+    // The memory pipe has its bound from accesses, and what only takes issue slots has none of its own.
+    for unit in Unit::ALL.into_iter().filter(|unit| !matches!(unit, Unit::Lsu | Unit::Control)) {
+        bounds.push(Bound { part: unit.name(), seconds: units[unit as usize] * idle * share });
     }
     let counters = &subject.execution.counters;
     let scale = subject.blocks as f64 / subject.ran.max(1) as f64;
@@ -61,7 +59,8 @@ pub(super) fn bounds(subject: &Subject<'_>) -> Vec<Bound> {
     let port = l2_bytes * share / figures.memory.l2_port_bytes_per_clock;
     bounds.push(Bound { part: "l2", seconds: (l2_bytes * scale / figures.memory.l2_bytes_per_second).max(port) });
     if let Some(bytes) = counters.dram_bytes() {
-        bounds.push(Bound { part: "dram", seconds: bytes as f64 / figures.dram_bytes_per_second() });
+        // Of several grids each has its own memory. In a sample device memory is not followed at all.
+        bounds.push(Bound { part: "dram", seconds: bytes as f64 * scale / figures.dram_bytes_per_second() });
     }
-    bounds
+    (bounds, executed.map(|count| count * scale))
 }

@@ -27,9 +27,9 @@ pub struct Subject<'a> {
     pub kernel: &'a Kernel,
     /// What it did, with the steps of some blocks if it is to be replayed.
     pub execution: &'a Execution,
-    /// Blocks of the grid.
+    /// Blocks of the grid, or of several like it.
     pub blocks: u64,
-    /// Of those, the ones that ran; fewer if it was a sample.
+    /// Of those, the ones that ran; fewer if it was a sample, or one grid of several.
     pub ran: u64,
     /// Warps of a block.
     pub warps_per_block: u32,
@@ -55,6 +55,9 @@ pub struct LaunchTime {
     pub launch_seconds: f64,
     /// What each part needs at least, the largest first.
     pub bounds: Vec<Bound>,
+    /// Machine instructions of all warps by unit, in the order of [`Unit::ALL`](crate::program::Unit::ALL): what ptxas
+    /// usually makes of the PTX that ran, an estimate.
+    pub machine_instructions: [f64; 9],
     /// Blocks on one multiprocessor at once.
     pub resident_blocks: u32,
     /// How often the grid fills the device: blocks over the blocks that are on it at once.
@@ -94,7 +97,7 @@ impl LaunchTime {
 /// The model's time for a launch.
 pub fn model(subject: &Subject<'_>) -> LaunchTime {
     let figures = &subject.chip.time;
-    let mut bounds = bounds::bounds(subject);
+    let (mut bounds, machine_instructions) = bounds::bounds(subject);
     bounds.retain(|bound| bound.seconds > 0.0);
     bounds.sort_by(|one, other| other.seconds.total_cmp(&one.seconds));
     let least = bounds.first().map_or(0.0, |bound| bound.seconds);
@@ -109,6 +112,7 @@ pub fn model(subject: &Subject<'_>) -> LaunchTime {
         seconds: figures.launch_seconds + work,
         launch_seconds: figures.launch_seconds,
         bounds,
+        machine_instructions,
         resident_blocks: subject.resident,
         waves: subject.blocks as f64 / at_once as f64,
         replay,
@@ -123,8 +127,11 @@ pub fn sample(blocks: u64, count: u64) -> Vec<u64> {
         return (0..blocks).collect();
     }
     const GOLDEN: f64 = 0.618_033_988_749_894_9;
+    // On both sides of the middle alike: where the work of blocks grows with their number, as under a causal mask, the
+    // sample's mean is that of all.
+    let middle = (count - 1) as f64 / 2.0;
     let mut chosen: Vec<u64> = (0..count)
-        .map(|index| ((0.5 + GOLDEN * index as f64).fract() * blocks as f64) as u64)
+        .map(|index| ((0.5 + GOLDEN * (index as f64 - middle)).rem_euclid(1.0) * blocks as f64) as u64)
         .map(|block| block.min(blocks - 1))
         .collect();
     chosen.sort_unstable();

@@ -10,9 +10,9 @@ use super::schedule::makespan;
 use super::steps::Steps;
 use super::window::{Pending, REASONS, Warp, Why};
 use crate::chip::{SUB_CORES, TimeFigures};
-use crate::profile::BlockTrace;
 use crate::profile::memory::SECTOR_BYTES;
-use crate::program::{Kernel, Unit};
+use crate::profile::{BlockTrace, What};
+use crate::program::{Block, Kernel, Unit};
 
 /// Wavefronts that wait for the memory pipe before it takes no more.
 const MIO_QUEUE: u64 = 32;
@@ -60,11 +60,14 @@ pub(super) fn replay(subject: &Subject<'_>) -> Option<Replay> {
         dram_bytes_per_cycle: figures.dram_bytes_per_second() / figures.clock_hz / active,
         misses,
     };
+    // Blocks differ in their work, as under a causal mask; the mean of all is known.
+    let (all, traced) = (mean_issues(subject), traces.iter().map(|trace| issues(subject.kernel, trace)).sum::<f64>());
+    let usual = if traced > 0.0 { all * traces.len() as f64 / traced } else { 1.0 };
     let mut durations = Vec::new();
     let (mut stalls, mut issued, mut slots, mut lifetime) = ([0.0; 10], 0.0, 0.0, 0.0);
     for trace in traces {
         let run = Multiprocessor::new(subject.kernel, &costs, figures, pipes).run(trace, resident as usize);
-        durations.push(run.cycles * run.scale);
+        durations.push(run.cycles * run.scale * usual);
         run.stalls.iter().zip(&mut stalls).for_each(|(part, sum)| *sum += part);
         issued += run.issued;
         slots += run.cycles * f64::from(SUB_CORES);
@@ -82,6 +85,29 @@ pub(super) fn replay(subject: &Subject<'_>) -> Option<Replay> {
     let selected = issued / total;
     let blocks = traces.len();
     Some(Replay { cycles, blocks, resident: resident as u32, issue_active: issued / slots.max(1.0), stalls, selected })
+}
+
+/// Issue slots of the blocks that ran, on average.
+fn mean_issues(subject: &Subject<'_>) -> f64 {
+    let passes = subject.execution.tally.passes.iter().map(|(warps, _)| *warps as f64);
+    let slots = passes.zip(&subject.kernel.blocks).map(|(passes, block)| passes * block_issues(subject.kernel, block));
+    slots.sum::<f64>() / subject.ran.max(1) as f64
+}
+
+/// Issue slots of a traced block.
+fn issues(kernel: &Kernel, trace: &BlockTrace) -> f64 {
+    let slots: Vec<f64> = kernel.blocks.iter().map(|block| block_issues(kernel, block)).collect();
+    let events: usize = trace.warps.iter().map(Vec::len).sum();
+    let entered = trace.warps.iter().flatten().filter(|event| event.what == What::Enter);
+    let kept: f64 = entered.map(|event| slots[event.at as usize]).sum();
+    kept * (1.0 + trace.left_out as f64 / events.max(1) as f64)
+}
+
+/// Issue slots of a basic block.
+fn block_issues(kernel: &Kernel, block: &Block) -> f64 {
+    let first = block.first_site as usize;
+    let sites = &kernel.sites[first..first + block.instructions as usize];
+    sites.iter().flat_map(|site| &site.work).map(|count| f64::from(*count)).sum()
 }
 
 /// Bandwidths of one multiprocessor, and the part of its requests that L2 does not have.

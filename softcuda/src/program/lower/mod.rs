@@ -19,6 +19,7 @@ mod wmma;
 
 use super::calls::CallGraph;
 use super::flow::Flow;
+use super::fold::folded;
 use super::layout::Layout;
 use super::liveness::{self, Allocation};
 use super::op::{Code, Op, Preset, PresetSlot, Tables};
@@ -212,16 +213,18 @@ impl<'a> Builder<'a> {
         self.first_block = self.blocks.len();
         self.first_ops.push(self.ops.len());
         self.begin_frame();
+        let folded = folded(part.body);
         for number in 0..part.flow.blocks.len() {
             self.enter(number);
-            for instruction in &part.body.instructions[part.flow.blocks[number].start..part.flow.blocks[number].end] {
+            for index in part.flow.blocks[number].start..part.flow.blocks[number].end {
+                let instruction = &part.body.instructions[index];
                 let first = self.ops.len() as u32;
                 self.instruction(number, instruction).map_err(|message| LoadError {
                     kernel: part.function.name.clone(),
                     position: instruction.position,
                     message: format!("{}: {message}", instruction.row.mnemonic),
                 })?;
-                self.site(instruction, first);
+                self.site(instruction, first, folded[index]);
             }
         }
         self.first_register += part.body.registers.len() as u32;

@@ -5,11 +5,12 @@ use crate::program::Site;
 use crate::ptx::ast::Instruction;
 
 impl Builder<'_> {
-    /// Notes an instruction whose records start at `first`.
-    pub(super) fn site(&mut self, instruction: &Instruction, first: u32) {
+    /// Notes an instruction whose records start at `first`; `folded`: machine code has none for it.
+    pub(super) fn site(&mut self, instruction: &Instruction, first: u32, folded: bool) {
         let mnemonic = self.mnemonic(instruction);
         let (ops, in_kernel) = (first..self.ops.len() as u32, self.number == 0);
-        self.sites.push(Site::new(instruction, ops, mnemonic, self.first_register, in_kernel));
+        let site = Site::new(instruction, ops, mnemonic, self.first_register, in_kernel);
+        self.sites.push(if folded { Site { work: [0; 9], ..site } } else { site });
     }
 
     /// The index of an instruction's mnemonic and pipe.

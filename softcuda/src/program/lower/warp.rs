@@ -23,7 +23,7 @@ impl Builder<'_> {
                 Ok(())
             }
             Opcode::Nanosleep => {
-                self.push(Op::new(Code::Nop));
+                self.push(Op::new(Code::Sleep));
                 Ok(())
             }
             _ => Err(unsupported(instruction)),

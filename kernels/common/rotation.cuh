@@ -7,7 +7,7 @@
 
 namespace llm_kernels {
 
-// Mirrored in Rust: src/fused/rope/params.rs.
+// Mirrored in Rust: src/rotation.rs.
 struct Rotation {
   const float* inverse_frequencies;  // [num_pairs], contiguous.
   uint32_t num_pairs;
