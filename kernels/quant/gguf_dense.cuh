@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "common/pipeline.cuh"
+#include "common/ptx/async_copy_word.cuh"
 #include "quant/gguf_matrix.cuh"
 
 namespace llm_kernels {

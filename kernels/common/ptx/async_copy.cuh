@@ -17,12 +17,6 @@ __device__ __forceinline__ void cp_async_16_zero_fill(uint32_t shared, const voi
                "r"(bytes) : "memory");
 }
 
-// Copies 4 bytes, also into L1. Both addresses are multiples of 4.
-__device__ __forceinline__ void cp_async_4(uint32_t shared, const void* global) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(shared), "l"(__cvta_generic_to_global(global))
-               : "memory");
-}
-
 // Copies `bytes` (0 to 4) bytes, and fills the rest of the 4 bytes of the destination with zeros. Both addresses are
 // multiples of 4.
 __device__ __forceinline__ void cp_async_4_zero_fill(uint32_t shared, const void* global, uint32_t bytes) {

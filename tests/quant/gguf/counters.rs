@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::{count, get};
-use llm_kernels::verify::{Counters, profiled};
+use llm_kernels::verify::{Counters, Sample, modelled_sample, profiled};
+use std::num::NonZero;
 
 fn counters(product: &Product) -> Option<Counters> {
     let _alone = LAUNCHES.write().unwrap_or_else(PoisonError::into_inner);
@@ -132,6 +133,37 @@ fn many_rows_go_by_tensor_cores_without_waste() {
         let text = format!("{format}: {ratio:.2} warp instructions for 16 x 8 x 16 products, conflicts {conflicts:.4}");
         eprintln!("{text}");
         if ratio > 18.0 || conflicts > 0.01 {
+            failures.push(text);
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+/// In multiples of what tensor cores need for the products in bf16; a sample of the blocks.
+#[test]
+fn many_rows_take_the_modelled_time_that_is_stated_on_an_a100() {
+    let mut failures = Vec::new();
+    for (format, sizes, most) in [
+        (Format::Q4K, [256, 4096, 4096], 9.0),
+        (Format::Q4K, [2048, 4096, 4096], 9.0),
+        (Format::Q8_0, [2048, 4096, 4096], 9.0),
+        (Format::Q6K, [2048, 4096, 4096], 9.0),
+    ] {
+        if queue().device().limits().compute_capability != (8, 0) {
+            return;
+        }
+        let product = Product::new(format, Q8, sizes).with_types(BF16, BF16);
+        let _alone = LAUNCHES.write().unwrap_or_else(PoisonError::into_inner);
+        let mut tensors = product.tensors(product.layouts()).unwrap();
+        let sample = Sample { blocks: NonZero::new(4), ..Sample::ALL };
+        let Some(modelled) = modelled_sample(queue(), sample, || tensors.launch(&product.problem)).unwrap() else {
+            return;
+        };
+        let [m, n, k] = sizes.map(|size| size as f64);
+        let ratio = modelled.seconds / (2.0 * m * n * k / modelled.peak_flops);
+        let text = format!("{format} {sizes:?}: {ratio:.2} of the bound; {:?}; {:?}", modelled.bounds, modelled.stalls);
+        eprintln!("{text}");
+        if ratio.is_nan() || ratio > most {
             failures.push(text);
         }
     }
