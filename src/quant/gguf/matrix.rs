@@ -30,7 +30,7 @@ impl MatrixTile {
     /// have 64 lanes for them, or tensor cores multiply bf16 at full rate (A100, H100, B200), that is longer than the two
     /// mma of bf16 take; where they have 128 lanes and bf16 at half rate (the others), it is shorter.
     pub(super) fn new(problem: &Problem, limits: &Limits) -> Self {
-        let full_rate = matches!(limits.compute_capability, (8 | 9 | 10, 0));
+        let full_rate = matches!(limits.compute_capability, (8..=10, 0));
         let dense = Self {
             elements: DType::BF16,
             rows: 256,
@@ -51,7 +51,7 @@ impl MatrixTile {
 fn dense_shared_bytes(format: Format) -> usize {
     let (bytes, depth) = (format.block_bytes(), 64);
     let blocks = if format.block_weights() == 32 { 2 } else { 1 };
-    let words = (blocks * bytes + bytes % 4 + 3) / 4 | 1;
+    let words = (blocks * bytes + bytes % 4).div_ceil(4) | 1;
     2 * ((256 + 128) * depth * 2 + 128 * words * 4)
 }
 

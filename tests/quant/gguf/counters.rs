@@ -132,7 +132,7 @@ fn many_rows_go_by_tensor_cores_without_waste() {
         let conflicts = conflicts(&counters);
         let text = format!("{format}: {ratio:.2} warp instructions for 16 x 8 x 16 products, conflicts {conflicts:.4}");
         eprintln!("{text}");
-        if ratio > 18.0 || conflicts > 0.01 {
+        if ratio > 11.0 || conflicts > 0.01 {
             failures.push(text);
         }
     }
@@ -144,10 +144,10 @@ fn many_rows_go_by_tensor_cores_without_waste() {
 fn many_rows_take_the_modelled_time_that_is_stated_on_an_a100() {
     let mut failures = Vec::new();
     for (format, sizes, most) in [
-        (Format::Q4K, [256, 4096, 4096], 9.0),
-        (Format::Q4K, [2048, 4096, 4096], 9.0),
-        (Format::Q8_0, [2048, 4096, 4096], 9.0),
-        (Format::Q6K, [2048, 4096, 4096], 9.0),
+        (Format::Q4K, [256, 4096, 4096], 6.3),
+        (Format::Q4K, [2048, 4096, 4096], 2.4),
+        (Format::Q8_0, [2048, 4096, 4096], 2.45),
+        (Format::Q6K, [2048, 4096, 4096], 2.45),
     ] {
         if queue().device().limits().compute_capability != (8, 0) {
             return;
