@@ -92,6 +92,12 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
+    /// Tiles that are no layout of block-sparse attention.
+    #[error("block_layout: {problem}")]
+    BlockLayout {
+        /// What is wrong.
+        problem: String,
+    },
     /// A value that no kernel supports.
     #[error("{op}: {argument} has {what} {got}; supported: {supported}")]
     Unsupported {
@@ -383,17 +389,12 @@ pub enum Error {
 impl Error {
     /// Turns a driver's error into one that says what was being done and, where known, what helps.
     pub(crate) fn driver(during: impl Into<String>, error: cudarc::driver::DriverError) -> Self {
-        let code = error.0 as u32;
-        let text = match error.error_string() {
-            Ok(text) => text.to_string_lossy().into_owned(),
-            Err(_) => "unknown error".to_owned(),
-        };
-        let during = during.into();
+        let (during, code) = (during.into(), error.0 as u32);
+        let text = error.error_string().map_or("unknown error".into(), |text| text.to_string_lossy().into_owned());
         // Invalid image, no binary for this GPU, PTX newer than the driver's compiler.
-        if matches!(code, 200 | 209 | 222) {
-            Self::DriverTooOld { during, code, text }
-        } else {
-            Self::Driver { during, code, text }
+        match code {
+            200 | 209 | 222 => Self::DriverTooOld { during, code, text },
+            _ => Self::Driver { during, code, text },
         }
     }
 }

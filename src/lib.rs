@@ -35,6 +35,7 @@ mod resources;
 mod rotation;
 #[cfg(feature = "software")]
 pub mod software;
+pub mod sparse;
 mod tensor;
 #[cfg(feature = "verify")]
 pub mod verify;

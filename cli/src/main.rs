@@ -1,5 +1,6 @@
 //! `llm-kernels`: what is this machine (`info`), are the kernels right on it (`check`), how fast are they (`bench`), how fast
-//! would they be (`model`), and what do they make of my tensors (`run`).
+//! would they be (`model`), what do they make of my tensors
+//! (`run`), and which tiles does a pattern of sparse attention visit (`pattern`).
 //!
 //! It knows no operator: everything comes from the descriptions in `llm_kernels::verify::ops`.
 
@@ -10,6 +11,7 @@ mod info;
 mod model;
 mod occupancy;
 mod output;
+mod pattern;
 mod progress;
 mod published;
 mod run;
@@ -82,6 +84,8 @@ enum Command {
         #[arg(long, value_name = "LENGTH", default_value_t = usize::MAX, hide_default_value = true, requires = "published")]
         longest: usize,
     },
+    /// Show which tiles a pattern of sparse attention visits, in numbers and as a drawing
+    Pattern(pattern::PatternArgs),
     /// Run an operator on tensors of a safetensors file
     Run(RunArgs),
 }
@@ -133,6 +137,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Bench { select, csv, hot } => bench::run(&cli.global, &select, csv.as_deref(), hot),
         Command::Model { published: true, longest, .. } => published::run(&cli.global, longest),
         Command::Model { select, .. } => model::run(&cli.global, select.as_deref()),
+        Command::Pattern(arguments) => pattern::run(&cli.global, &arguments),
         Command::Run(arguments) => run::run(&cli.global, &arguments),
     }
 }
@@ -144,7 +149,7 @@ fn usage(error: &clap::Error) -> Result<(), Failure> {
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return Err(Failure::Message(
-            "no command; there are info, check, bench, model and run (see --help)".to_owned(),
+            "no command; there are info, check, bench, model, pattern and run (see --help)".to_owned(),
         ));
     }
     let text = error.render().to_string();

@@ -87,7 +87,10 @@ pub(crate) fn modelled(
     let mut prepared = None;
     // Some operators prepare their input with launches of others, of which a sample is as good.
     modelled_sample(queue, sample, || (op.prepare)(queue, &bindings).map(|ready| prepared = Some(ready)))?;
-    let time = modelled_sample(queue, sample, || prepared.as_mut().map_or(Ok(()), |prepared| prepared.launch(queue)))?;
+    let mut prepared = prepared.ok_or_else(|| Failure::Message(format!("{}: nothing was prepared", op.path)))?;
+    let needed = prepared.resources(queue.device().limits())?.bytes_needed.unwrap_or(0.0);
+    let sample = Sample { bytes_needed: needed as u64 * u64::from(sample.copies.get()), ..sample };
+    let time = modelled_sample(queue, sample, || prepared.launch(queue))?;
     time.ok_or_else(|| Failure::Message("the device has no time model".to_owned()))
 }
 

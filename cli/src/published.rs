@@ -105,7 +105,9 @@ pub(crate) fn run(global: &Global, longest: usize) -> Result<(), Failure> {
         ];
         row.extend(passes.iter().map(|pass| format!("{:.0}: {}; {}", pass.tflops, pass.bounds, pass.stalls)));
         table.row(row);
-        let of_ops = ops.iter().zip(&passes).map(|(op, pass)| json!({ "op": op, "tflop_per_s": pass.tflops }));
+        let of_ops = ops.iter().zip(&passes).map(|(op, pass)| {
+            json!({ "op": op, "tflop_per_s": pass.tflops, "instructions_per_mma": pass.instructions_per_mma })
+        });
         rows.push(json!({
             "d": entry.d,
             "causal": entry.causal,
@@ -151,6 +153,8 @@ pub(crate) fn run(global: &Global, longest: usize) -> Result<(), Failure> {
 struct Pass {
     seconds: f64,
     tflops: f64,
+    /// Machine instructions for each of the tensor cores, as the model estimates them.
+    instructions_per_mma: f64,
     bounds: String,
     stalls: String,
 }
@@ -162,6 +166,7 @@ fn pass(queue: &Queue, op: &str, entry: &Published) -> Result<Pass, Failure> {
     let sample = Sample {
         blocks: None,
         copies: u32::try_from(copies).ok().and_then(NonZero::new).unwrap_or(NonZero::<u32>::MIN),
+        ..Sample::ALL
     };
     let sizes = [("b", 1), ("s_q", s), ("s_k", s), ("h_q", 1), ("h_kv", 1), ("d", d), ("d_v", d)];
     let causal = [("causal", if entry.causal { "true" } else { "false" })];
@@ -170,9 +175,13 @@ fn pass(queue: &Queue, op: &str, entry: &Published) -> Result<Pass, Failure> {
     let pairs = (copies * s * s * d) as f64 * if entry.causal { 0.5 } else { 1.0 };
     let op = select::one(&format!("attention/{op}"))?;
     let time = modelled(queue, op, || filled(op, &sizes, DType::F16), &causal, sample)?;
+    let of_tensor =
+        time.machine_instructions.iter().find(|(unit, _)| *unit == "tensor").map_or(0.0, |(_, count)| *count);
+    let instructions: f64 = time.machine_instructions.iter().map(|(_, count)| count).sum();
     Ok(Pass {
         seconds: time.seconds,
         tflops: 2.0 * products * pairs / time.seconds * 1e-12,
+        instructions_per_mma: instructions / of_tensor,
         bounds: list(&time.bounds, 3),
         stalls: list(&time.stalls, 2),
     })

@@ -2,7 +2,7 @@
 
 use cudarc::driver::CudaSlice;
 use half::f16;
-use llm_kernels::attention::{BlockTable, decode};
+use llm_kernels::attention::{BlockTable, decode, scales_layout};
 use llm_kernels::{DType, Element, Layout, Queue, TensorView, TensorViewMut};
 
 use crate::Result;
@@ -24,7 +24,7 @@ pub(crate) struct Cache {
 struct Store {
     /// `[num_pages, PAGE_SIZE, h_kv, head_dim]` of the cache's type.
     bytes: CudaSlice<u8>,
-    /// `[num_pages, h_kv, PAGE_SIZE]`, of 8-bit types: so the scales of a head are neighbours.
+    /// A factor for each position and head, of 8-bit types.
     scales: Option<CudaSlice<f32>>,
 }
 
@@ -93,9 +93,9 @@ impl Cache {
         Ok((k?, v?, &self.table))
     }
 
-    /// `[num_pages, PAGE_SIZE, h_kv]`, a head's positions next to each other.
+    /// `[num_pages, PAGE_SIZE, h_kv]`
     fn scales_layout(&self) -> Result<Layout> {
         let [num_pages, page_size, h_kv, _] = self.shape;
-        Ok(Layout::contiguous(&[num_pages, h_kv, page_size])?.permute(&[0, 2, 1])?)
+        Ok(scales_layout(num_pages, page_size, h_kv)?)
     }
 }

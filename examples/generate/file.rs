@@ -84,3 +84,54 @@ impl<'a> File<'a> {
         self.values.get(key).ok_or_else(|| format!("the file says nothing of {key}").into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file with a size, a text, and a tensor of 2 rows of 32 weights in Q8_0.
+    fn bytes() -> Vec<u8> {
+        let text = |text: &str| [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat();
+        let mut bytes = [&b"GGUF"[..], &3_u32.to_le_bytes(), &1_u64.to_le_bytes(), &2_u64.to_le_bytes()].concat();
+        bytes
+            .extend([text("gemma3.block_count"), 4_u32.to_le_bytes().to_vec(), 18_u32.to_le_bytes().to_vec()].concat());
+        bytes.extend([text("general.architecture"), 8_u32.to_le_bytes().to_vec(), text("gemma3")].concat());
+        bytes.extend([text("blk.0.attn_q.weight"), 2_u32.to_le_bytes().to_vec()].concat());
+        bytes.extend([32_u64.to_le_bytes(), 2_u64.to_le_bytes()].concat());
+        bytes.extend([&8_u32.to_le_bytes()[..], &0_u64.to_le_bytes()].concat());
+        bytes.resize(bytes.len().next_multiple_of(32) + 2 * 34, 7);
+        bytes
+    }
+
+    #[test]
+    fn tables_and_tensors_are_found() {
+        let bytes = bytes();
+        let file = File::read(&bytes).unwrap();
+        assert_eq!(file.size("gemma3.block_count").unwrap(), 18);
+        assert_eq!(file.text("general.architecture").unwrap(), "gemma3");
+        let tensor = file.tensor("blk.0.attn_q.weight").unwrap();
+        assert_eq!((tensor.format, &tensor.shape[..]), (GGmlType::Q8_0, &[2, 32][..]));
+        assert_eq!(tensor.bytes, [7; 68]);
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let bytes = bytes();
+        let file = File::read(&bytes).unwrap();
+        assert_eq!(file.size("gemma3.x").unwrap_err().to_string(), "the file says nothing of gemma3.x");
+        assert_eq!(file.tensor("x").unwrap_err().to_string(), "the file has no tensor x");
+    }
+
+    #[test]
+    fn a_truncated_file_is_refused_with_the_tensor_that_does_not_fit() {
+        let bytes = bytes();
+        let error = |bytes: &[u8]| File::read(bytes).err().map(|error| error.to_string()).unwrap_or_default();
+        let (all, less) = (bytes.len(), bytes.len() - 1);
+        let expected = format!("blk.0.attn_q.weight ends at byte {all}, but the file has {less}");
+        assert_eq!(error(&bytes[..less]), expected);
+        for length in [0, 3, 23, 60, 120] {
+            assert!(!error(&bytes[..length]).is_empty(), "{length} bytes are no file");
+        }
+        assert_eq!(error(&[&b"GGML"[..], &bytes[4..]].concat()), "not a GGUF file of version 3");
+    }
+}

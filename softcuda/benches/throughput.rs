@@ -8,6 +8,7 @@ mod workloads;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use softcuda::config::{Checks, TensorMode};
+use softcuda::profile::Profile;
 use support::Bench;
 use time::{ThreadTime, elements};
 
@@ -69,9 +70,24 @@ fn checks(criterion: &mut Criterion<ThreadTime>) {
     group.finish();
 }
 
+/// The same kernels with more or less measured.
+fn profiles(criterion: &mut Criterion<ThreadTime>) {
+    let mut group = criterion.benchmark_group("profiles");
+    for mut workload in workloads::all() {
+        let counters = workload.verify();
+        group.throughput(elements(counters.thread_instructions()));
+        for (name, profile) in [("counters", Profile::NONE), ("memory", Profile::default())] {
+            workload.config().threads = 1;
+            workload.config().profile = profile;
+            group.bench_function(format!("{}, {name}", workload.name), |bencher| bencher.iter(|| workload.run()));
+        }
+    }
+    group.finish();
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().with_measurement(ThreadTime);
-    targets = kernels, multiply_adds, checks
+    targets = kernels, multiply_adds, checks, profiles
 }
 criterion_main!(benches);

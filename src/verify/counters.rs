@@ -52,7 +52,7 @@ pub fn profiled<T>(queue: &Queue, lines: usize, work: impl FnOnce() -> Result<T>
     device::forget();
     let result =
         device::with_everything(Sample::ALL, || work().and_then(|result| queue.synchronize().map(|()| result)))?;
-    let modelled = device::modelled(queue.device().limits());
+    let modelled = device::modelled(queue.device().limits(), 0);
     Ok((result, Some(Profiled { counters: device::counters(), modelled, hot: device::hot(lines) })))
 }
 
@@ -63,11 +63,14 @@ pub struct Sample {
     pub blocks: Option<NonZero<u32>>,
     /// The time is that of so many times the work, side by side in the same launches: more batches, or more heads.
     pub copies: NonZero<u32>,
+    /// Bytes of device memory that the work needs at least, over all copies; 0: unknown. Blocks of a sample do not show what
+    /// they share, so that their traffic is not followed: these bytes then stand for it.
+    pub bytes_needed: u64,
 }
 
 impl Sample {
     /// Everything, once.
-    pub const ALL: Sample = Sample { blocks: None, copies: NonZero::<u32>::MIN };
+    pub const ALL: Sample = Sample { blocks: None, copies: NonZero::<u32>::MIN, bytes_needed: 0 };
 }
 
 /// Modelled time of work of which only a part runs. `None` on a GPU.
@@ -77,7 +80,7 @@ pub fn modelled_sample(queue: &Queue, sample: Sample, work: impl FnOnce() -> Res
     }
     device::forget();
     device::with_everything(sample, || work().and_then(|()| queue.synchronize()))?;
-    Ok(Some(device::modelled(queue.device().limits())))
+    Ok(Some(device::modelled(queue.device().limits(), sample.bytes_needed)))
 }
 
 #[cfg(not(feature = "software"))]
@@ -88,7 +91,7 @@ mod device {
     pub(super) fn counters() -> Counters {
         Counters::default()
     }
-    pub(super) fn modelled(_limits: &crate::Limits) -> Modelled {
+    pub(super) fn modelled(_limits: &crate::Limits, _bytes_needed: u64) -> Modelled {
         Modelled::default()
     }
     pub(super) fn hot(_lines: usize) -> Hot {

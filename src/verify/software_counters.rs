@@ -1,8 +1,8 @@
 //! What softcuda reports of its launches, added up.
 
 use super::{Counters, Hot, HotLine, Modelled, Sample};
-use softcuda::chip::Architecture;
-use softcuda::profile::{LineCounters, Profile, by_source, hottest, set_profile};
+use softcuda::chip::{Architecture, Chip};
+use softcuda::profile::{LaunchTime, LineCounters, Profile, by_source, hottest, set_profile};
 use softcuda::program::Unit;
 use std::collections::BTreeMap;
 
@@ -62,45 +62,49 @@ pub(super) fn counters() -> Counters {
     Counters { entries }
 }
 
-pub(super) fn modelled(limits: &crate::Limits) -> Modelled {
+/// Modelled time of all launches, no less than what `bytes_needed` bytes of device memory take.
+pub(super) fn modelled(limits: &crate::Limits, bytes_needed: u64) -> Modelled {
     let launches = softcuda::launches();
-    let seconds: f64 = launches.iter().map(|launch| launch.time.seconds).sum();
+    let chip = chip(limits);
+    let (figures, cost) = (&chip.time, &chip.time.cost);
+    let sum = |part: &dyn Fn(&LaunchTime) -> f64| launches.iter().map(|launch| part(&launch.time)).sum::<f64>();
+    let launched = sum(&|time| time.seconds);
+    let of_bytes = bytes_needed as f64 / figures.dram_bytes_per_second();
+    let seconds = launched.max(of_bytes);
     let (mut bounds, mut stalls) = (BTreeMap::new(), BTreeMap::new());
     for launch in &launches {
         for bound in &launch.time.bounds {
             *bounds.entry(bound.part).or_insert(0.0) += bound.seconds / seconds;
         }
         for &(reason, part) in launch.time.replay.iter().flat_map(|replay| &replay.stalls) {
-            *stalls.entry(reason).or_insert(0.0) += part * launch.time.seconds / seconds;
+            *stalls.entry(reason).or_insert(0.0) += part * launch.time.seconds / launched;
         }
     }
-    let mut machine_instructions = Vec::new();
-    for unit in Unit::ALL {
-        let sum: f64 = launches.iter().map(|launch| launch.time.machine_instructions[unit as usize]).sum();
-        machine_instructions.push((unit.name(), sum));
+    if of_bytes > 0.0 {
+        let share = bounds.entry("dram").or_insert(0.0);
+        *share = share.max(of_bytes / seconds);
     }
+    let of_unit = |unit: Unit| (unit.name(), sum(&|time| time.machine_instructions[unit as usize]));
     let tensor = launches.iter().any(|launch| launch.counters.tensor_multiply_adds > 0);
-    let (peak_flops, peak_bytes) = peaks(limits, tensor);
+    let per_clock = if tensor { figures.tensor_flops.f16 } else { 2.0 * figures.throughput.fma };
     Modelled {
         seconds,
-        joules: launches.iter().map(|launch| launch.time.joules()).sum(),
-        dollars: launches.iter().map(|launch| launch.time.dollars()).sum(),
+        // Bound by device memory alone, the chip draws what it may.
+        joules: if of_bytes > launched { seconds * cost.tdp_watts } else { sum(&LaunchTime::joules) },
+        dollars: seconds * cost.dollars_per_hour / 3600.0,
         bounds: largest_first(bounds),
         stalls: largest_first(stalls),
-        machine_instructions,
-        peak_flops,
-        peak_bytes,
+        machine_instructions: Unit::ALL.into_iter().map(of_unit).collect(),
+        peak_flops: per_clock * f64::from(chip.multiprocessors) * figures.clock_hz,
+        peak_bytes: figures.memory.dram_bytes_per_second,
     }
 }
 
-/// Peak floating-point operations and bytes a second of the chip.
-fn peaks(limits: &crate::Limits, tensor: bool) -> (f64, f64) {
+/// The chip that is emulated.
+fn chip(limits: &crate::Limits) -> &'static Chip {
     let (major, minor) = limits.compute_capability;
     let found = Architecture::ALL.into_iter().find(|architecture| architecture.number() == 10 * major + minor);
-    let chip = found.unwrap_or(Architecture::Sm80).chip();
-    let figures = &chip.time;
-    let per_clock = if tensor { figures.tensor_flops.f16 } else { 2.0 * figures.throughput.fma };
-    (per_clock * f64::from(chip.multiprocessors) * figures.clock_hz, figures.memory.dram_bytes_per_second)
+    found.unwrap_or(Architecture::Sm80).chip()
 }
 
 fn largest_first(parts: BTreeMap<&'static str, f64>) -> Vec<(&'static str, f64)> {

@@ -4,3 +4,4 @@ mod bindings;
 mod compare;
 mod device;
 mod layout;
+mod modelled;

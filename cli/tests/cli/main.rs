@@ -1,6 +1,7 @@
 //! The command line as its users meet it: what it prints, where, and with which exit code.
 
 mod errors;
+mod pattern;
 mod reports;
 mod run;
 

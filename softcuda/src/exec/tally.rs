@@ -21,7 +21,7 @@ impl Engine<'_> {
         passes.0 += warps;
         passes.1 += threads;
         if let Some(trace) = &mut self.site.trace {
-            trace.enter(warp, block as u32);
+            trace.enter(warp, block as u32, self.kernel.blocks[block].waits);
         }
     }
 

@@ -37,17 +37,22 @@ pub struct BlockTrace {
     room: usize,
     /// Events that found none.
     pub left_out: u64,
+    /// The block that each warp is in, and whether it waits there for others: only the first time round is kept.
+    inside: Vec<(u32, bool)>,
 }
 
 impl BlockTrace {
     /// Nothing yet.
     pub(crate) fn new(block: u64, warps: usize) -> BlockTrace {
-        BlockTrace { block, warps: vec![Vec::new(); warps], room: MOST_EVENTS, left_out: 0 }
+        let inside = vec![(u32::MAX, false); warps];
+        BlockTrace { block, warps: vec![Vec::new(); warps], room: MOST_EVENTS, left_out: 0, inside }
     }
 
     #[cold]
     #[inline(never)]
-    pub(crate) fn enter(&mut self, warp: u32, block: u32) {
+    pub(crate) fn enter(&mut self, warp: u32, block: u32, waits: bool) {
+        let inside = &mut self.inside[warp as usize];
+        *inside = (block, waits && inside.0 == block);
         self.push(warp, Event { at: block, cost: 0, what: What::Enter });
     }
 
@@ -64,6 +69,9 @@ impl BlockTrace {
     }
 
     fn push(&mut self, warp: u32, event: Event) {
+        if self.inside[warp as usize].1 {
+            return;
+        }
         if self.room == 0 {
             self.left_out += 1;
             return;

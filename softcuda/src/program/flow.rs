@@ -1,8 +1,8 @@
 //! Control flow: basic blocks and the points where diverged threads meet again (immediate post-dominators).
 
 use super::lower::control;
-use crate::ptx::ast::{Body, Operand};
-use crate::ptx::isa::Opcode;
+use crate::ptx::ast::{Body, Instruction, Operand};
+use crate::ptx::isa::{Modifier, Opcode, Pipe};
 
 /// A run of instructions entered only at its start and left only at its end.
 #[derive(Clone, Debug)]
@@ -71,6 +71,24 @@ impl Flow {
         }
         post_dominators(&mut blocks);
         Flow { blocks, block_at }
+    }
+
+    /// Whether a block is a loop that waits for a store of others: it loads with an order, or anew each time, and does nothing
+    /// that others see.
+    pub(crate) fn waits(&self, body: &Body, number: usize) -> bool {
+        let block = &self.blocks[number];
+        let instructions = &body.instructions[block.start..block.end];
+        let ordered = [Modifier::Acquire, Modifier::Relaxed, Modifier::Volatile];
+        let polls = |one: &Instruction| {
+            one.row.opcode == Opcode::Ld && ordered.into_iter().any(|order| one.modifiers.has(order))
+        };
+        let quiet = |one: &Instruction| match one.row.pipe {
+            Pipe::Lsu => polls(one),
+            Pipe::Tensor => false,
+            Pipe::Control => !matches!(one.row.opcode, Opcode::Bar | Opcode::Barrier),
+            _ => true,
+        };
+        block.successors.contains(&number) && instructions.iter().any(polls) && instructions.iter().all(quiet)
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Block {
     pub instructions: u32,
     /// The first of them among [`Kernel::sites`].
     pub first_site: u32,
+    /// It does nothing but load until somebody else has stored: how often it is gone through says nothing of a chip.
+    pub waits: bool,
     /// The same by mnemonic index of [`Kernel::mnemonics`].
     pub mix: Vec<(u16, u32)>,
 }

@@ -9,6 +9,7 @@ mod definitions;
 mod determinism;
 mod device_memory;
 mod forms;
+mod gemm;
 mod library;
 mod lines;
 mod lock_step;

@@ -151,6 +151,49 @@ fn a_block_more_than_fits_is_a_wave_more() {
 }
 
 #[test]
+fn modelled_time_is_the_same_for_any_number_of_host_threads() {
+    // Blocks that differ: the number of rounds is that of the block.
+    let body = "mov.u32 %r1, %ctaid.x; add.u32 %r1, %r1, 1; mad.lo.u32 %r2, %r1, 512, %r0; mul.wide.u32 %d2, %r2, 4; add.u64 %d2, %d2, %d0; LOOP: ld.global.u32 %r3, [%d2]; add.u32 %r3, %r3, 1; st.global.u32 [%d2], %r3; sub.u32 %r1, %r1, 1; setp.ne.u32 %p1, %r1, 0; @%p1 bra LOOP;";
+    let modelled = |threads: usize| {
+        let mut bench = Bench::new(&text(body));
+        bench.config.threads = threads;
+        let out = bench.upload(&vec![0u32; 1 << 20]);
+        let traced = sample(300, 4);
+        let params: &[&[u8]] = &[&out.to_le_bytes()];
+        let execution = bench.execute("k", [300, 1, 1], [256, 1, 1], &traced, params);
+        let execution = execution.unwrap_or_else(|fault| panic!("{}", fault.text));
+        let subject = Subject {
+            chip: chip(),
+            kernel: bench.kernel("k"),
+            execution: &execution,
+            blocks: 300,
+            ran: 300,
+            warps_per_block: 8,
+            resident: 8,
+        };
+        let time = model(&subject);
+        assert!(time.replay.as_ref().is_some_and(|replay| replay.blocks == 4));
+        format!("{time:?}")
+    };
+    let one = modelled(1);
+    assert_eq!([2, 3, 7].map(modelled), [one.clone(), one.clone(), one]);
+}
+
+#[test]
+fn time_spent_waiting_for_other_blocks_is_not_that_of_this_machine() {
+    // Block 1 waits until block 0, which runs first for long, has stored.
+    let body = |rounds: u32| {
+        format!(
+            "mov.u32 %r1, %ctaid.x; setp.ne.u32 %p1, %r1, 0; @%p1 bra WAIT; mov.u32 %r2, 0; WORK: add.u32 %r2, %r2, 1; setp.lt.u32 %p2, %r2, {rounds}; @%p2 bra WORK; membar.gl; st.volatile.global.u32 [%d0], 1; bra END; WAIT: ld.volatile.global.u32 %r3, [%d0]; setp.eq.u32 %p3, %r3, 0; @%p3 bra WAIT; END: st.global.u32 [%d1], %r1;"
+        )
+    };
+    let instructions = |rounds| time(&body(rounds), 2, 32, 1, true).machine_instructions.iter().sum::<f64>();
+    let (few, many) = (instructions(1000), instructions(9000));
+    // Three instructions a round, and nothing for the waiting.
+    assert_eq!(many - few, 3.0 * 8000.0);
+}
+
+#[test]
 fn energy_and_rent_grow_with_time() {
     let found = time("st.global.u32 [%d1], %r0;", 1, 32, 1, false);
     let cost = chip().time.cost;

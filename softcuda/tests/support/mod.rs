@@ -117,7 +117,8 @@ impl Bench {
         self.run(kernel, shape, params).map(|execution| execution.counters)
     }
 
-    fn run(&self, kernel: &str, shape: Launch<'_>, params: &[&[u8]]) -> Result<Execution, Box<Fault>> {
+    /// The same for a launch of any shape.
+    pub(crate) fn run(&self, kernel: &str, shape: Launch<'_>, params: &[&[u8]]) -> Result<Execution, Box<Fault>> {
         let kernel = self.kernel(kernel);
         let mut bytes = vec![0; kernel.param_bytes as usize];
         assert_eq!(params.len(), kernel.params.len(), "number of parameters");

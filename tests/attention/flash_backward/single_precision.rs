@@ -81,8 +81,8 @@ fn long_sums_of_numbers_of_one_sign_do_not_drift() {
     // Tensor cores cut off: summed up in them, thousands of terms would be thousands of units short.
     for [s_q, s_k] in [[2048, 64], [32, 2048]] {
         let mut attention = Attention::new(F32, [1, s_q, s_k, 1, 1, 64], FULL);
-        let near_1 = |values: &[f64]| rounded(F32, &values.iter().map(|x| 1.0 + 0.1 * x.abs()).collect::<Vec<_>>());
-        attention.d_out = near_1(&attention.d_out);
+        let near_1: Vec<f64> = attention.d_out.iter().map(|x| 1.0 + 0.1 * x.abs()).collect();
+        attention.d_out = rounded(F32, &near_1);
         attention.set_results();
         attention.assert_agrees();
         let exact = reference(&attention.problem, &attention.inputs()).d_v;

@@ -77,7 +77,7 @@ fn many_rows_are_multiplied_in_bf16_where_that_is_fast_and_need_no_workspace_if_
         let limits = Limits::of_capability(major, minor);
         let mut problem = problem(Format::Q4K, Q8, [257, 100, 512]);
         let many = plan(&problem, &limits).unwrap();
-        let dense = matches!((major, minor), (8 | 9 | 10, 0));
+        let dense = matches!((major, minor), (8..=10, 0));
         // 2 x 1 tiles of 256 x 128, or 3 x 2 of 128 x 64.
         let (elements, name, blocks) = if dense { (BF16, "dense", 2) } else { (DType::I8, "matrix", 6) };
         assert_eq!(many.elements, elements);

@@ -13,7 +13,8 @@ pub(super) fn bounds(subject: &Subject<'_>) -> (Vec<Bound>, [f64; 9]) {
     // Cycles of one multiprocessor, were it alone.
     let (mut units, mut executed) = ([0.0; 9], [0.0; 9]);
     let (mut issues, mut memory) = (0.0, 0.0);
-    for (block, &(warps, _)) in kernel.blocks.iter().zip(&tally.passes).filter(|(_, passes)| passes.0 > 0) {
+    let entered = kernel.blocks.iter().zip(&tally.passes).filter(|(block, passes)| passes.0 > 0 && !block.waits);
+    for (block, &(warps, _)) in entered {
         let first = block.first_site as usize;
         for site in &kernel.sites[first..first + block.instructions as usize] {
             let passes = warps as f64;
@@ -55,7 +56,7 @@ pub(super) fn bounds(subject: &Subject<'_>) -> (Vec<Bound>, [f64; 9]) {
     }
     let counters = &subject.execution.counters;
     let scale = subject.blocks as f64 / subject.ran.max(1) as f64;
-    let l2_bytes = (SECTOR_BYTES * counters.l2_sectors()) as f64;
+    let l2_bytes = (SECTOR_BYTES * subject.l2_sectors()) as f64;
     let port = l2_bytes * share / figures.memory.l2_port_bytes_per_clock;
     bounds.push(Bound { part: "l2", seconds: (l2_bytes * scale / figures.memory.l2_bytes_per_second).max(port) });
     if let Some(bytes) = counters.dram_bytes() {

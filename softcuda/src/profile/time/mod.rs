@@ -37,6 +37,25 @@ pub struct Subject<'a> {
     pub resident: u32,
 }
 
+impl Subject<'_> {
+    /// Sectors that L2 is asked for, but for those of loops that wait for other blocks.
+    fn l2_sectors(&self) -> u64 {
+        let tally = &self.execution.tally;
+        let waiting = self.kernel.blocks.iter().filter(|block| block.waits).flat_map(|block| {
+            let first = block.first_site as usize;
+            &self.kernel.sites[first..first + block.instructions as usize]
+        });
+        let polled = waiting.flat_map(|site| site.ops.clone()).map(|op| tally.traffic[op as usize].global.sectors);
+        self.execution.counters.l2_sectors().saturating_sub(polled.sum())
+    }
+
+    /// Of those, the part that device memory is read for; none if it was not followed.
+    fn l2_misses(&self) -> f64 {
+        let read = self.execution.counters.memory.map_or(0, |memory| memory.read_sectors);
+        (read as f64 / self.l2_sectors().max(1) as f64).clamp(0.0, 1.0)
+    }
+}
+
 /// What one part of the chip needs at least.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bound {

@@ -21,7 +21,7 @@ const L2_QUEUE: f64 = 512.0;
 /// Cycles between the starts of blocks on one multiprocessor.
 const STAGGER: u64 = 400;
 /// Events of a block that are replayed; of a longer one the first ones, and the time is scaled.
-const MOST_EVENTS: usize = 40_000;
+const MOST_EVENTS: usize = 24_000;
 
 /// What the replay says of a launch.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,8 +52,7 @@ pub(super) fn replay(subject: &Subject<'_>) -> Option<Replay> {
     let multiprocessors = u64::from(subject.chip.multiprocessors);
     let resident = subject.blocks.div_ceil(multiprocessors).clamp(1, u64::from(subject.resident.max(1)));
     let active = subject.blocks.min(multiprocessors) as f64;
-    let counters = &subject.execution.counters;
-    let misses = counters.l2_hit_rate().map_or(0.0, |hits| (1.0 - hits).clamp(0.0, 1.0));
+    let misses = subject.l2_misses();
     let l2_rate = figures.memory.l2_bytes_per_second / figures.clock_hz / active;
     let pipes = Pipes {
         l2_bytes_per_cycle: l2_rate.min(figures.memory.l2_port_bytes_per_clock),
@@ -90,7 +89,8 @@ pub(super) fn replay(subject: &Subject<'_>) -> Option<Replay> {
 /// Issue slots of the blocks that ran, on average.
 fn mean_issues(subject: &Subject<'_>) -> f64 {
     let passes = subject.execution.tally.passes.iter().map(|(warps, _)| *warps as f64);
-    let slots = passes.zip(&subject.kernel.blocks).map(|(passes, block)| passes * block_issues(subject.kernel, block));
+    let entered = passes.zip(&subject.kernel.blocks).filter(|(_, block)| !block.waits);
+    let slots = entered.map(|(passes, block)| passes * block_issues(subject.kernel, block));
     slots.sum::<f64>() / subject.ran.max(1) as f64
 }
 

@@ -216,15 +216,15 @@ impl<'a> Builder<'a> {
         let folded = folded(part.body);
         for number in 0..part.flow.blocks.len() {
             self.enter(number);
-            for index in part.flow.blocks[number].start..part.flow.blocks[number].end {
-                let instruction = &part.body.instructions[index];
+            let block = part.flow.blocks[number].start..part.flow.blocks[number].end;
+            for (instruction, &folded) in part.body.instructions[block.clone()].iter().zip(&folded[block]) {
                 let first = self.ops.len() as u32;
                 self.instruction(number, instruction).map_err(|message| LoadError {
                     kernel: part.function.name.clone(),
                     position: instruction.position,
                     message: format!("{}: {message}", instruction.row.mnemonic),
                 })?;
-                self.site(instruction, first, folded[index]);
+                self.site(instruction, first, folded);
             }
         }
         self.first_register += part.body.registers.len() as u32;
@@ -253,6 +253,7 @@ impl<'a> Builder<'a> {
             reconvergence: block.reconvergence as u32,
             instructions: instructions.len() as u32,
             first_site: self.sites.len() as u32,
+            waits: self.flow.waits(self.body, number),
             mix,
         });
         if let Some(first) = instructions.first() {
@@ -287,6 +288,7 @@ impl<'a> Builder<'a> {
                 reconvergence,
                 instructions: 0,
                 first_site: 0,
+                waits: false,
                 mix: Vec::new(),
             });
         }

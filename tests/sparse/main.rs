@@ -1,0 +1,4 @@
+//! Sparse attention on the device that LLM_KERNELS_DEVICE names.
+
+mod layout;
+mod patterns;
