@@ -8,7 +8,7 @@
 // activations, or by f32 ones with activations as they are. Accumulation: exact in integers within 32 weights, then f32.
 // Memory: every packed byte once for each 8 rows of x.
 // gguf_matrix_*: more rows, quantised, with tensor cores. Block: 128 x 64 of y. Warp: 32 rows.
-// gguf_dense_*: many rows, activations and weights rounded to bf16. Block: 128 x 128 of y. Warp: 64 x 32.
+// gguf_dense_*: many rows, activations and weights rounded to bf16. Block: 256 x 128 of y. Warp: 64 x 64.
 // Derivation: src/quant/gguf/README.md
 #include "quant/gguf_dense.cuh"
 #include "quant/gguf_matrix_loop.cuh"
@@ -42,7 +42,7 @@ extern "C" __global__ void __launch_bounds__(llm_kernels::kQuantiseThreads)
       MATRIX(const __grid_constant__ llm_kernels::MatrixParams params) {                                    \
     llm_kernels::multiply_matrices<llm_kernels::FORMAT>(params);                                            \
   }                                                                                                         \
-  extern "C" __global__ void __launch_bounds__(llm_kernels::DenseTile<llm_kernels::FORMAT>::kThreads, 2)    \
+  extern "C" __global__ void __launch_bounds__(llm_kernels::DenseTile<llm_kernels::FORMAT>::kThreads, 1)    \
       DENSE(const __grid_constant__ llm_kernels::MatrixParams params) {                                     \
     llm_kernels::multiply_dense<llm_kernels::FORMAT>(params);                                               \
   }
