@@ -140,6 +140,26 @@ fn many_rows_go_by_tensor_cores_without_waste() {
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
+/// Where rows are too few for bf16.
+#[test]
+fn integers_of_a_few_dozen_rows_have_no_bank_conflicts() {
+    let mut failures = Vec::new();
+    for format in Format::ALL {
+        let product = Product::new(format, Q8, [64, 64, 1024]);
+        let Some(counters) = counters(&product) else {
+            return;
+        };
+        let ratio = get(&counters, "inst_executed") / (64.0 * 64.0 * 1024.0 / 4096.0);
+        let conflicts = conflicts(&counters);
+        let text = format!("{format}: {ratio:.1} warp instructions for 16 x 8 x 32 products, conflicts {conflicts:.4}");
+        eprintln!("{text}");
+        if conflicts > 0.01 {
+            failures.push(text);
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
 /// In multiples of what tensor cores need for the products in bf16; a sample of the blocks.
 #[test]
 fn many_rows_take_the_modelled_time_that_is_stated_on_an_a100() {
