@@ -1,0 +1,15 @@
+//! Recurrences over positions, and what state-space models have around them.
+//!
+//! Tensors are `[b, s, ..]`; with sequences of various lengths (`cu_seqlens`) `[total, ..]`, one sequence after the
+//! other. States, which a sequence ends with and the next call begins with, are `[b, ..]` without gaps.
+
+pub mod linear_recurrence;
+mod sequence_sizes;
+
+#[doc(inline)]
+pub use linear_recurrence::linear_recurrence;
+pub use sequence_sizes::SequenceSizes;
+
+/// The operators of this family, as `check`, `bench` and `run` see them.
+#[cfg(feature = "verify")]
+pub const OPS: &[crate::verify::Op] = &[linear_recurrence::verify::ENTRY];
