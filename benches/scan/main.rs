@@ -2,7 +2,6 @@
 //! machine takes to execute the kernel, and says nothing about a GPU: see `llm-kernels bench` for counters.
 
 mod linear_recurrence;
-mod linear_recurrence_backward;
 
 use std::time::Duration;
 
@@ -32,5 +31,4 @@ fn bench(criterion: &mut Criterion, path: &str) {
     group.finish();
 }
 
-criterion::criterion_group!(benches, linear_recurrence::bench, linear_recurrence_backward::bench);
 criterion::criterion_main!(benches);
