@@ -31,4 +31,5 @@ fn bench(criterion: &mut Criterion, path: &str) {
     group.finish();
 }
 
+criterion::criterion_group!(benches, linear_recurrence::bench);
 criterion::criterion_main!(benches);
