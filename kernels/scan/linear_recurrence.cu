@@ -14,6 +14,7 @@
 #include <cstdint>
 
 #include "scan/recurrence_block.cuh"
+#include "scan/recurrence_channels.cuh"
 #include "scan/recurrence_state.cuh"
 #include "scan/recurrence_steps.cuh"
 
@@ -89,9 +90,11 @@ __device__ __forceinline__ void store_state(const LinearRecurrenceParams& params
 
 // A warp's way through the blocks of steps of a tile. All warps take part where there is a normaliser.
 template <typename Traits>
-__device__ __forceinline__ void advance(const LinearRecurrenceParams& params, uint32_t shared, uint32_t stage, int valid,
-                                        bool active, RecurrenceState<Traits>& state) {
+__device__ __forceinline__ void advance(const LinearRecurrenceParams& params, const RecurrenceBlock<Traits>& chunk,
+                                        int step, uint32_t shared, uint32_t stage, bool active,
+                                        RecurrenceState<Traits>& state) {
   using T = typename Traits::T;
+  const int valid = min(Traits::kTile, chunk.steps - step);
   const unsigned lane = ptx::thread_index() % 32, warp = ptx::thread_index() / 32;
   const bool has_values = warp < Traits::kWarps;
   const typename Traits::KeyTile q_tile{stage}, k_tile{stage + Traits::KeyTile::kBytes};
@@ -133,7 +136,7 @@ __device__ __forceinline__ void advance(const LinearRecurrenceParams& params, ui
     if (active) {
       if constexpr (Traits::kChannels) {
         state.scale_channels(shared + Traits::kRowOffset + block * Traits::kKeys * 4);
-      } else if (params.decay.data != nullptr) {
+      } else if (params.decay.data != nullptr || params.key_scale != 1.0f) {
         state.scale(shared_float(shared + Traits::kFactorOffset + block * 8));
         v.weigh(shared + Traits::kKeyOffset + block * 64, lane);
       }
@@ -154,7 +157,17 @@ __device__ __forceinline__ void advance(const LinearRecurrenceParams& params, ui
         for (int n = 0; n < 2; ++n) o[n][2 * i] *= inverse, o[n][2 * i + 1] *= inverse;
       }
     }
-    if (active && has_values) {
+    if (active && has_values && params.out_is_f32) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int row = block * 16 + i * 8 + lane / 4;
+        if (row >= valid) break;
+        float* out = params.out.row<float>(chunk.batch, chunk.position(params, step + row), chunk.head) +
+                     chunk.value_first + warp * 16 + lane % 4 * 2;
+        ptx::st_global_8(out, {__float_as_uint(o[0][2 * i]), __float_as_uint(o[0][2 * i + 1])});
+        ptx::st_global_8(out + 8, {__float_as_uint(o[1][2 * i]), __float_as_uint(o[1][2 * i + 1])});
+      }
+    } else if (active && has_values) {
       // Where this warp's part of v was, which nobody else reads.
       __syncwarp();
 #pragma unroll
@@ -184,8 +197,9 @@ __device__ __forceinline__ void linear_recurrence(const LinearRecurrenceParams& 
   commit_copies();
   RecurrenceState<Traits> state;
   load_state(params, block, state);
-  // The sum of the logarithms of decays: of this thread's channel.
-  float log_sum = 0.0f;
+  // Sums of the logarithms of decays: of this thread's channels, or, of thread 0, of all.
+  constexpr int kSums = Traits::kChannels ? (Traits::kKeys + Traits::kThreads - 1) / Traits::kThreads : 1;
+  float log_sums[kSums] = {};
 #pragma unroll 1
   for (int step = 0; step < block.steps; step += Traits::kTile) {
     const uint32_t stage = shared + step / Traits::kTile % 2 * Traits::kStageBytes;
@@ -199,22 +213,40 @@ __device__ __forceinline__ void linear_recurrence(const LinearRecurrenceParams& 
       load_steps(params, block, step + Traits::kTile, next);
     }
     commit_copies();
-    if constexpr (!Traits::kChannels) {
+    if constexpr (Traits::kChannels) {
+      weigh_channels<Traits>(params, shared, stage);
+    } else {
       if (warp < Traits::kBlocks) weigh_steps<Traits>(params, shared, stage, warp);
     }
     __syncthreads();
-    if (params.states_only && thread == 0) {
-      for (int i = 0; i < Traits::kBlocks; ++i) log_sum += shared_float(shared + Traits::kFactorOffset + i * 8 + 4);
+    if (params.states_only && has_values) {
+#pragma unroll
+      for (int i = 0; i < kSums * Traits::kBlocks; ++i) {
+        const int tile_block = i / kSums, channel = i % kSums * Traits::kThreads + thread;
+        if constexpr (Traits::kChannels) {
+          if (channel < Traits::kKeys) {
+            log_sums[i % kSums] += shared_float(shared + Traits::kKeyOffset + (tile_block * Traits::kKeys + channel) * 4);
+          }
+        } else {
+          log_sums[0] += shared_float(shared + Traits::kFactorOffset + tile_block * 8 + 4);
+        }
+      }
     }
-    advance<Traits>(params, shared, stage, valid, active, state);
-    if (!params.states_only) {
+    advance(params, block, step, shared, stage, active, state);
+    if (!params.states_only && !params.out_is_f32) {
       __syncthreads();
       if (has_values) store_outputs(params, block, step, stage);
     }
   }
   if (active) store_state(params, block, state);
-  if (params.states_only && block.value_first == 0 && thread == 0) {
-    params.chunk_decays[block.slot(params)] = log_sum;
+  if (params.states_only && block.value_first == 0 && has_values) {
+#pragma unroll
+    for (int i = 0; i < kSums; ++i) {
+      const int channel = i * Traits::kThreads + thread;
+      if (channel < params.decay_width) {
+        params.chunk_decays[block.slot(params) * params.decay_width + channel] = log_sums[i];
+      }
+    }
   }
 }
 
@@ -239,13 +271,20 @@ __device__ __forceinline__ void combine(const LinearRecurrenceParams& params) {
   const int length = params.sequences.at(batch).length;
   for (int chunk = 0; static_cast<int64_t>(chunk + 1) * params.chunk < length; ++chunk) {
     const int64_t slot = (static_cast<int64_t>(batch) * (params.num_chunks - 1) + chunk) * params.h + head;
-    const float factor = params.decay.data == nullptr ? 1.0f : ptx::ex2_approx_ftz(params.chunk_decays[slot]);
+    // Of 4 value columns one channel's, of the normaliser each its own.
+    float factors[4];
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      const int channel = params.decay_width == 1 ? 0 : is_state ? element / params.d_v : element + e;
+      factors[e] = ptx::ex2_approx_ftz(params.chunk_decays[slot * params.decay_width + channel]);
+    }
     float* place = chunks + slot * width + element;
     const uint4 added = ptx::ld_global_16(place);
-    const auto next = [&](uint32_t before, uint32_t more) {
+    const auto next = [](uint32_t before, float factor, uint32_t more) {
       return __float_as_uint(__fmaf_rn(__uint_as_float(before), factor, __uint_as_float(more)));
     };
-    state = {next(state.x, added.x), next(state.y, added.y), next(state.z, added.z), next(state.w, added.w)};
+    state = {next(state.x, factors[0], added.x), next(state.y, factors[1], added.y),
+             next(state.z, factors[2], added.z), next(state.w, factors[3], added.w)};
     ptx::st_global_16(place, state);
   }
 }
@@ -267,6 +306,12 @@ RECURRENCE_INSTANCE(linear_recurrence_f16_d256, f16, 256, 32, false, 76688)
 RECURRENCE_INSTANCE(linear_recurrence_bf16_d64, bf16, 64, 64, false, 54432)
 RECURRENCE_INSTANCE(linear_recurrence_bf16_d128, bf16, 128, 32, false, 43920)
 RECURRENCE_INSTANCE(linear_recurrence_bf16_d256, bf16, 256, 32, false, 76688)
+RECURRENCE_INSTANCE(linear_recurrence_channels_f16_d64, f16, 64, 32, true, 44176)
+RECURRENCE_INSTANCE(linear_recurrence_channels_f16_d128, f16, 128, 32, true, 77968)
+RECURRENCE_INSTANCE(linear_recurrence_channels_f16_d256, f16, 256, 16, true, 72840)
+RECURRENCE_INSTANCE(linear_recurrence_channels_bf16_d64, bf16, 64, 32, true, 44176)
+RECURRENCE_INSTANCE(linear_recurrence_channels_bf16_d128, bf16, 128, 32, true, 77968)
+RECURRENCE_INSTANCE(linear_recurrence_channels_bf16_d256, bf16, 256, 16, true, 72840)
 
 extern "C" __global__ void __launch_bounds__(128)
     linear_recurrence_combine(const __grid_constant__ llm_kernels::LinearRecurrenceParams params) {

@@ -11,11 +11,9 @@
 #include "common/shared_tile.cuh"
 #include "common/tensor.cuh"
 #include "common/types.cuh"
+#include "scan/feature_map.cuh"
 
 namespace llm_kernels {
-
-// Mirrored in Rust: src/scan/linear_recurrence/.
-enum class FeatureMap : int32_t { kIdentity = 0, kEluPlusOne = 1, kRelu = 2, kExp = 3 };
 
 // Mirrored in Rust: src/scan/linear_recurrence/.
 struct LinearRecurrenceParams {
@@ -29,21 +27,25 @@ struct LinearRecurrenceParams {
   float* chunk_normalisers;         // [b, num_chunks - 1, h, d_k]
   float* chunk_decays;              // [b, num_chunks - 1, h] or [.., d_k]: base-2 logarithms, of whole chunks.
   Sequences sequences;              // At most 2^29 positions.
-  int32_t h, heads_per_key;         // Heads of v; heads of v for each head of q and k.
+  int32_t h;                        // Heads of the state.
+  int32_t heads_per_key;            // Heads of the state for each head of q and k,
+  int32_t heads_per_value;          // and of v.
   int32_t d_k, d_v;                 // Multiples of 16.
   int32_t chunk, num_chunks;        // Steps, a multiple of 64; chunks of the longest sequence.
   int32_t key_stride, value_stride; // In a state, in floats.
   int32_t reverse;                  // From the last step to the first, each decay after its step.
   int32_t states_only;              // What a chunk adds to the state, of all chunks but the last.
+  int32_t decay_width;              // Decays of a chunk: 1 or d_k.
+  int32_t out_is_f32;               // Else T.
   FeatureMap feature_map;           // Of q and k.
   int32_t normalised;               // Outputs are divided by q z + epsilon.
   float epsilon;
-  float scale;
+  float scale, key_scale;           // Of q and of k.
 };
 
-static_assert(sizeof(LinearRecurrenceParams) == 288 && offsetof(LinearRecurrenceParams, initial_state) == 160 &&
+static_assert(sizeof(LinearRecurrenceParams) == 304 && offsetof(LinearRecurrenceParams, initial_state) == 160 &&
                   offsetof(LinearRecurrenceParams, sequences) == 216 && offsetof(LinearRecurrenceParams, h) == 232 &&
-                  offsetof(LinearRecurrenceParams, scale) == 284,
+                  offsetof(LinearRecurrenceParams, scale) == 296,
               "mirrored in Rust");
 
 // kChannels: a decay of every key channel, else one of a step or none.
@@ -143,7 +145,7 @@ __device__ __forceinline__ void load_steps(const LinearRecurrenceParams& params,
   load_rows<Traits::kTile, Traits::kValues, Traits::kThreads>(
       typename Traits::ValueTile{stage + Traits::kValueOffset}, thread, min(params.d_v - block.value_first, Traits::kValues),
       [&](int row) -> const T* {
-        return row < valid ? rows(params.v, block.head)(row) + block.value_first : nullptr;
+        return row < valid ? rows(params.v, block.head / params.heads_per_value)(row) + block.value_first : nullptr;
       });
   const auto decay = [&](int row) -> const float* {
     return row < valid ? params.decay.row<float>(block.batch, block.position(params, step + row), block.head) : nullptr;

@@ -25,12 +25,6 @@ __device__ __forceinline__ float limited_log2(float log) {
   return log2 < -150.0f ? -150.0f : log2;
 }
 
-__device__ __forceinline__ float mapped(float x, FeatureMap map) {
-  if (map == FeatureMap::kRelu) return x < 0.0f ? 0.0f : x;
-  const float power = ptx::ex2_approx_ftz(x * CUDART_L2E_F);
-  return map == FeatureMap::kExp || x < 0.0f ? power : x + 1.0f;
-}
-
 // Maps the elements of q and k that this thread has copied. What is past the last step or channel stays 0.
 template <typename Traits>
 __device__ __forceinline__ void map_own_copies(const LinearRecurrenceParams& params, uint32_t stage, int valid) {
@@ -58,8 +52,8 @@ __device__ __forceinline__ void map_own_copies(const LinearRecurrenceParams& par
   }
 }
 
-// scores = q k^T of the 16 steps of a block, of which those of channel pairs are multiplied by the floats at `factors`, if
-// there are any.
+// scores = q k^T of the 16 steps of a block; with kFactors q is multiplied, in each channel, by 2 to minus what is at
+// `logarithms`.
 template <typename Traits, bool kFactors>
 __device__ __forceinline__ void multiply_steps(float (&scores)[2][4], uint32_t q_address, uint32_t k_address, int block,
                                                int d_k, uint32_t logarithms, unsigned lane) {
@@ -130,7 +124,7 @@ __device__ __forceinline__ void weigh_steps(const LinearRecurrenceParams& params
   if (lane < 16) {
     const uint32_t offset = (block * 16 + lane) * 4;
     ptx::st_shared_4(shared + Traits::kRowOffset + offset, __float_as_uint(ptx::ex2_approx_ftz(sum) * params.scale));
-    ptx::st_shared_4(shared + Traits::kKeyOffset + offset, __float_as_uint(ptx::ex2_approx_ftz(total - sum)));
+    ptx::st_shared_4(shared + Traits::kKeyOffset + offset, __float_as_uint(ptx::ex2_approx_ftz(total - sum) * params.key_scale));
   }
   if (lane == 0) {
     ptx::st_shared_8(shared + Traits::kFactorOffset + block * 8,
@@ -148,7 +142,7 @@ __device__ __forceinline__ void weigh_steps(const LinearRecurrenceParams& params
     for (int e = 0; e < 4; ++e) {
       const int i = score_row(e, lane), j = score_column(n, e, lane);
       const float exponent = __shfl_sync(kAllLanes, sum, i) - __shfl_sync(kAllLanes, sum, j);
-      scores[n][e] = j <= i ? scores[n][e] * (ptx::ex2_approx_ftz(exponent) * params.scale) : 0.0f;
+      scores[n][e] = j <= i ? scores[n][e] * (ptx::ex2_approx_ftz(exponent) * params.scale * params.key_scale) : 0.0f;
     }
   }
   store_scores(shared + Traits::kScoreOffset + block * 1024, scores, lane);

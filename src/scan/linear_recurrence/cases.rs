@@ -28,6 +28,9 @@ const HEADS: Set = &[("decay_heads", "retention")];
 const STEPS: Set = &[("decay_steps", "normal")];
 const STATE: Set = &[("decay_steps", "normal"), ("initial_state", "normal")];
 const LENGTHS: Set = &[("decay_steps", "normal"), ("initial_state", "normal"), ("cu_seqlens", "0 100 100 229")];
+const CHANNELS: Set = &[("decay_channels", "normal"), ("initial_state", "normal")];
+const CHANNEL_LENGTHS: Set = &[("decay_channels", "normal"), ("cu_seqlens", "0 100 100 229")];
+const MILD: Set = &[("decay_channels", "mild")];
 const SUMS: Set = &[("initial_state", "normal"), ("initial_normaliser", "normal")];
 
 /// Every instance, decay, feature map and unevenness at least once.
@@ -48,6 +51,13 @@ pub(super) const CHECK_CASES: &[Case] = &[
     case!("chunks",              F16,  [2, 513, 1, 2, 64, 64],     CHUNKS,   STATE,   false),
     case!("chunks",              BF16, [1, 384, 2, 2, 128, 64],    CHUNKS,   HEADS,   false),
     case!("various lengths",     BF16, [3, 129, 1, 2, 64, 64],     CHUNKS,   LENGTHS, false),
+    case!("decay of channels",   F16,  [1, 150, 2, 2, 64, 64],     NONE,     CHANNELS, false),
+    case!("decay of channels",   BF16, [2, 99, 1, 2, 128, 64],     NONE,     CHANNELS, false),
+    case!("decay of channels",   BF16, [1, 65, 1, 1, 256, 96],     NONE,     CHANNELS, false),
+    case!("decay of channels",   F16,  [1, 50, 1, 1, 256, 64],     NONE,     CHANNELS, false),
+    case!("decay of channels",   F16,  [1, 129, 1, 2, 80, 64],     NONE,     MILD,    false),
+    case!("decay of channels",   BF16, [1, 257, 1, 1, 64, 128],    LINEAR,   MILD,    false),
+    case!("chunks of channels",  BF16, [3, 129, 1, 2, 128, 64],    CHUNKS,   CHANNEL_LENGTHS, false),
     case!("no steps",            F16,  [2, 0, 2, 2, 64, 64],       NONE,     STATE,   false),
     case!("one step",            F16,  [1, 1, 2, 2, 64, 64],       NONE,     STATE,   false),
 ];
@@ -58,6 +68,7 @@ pub(super) const BENCH_CASES: &[Case] = &[
     case!("RetNet 6.7B, 1024 tokens",           BF16, [1, 1024, 16, 16, 256, 256], NONE,     HEADS,  false),
     case!("MiniMax-01, lightning, 1024 tokens", BF16, [1, 1024, 64, 64, 128, 128], UNSCALED, HEADS,  false),
     case!("linear attention, 1024 tokens",      F16,  [1, 1024, 8, 8, 64, 64],     LINEAR,   NONE,   false),
+    case!("GLA 1.3B, 1024 tokens",              BF16, [1, 1024, 4, 4, 256, 256],   NONE,     MILD,   false),
     case!("Mamba-2 2.7B, 16384 tokens",         BF16, [1, 16384, 1, 80, 128, 64],  UNSCALED, STEPS,  true),
 ];
 
@@ -83,7 +94,10 @@ pub(super) fn make_inputs(op: &Op, case: &Case) -> Result<Vec<HostTensor>> {
                 HostTensor::from_f64(name, DType::F32, &[h], &decays)
             }
             "decay_steps" => normal(name, DType::F32, 11, &of_positions(&[h]), log_decay),
-            "decay_channels" => normal(name, DType::F32, 12, &of_positions(&[h, d_k]), log_decay),
+            "decay_channels" => {
+                let map = if text == "mild" { |x: f64| 0.1 * log_decay(x) } else { log_decay };
+                normal(name, DType::F32, 12, &of_positions(&[h, d_k]), map)
+            }
             "initial_state" => normal(name, DType::F32, 13, &[b, h, d_k, d_v], |x| x),
             "initial_normaliser" => normal(name, DType::F32, 14, &[b, h, d_k], f64::abs),
             "cu_seqlens" => {

@@ -16,8 +16,10 @@ pub(crate) use plan::launches;
 pub use plan::{Plan, Workspace, plan};
 pub use problem::{DecayKind, Operands, Problem, Shape};
 
+use cudarc::driver::SyncOnDrop;
+
 use crate::attention::CuSeqlens;
-use crate::{Queue, Result, TensorView, TensorViewMut};
+use crate::{Operand, Queue, Result, TensorView, TensorViewMut};
 
 /// The operator's name.
 pub const OP: &str = "scan/linear_recurrence";
@@ -38,6 +40,22 @@ pub enum Decay<'a> {
     Channels(TensorView<'a>),
 }
 
+/// A decay that is in use until the guard is dropped.
+type OpenDecay<'a> = (Option<(DecayKind, Operand)>, Option<SyncOnDrop<'a>>);
+
+impl Decay<'_> {
+    pub(super) fn open<'b>(&'b self, op: &'static str, queue: &'b Queue) -> Result<OpenDecay<'b>> {
+        let (kind, decay) = match self {
+            Self::None => return Ok((None, None)),
+            Self::Heads(decay) => (DecayKind::Heads, decay),
+            Self::Steps(decay) => (DecayKind::Steps, decay),
+            Self::Channels(decay) => (DecayKind::Channels, decay),
+        };
+        let (decay, guard) = decay.open(op, "decay", queue)?;
+        Ok((Some((kind, decay)), guard))
+    }
+}
+
 /// What q and k are replaced by, element by element.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FeatureMap {
@@ -50,6 +68,29 @@ pub enum FeatureMap {
     Relu,
     /// `exp(x)`.
     Exp,
+}
+
+impl FeatureMap {
+    /// The number of the kernels' `FeatureMap`.
+    pub(super) fn number(self) -> i32 {
+        match self {
+            Self::Identity => 0,
+            Self::EluPlusOne => 1,
+            Self::Relu => 2,
+            Self::Exp => 3,
+        }
+    }
+
+    /// By the name that descriptions have for it; any other is the identity.
+    #[cfg(feature = "verify")]
+    pub(super) fn of_name(name: &str) -> Self {
+        match name {
+            "elu_plus_one" => Self::EluPlusOne,
+            "relu" => Self::Relu,
+            "exp" => Self::Exp,
+            _ => Self::Identity,
+        }
+    }
 }
 
 /// Tensors and options of [`linear_recurrence`]. `Args::new` has the four that must be, and `Args::linear_attention`,
@@ -130,18 +171,7 @@ pub fn linear_recurrence(queue: &Queue, mut args: Args) -> Result<()> {
     let (k, _k) = args.k.open(OP, "k", queue)?;
     let (v, _v) = args.v.open(OP, "v", queue)?;
     let (out, _out) = args.out.open(OP, "out", queue)?;
-    let (decay, _decay) = match &args.decay {
-        Decay::None => (None, None),
-        Decay::Heads(decay) => {
-            decay.open(OP, "decay", queue).map(|(decay, guard)| (Some((DecayKind::Heads, decay)), guard))?
-        }
-        Decay::Steps(decay) => {
-            decay.open(OP, "decay", queue).map(|(decay, guard)| (Some((DecayKind::Steps, decay)), guard))?
-        }
-        Decay::Channels(decay) => {
-            decay.open(OP, "decay", queue).map(|(decay, guard)| (Some((DecayKind::Channels, decay)), guard))?
-        }
-    };
+    let (decay, _decay) = args.decay.open(OP, queue)?;
     macro_rules! open {
         ($argument:ident, $borrow:ident) => {
             args.$argument.$borrow().map(|given| given.open(OP, stringify!($argument), queue)).transpose()?.unzip()

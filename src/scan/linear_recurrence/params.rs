@@ -2,7 +2,7 @@
 
 use std::mem::offset_of;
 
-use super::{DecayKind, FeatureMap, Operands, Plan, Problem};
+use super::{DecayKind, Operands, Plan, Problem};
 use crate::Operand;
 use crate::attention::score::Sequences;
 use crate::attention::sequence_tensor::SequenceTensor;
@@ -26,6 +26,7 @@ pub(super) struct LinearRecurrenceParams {
     sequences: Sequences,
     h: i32,
     heads_per_key: i32,
+    heads_per_value: i32,
     d_k: i32,
     d_v: i32,
     chunk: i32,
@@ -34,10 +35,13 @@ pub(super) struct LinearRecurrenceParams {
     value_stride: i32,
     reverse: i32,
     states_only: i32,
+    decay_width: i32,
+    out_is_f32: i32,
     feature_map: i32,
     normalised: i32,
     epsilon: f32,
     scale: f32,
+    key_scale: f32,
 }
 
 /// `SequenceTensor` of logarithms: address and strides, 0 where one serves all. Address 0: none.
@@ -52,11 +56,11 @@ struct DecayTensor {
 
 // The kernel asserts the same numbers.
 const _: () = assert!(
-    size_of::<LinearRecurrenceParams>() == 288
+    size_of::<LinearRecurrenceParams>() == 304
         && offset_of!(LinearRecurrenceParams, initial_state) == 160
         && offset_of!(LinearRecurrenceParams, sequences) == 216
         && offset_of!(LinearRecurrenceParams, h) == 232
-        && offset_of!(LinearRecurrenceParams, scale) == 284
+        && offset_of!(LinearRecurrenceParams, scale) == 296
 );
 
 // SAFETY: `repr(C)`, plain data, no padding.
@@ -96,6 +100,7 @@ impl LinearRecurrenceParams {
             sequences: Sequences::new(operands.cu_seqlens, problem.sequences.s),
             h: shape.h as i32,
             heads_per_key: shape.h.checked_div(shape.h_k).unwrap_or(1) as i32,
+            heads_per_value: 1,
             d_k: shape.d_k as i32,
             d_v: shape.d_v as i32,
             chunk: plan.chunk as i32,
@@ -104,15 +109,13 @@ impl LinearRecurrenceParams {
             value_stride: 1,
             reverse: 0,
             states_only: i32::from(states_only),
-            feature_map: match problem.feature_map {
-                FeatureMap::Identity => 0,
-                FeatureMap::EluPlusOne => 1,
-                FeatureMap::Relu => 2,
-                FeatureMap::Exp => 3,
-            },
+            decay_width: if problem.decay == Some(DecayKind::Channels) { shape.d_k as i32 } else { 1 },
+            out_is_f32: 0,
+            feature_map: problem.feature_map.number(),
             normalised: i32::from(problem.normaliser.is_some()),
             epsilon: problem.normaliser.unwrap_or(0.0),
             scale: problem.scale,
+            key_scale: 1.0,
         }
     }
 }

@@ -71,13 +71,19 @@ const LEAST_CHUNK: usize = 512;
 const ALIGNMENT: usize = 128;
 
 /// The instances at the end of `kernels/scan/linear_recurrence.cu`; smaller ones first.
-const INSTANCES: [Instance; 6] = [
+const INSTANCES: [Instance; 12] = [
     instance("linear_recurrence_f16_d64", DType::F16, 64, 64, false),
     instance("linear_recurrence_f16_d128", DType::F16, 128, 32, false),
     instance("linear_recurrence_f16_d256", DType::F16, 256, 32, false),
     instance("linear_recurrence_bf16_d64", DType::BF16, 64, 64, false),
     instance("linear_recurrence_bf16_d128", DType::BF16, 128, 32, false),
     instance("linear_recurrence_bf16_d256", DType::BF16, 256, 32, false),
+    instance("linear_recurrence_channels_f16_d64", DType::F16, 64, 32, true),
+    instance("linear_recurrence_channels_f16_d128", DType::F16, 128, 32, true),
+    instance("linear_recurrence_channels_f16_d256", DType::F16, 256, 16, true),
+    instance("linear_recurrence_channels_bf16_d64", DType::BF16, 64, 32, true),
+    instance("linear_recurrence_channels_bf16_d128", DType::BF16, 128, 32, true),
+    instance("linear_recurrence_channels_bf16_d256", DType::BF16, 256, 16, true),
 ];
 
 fn launch(instance: &'static str, blocks: u32, threads: u32, shared_bytes: u32, workspace_bytes: usize) -> LaunchPlan {

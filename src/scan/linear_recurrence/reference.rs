@@ -1,5 +1,6 @@
 //! The recurrence as it is defined: step by step, in double precision, sharing no code with the kernel. And the same in f32
-//! with what has the precision of the inputs rounded to it, as one would write it: the yardstick for the kernel's error.
+//! with operands of products rounded to the precision of the inputs, as tensor cores take them: the yardstick for the
+//! kernel's error.
 
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign};
 
@@ -110,20 +111,28 @@ pub fn reference(problem: &Problem, inputs: &Inputs) -> Output {
 
 /// A head of a sequence of [`reference()`].
 pub fn reference_head(problem: &Problem, inputs: &Inputs, batch: usize, head: usize) -> HeadOutput {
-    recur::<f64>(problem, inputs, batch, head, |x| x)
+    recur::<f64>(problem, inputs, batch, head, |x| x, |x| x)
 }
 
-/// The recurrence in f32, mapped features and the result rounded to the problem's element type.
+/// The recurrence in f32: mapped features and the result are rounded to the problem's element type, and so is the state where
+/// it is multiplied, in f16 to as many bits of any exponent.
 pub fn plain(problem: &Problem, inputs: &Inputs) -> Output {
     every_head(problem, inputs, plain_head)
 }
 
 /// A head of a sequence of [`plain`].
 pub fn plain_head(problem: &Problem, inputs: &Inputs, batch: usize, head: usize) -> HeadOutput {
-    recur::<f32>(problem, inputs, batch, head, |x| match problem.dtype {
+    let rounded = |x: f64| match problem.dtype {
         DType::F16 => f16::from_f64(x).to_f64(),
-        _ => bf16::from_f64(x).to_f64(),
-    })
+        DType::BF16 => bf16::from_f64(x).to_f64(),
+        _ => f64::from(x as f32),
+    };
+    let operand = |x: f32| match problem.dtype {
+        DType::F16 if x.is_finite() => f32::from_bits((x.to_bits() + 0x1000) & 0xffff_e000),
+        DType::BF16 => bf16::from_f32(x).to_f32(),
+        _ => x,
+    };
+    recur(problem, inputs, batch, head, rounded, operand)
 }
 
 fn recur<R: Real>(
@@ -132,6 +141,7 @@ fn recur<R: Real>(
     batch: usize,
     head: usize,
     rounded: impl Fn(f64) -> f64,
+    operand: impl Fn(R) -> R,
 ) -> HeadOutput {
     let Shape { h_k, h, d_k, d_v } = problem.shape;
     let key_head = head / (h / h_k);
@@ -157,7 +167,7 @@ fn recur<R: Real>(
             sum += q[channel] * normaliser[channel];
             for (column, state) in state[channel * d_v..][..d_v].iter_mut().enumerate() {
                 *state = decay * *state + k[channel] * R::new(v[column]);
-                out[column] += q[channel] * *state;
+                out[column] += q[channel] * operand(*state);
             }
         }
         let scale = R::new(problem.scale.into());

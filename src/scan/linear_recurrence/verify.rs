@@ -129,12 +129,7 @@ fn prepare(queue: &Queue, bindings: &Bindings) -> Result<Box<dyn Prepared>> {
     let float = |name| bindings.float(name).map(|x| x as f32);
     let options = Options {
         scale: float("scale"),
-        feature_map: match bindings.choice("feature_map") {
-            Some("elu_plus_one") => FeatureMap::EluPlusOne,
-            Some("relu") => FeatureMap::Relu,
-            Some("exp") => FeatureMap::Exp,
-            _ => FeatureMap::Identity,
-        },
+        feature_map: FeatureMap::of_name(bindings.choice("feature_map").unwrap_or_default()),
         normaliser: float("normaliser"),
         chunk: bindings.count("chunk").map(|chunk| usize::try_from(chunk).unwrap_or(usize::MAX)),
     };
