@@ -1,0 +1,21 @@
+//! Recurrences over positions, and what state-space models have around them.
+//!
+//! Tensors are `[b, s, ..]`; with sequences of various lengths (`cu_seqlens`) `[total, ..]`, one sequence after the
+//! other. States, which a sequence ends with and the next call begins with, are `[b, ..]` without gaps.
+
+pub mod causal_conv1d;
+pub mod causal_conv1d_backward;
+mod column_sum;
+#[cfg(feature = "verify")]
+mod described;
+mod sequence_sizes;
+
+#[doc(inline)]
+pub use causal_conv1d::causal_conv1d;
+#[doc(inline)]
+pub use causal_conv1d_backward::causal_conv1d_backward;
+pub use sequence_sizes::SequenceSizes;
+
+/// The operators of this family, as `check`, `bench` and `run` see them.
+#[cfg(feature = "verify")]
+pub const OPS: &[crate::verify::Op] = &[causal_conv1d::verify::ENTRY, causal_conv1d_backward::verify::ENTRY];

@@ -1,0 +1,5 @@
+//! The scans on the device that LLM_KERNELS_DEVICE names.
+
+mod causal_conv1d;
+mod causal_conv1d_backward;
+mod support;
