@@ -3,6 +3,7 @@
 
 mod causal_conv1d;
 mod causal_conv1d_backward;
+mod selective_scan;
 
 use std::time::Duration;
 
@@ -32,5 +33,5 @@ fn bench(criterion: &mut Criterion, path: &str) {
     group.finish();
 }
 
-criterion::criterion_group!(benches, causal_conv1d::bench, causal_conv1d_backward::bench);
+criterion::criterion_group!(benches, causal_conv1d::bench, causal_conv1d_backward::bench, selective_scan::bench);
 criterion::criterion_main!(benches);

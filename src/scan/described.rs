@@ -2,6 +2,7 @@
 
 use crate::attention::CuSeqlens;
 use crate::fused::described::optional;
+use crate::scan::SequenceSizes;
 use crate::verify::{Bindings, Case, HostTensor, Op, TensorSpec, random};
 use crate::{DType, Error, Queue, Result};
 
@@ -58,4 +59,18 @@ pub(super) fn make_inputs(op: &Op, case: &Case, make: fn(&str, f64) -> f64) -> R
 pub(super) fn sequences(queue: &Queue, bindings: &Bindings) -> Result<Option<CuSeqlens<'static>>> {
     let offsets = bindings.tensor("cu_seqlens").map(HostTensor::to_f64);
     offsets.map(|offsets| CuSeqlens::new(queue, &offsets.iter().map(|&x| x as i32).collect::<Vec<_>>())).transpose()
+}
+
+/// The sequences of a call; an error if `[total, ..]` tensors are there without `cu_seqlens`.
+pub(super) fn sizes(bindings: &Bindings, op: &'static str, cu_seqlens: Option<&CuSeqlens>) -> Result<SequenceSizes> {
+    match cu_seqlens {
+        Some(cu_seqlens) => {
+            let total = Some(cu_seqlens.total());
+            Ok(SequenceSizes { b: cu_seqlens.sequences(), s: cu_seqlens.longest(), total })
+        }
+        None => {
+            let missing = || Error::Binding { op, problem: "[total, ..] tensors need cu_seqlens".to_owned() };
+            Ok(SequenceSizes::uniform(bindings.size("b").unwrap_or(0), bindings.size("s").ok_or_else(missing)?))
+        }
+    }
 }

@@ -8,14 +8,18 @@ pub mod causal_conv1d_backward;
 mod column_sum;
 #[cfg(feature = "verify")]
 mod described;
+pub mod selective_scan;
 mod sequence_sizes;
 
 #[doc(inline)]
 pub use causal_conv1d::causal_conv1d;
 #[doc(inline)]
 pub use causal_conv1d_backward::causal_conv1d_backward;
+#[doc(inline)]
+pub use selective_scan::selective_scan;
 pub use sequence_sizes::SequenceSizes;
 
 /// The operators of this family, as `check`, `bench` and `run` see them.
 #[cfg(feature = "verify")]
-pub const OPS: &[crate::verify::Op] = &[causal_conv1d::verify::ENTRY, causal_conv1d_backward::verify::ENTRY];
+pub const OPS: &[crate::verify::Op] =
+    &[causal_conv1d::verify::ENTRY, causal_conv1d_backward::verify::ENTRY, selective_scan::verify::ENTRY];

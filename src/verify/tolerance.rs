@@ -39,6 +39,16 @@ impl Tolerance {
         Self { ulps: values.ulps + size, ..values }
     }
 
+    /// Results and states of a linear recurrence, which remember `positions` positions: as values, and in f32 two units more
+    /// for each of them, and for a gate.
+    ///
+    /// A decay comes from an approximate exponential, whose relative error is up to 2^-22, two units, as a gate does. That
+    /// of a product of decays is the sum of theirs, whatever the order of the sums.
+    pub fn recurrent(dtype: DType, positions: f64) -> Self {
+        let values = Self::values(dtype);
+        Self { ulps: values.ulps + if dtype == DType::F32 { 2.0 * (positions + 1.0) } else { 0.0 }, ..values }
+    }
+
     /// Values, or the codes of an 8-bit type, whose reference is the number that was to be rounded: of codes, twice the
     /// plain implementation's error alone.
     pub fn rounded(dtype: DType) -> Self {

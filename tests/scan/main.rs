@@ -2,4 +2,5 @@
 
 mod causal_conv1d;
 mod causal_conv1d_backward;
+mod selective_scan;
 mod support;

@@ -5,13 +5,12 @@ use super::reference::{Input, plain, reference};
 use super::{Args, OP, Options, Problem, Shape, Types, causal_conv1d, launches, plan};
 use crate::attention::CuSeqlens;
 use crate::fused::described::{FLOATS, optional, required, tensor, uploaded};
-use crate::scan::SequenceSizes;
-use crate::scan::described::{CU_SEQLENS, make_inputs, of_positions, sequences};
+use crate::scan::described::{CU_SEQLENS, make_inputs, of_positions, sequences, sizes};
 use crate::verify::tolerance::Tolerance;
 use crate::verify::{
     Agreement, Bindings, Description, DeviceTensor, HostTensor, Op, OptionSpec, OptionType, Prepared, compare,
 };
-use crate::{Error, Layout, Limits, Queue, Resources, Result};
+use crate::{Layout, Limits, Queue, Resources, Result};
 
 /// The operator's entry in the family's table.
 pub(crate) const ENTRY: Op = Op {
@@ -66,18 +65,8 @@ struct Setup {
 
 /// Sizes of a call by name; an error if x does not go with `cu_seqlens`.
 pub(crate) fn shape(bindings: &Bindings, op: &'static str, cu_seqlens: Option<&CuSeqlens>) -> Result<Shape> {
-    let size = |name: &str| bindings.size(name);
-    let sequences = match cu_seqlens {
-        Some(cu_seqlens) => {
-            let total = Some(cu_seqlens.total());
-            SequenceSizes { b: cu_seqlens.sequences(), s: cu_seqlens.longest(), total }
-        }
-        None => {
-            let missing = || Error::Binding { op, problem: "[total, dim] tensors need cu_seqlens".to_owned() };
-            SequenceSizes::uniform(size("b").unwrap_or(0), size("s").ok_or_else(missing)?)
-        }
-    };
-    Ok(Shape { sequences, dim: size("dim").unwrap_or(0), width: size("width").unwrap_or(0) })
+    let [dim, width] = ["dim", "width"].map(|name| bindings.size(name).unwrap_or(0));
+    Ok(Shape { sequences: sizes(bindings, op, cu_seqlens)?, dim, width })
 }
 
 fn prepare(queue: &Queue, bindings: &Bindings) -> Result<Box<dyn Prepared>> {

@@ -1,5 +1,7 @@
 //! What the tests of this family have in common.
 
+pub(crate) mod selective;
+
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use llm_kernels::attention::{CuSeqlens, SequenceOperand};
