@@ -4,6 +4,7 @@
 mod causal_conv1d;
 mod causal_conv1d_backward;
 mod selective_scan;
+mod selective_scan_backward;
 
 use std::time::Duration;
 
@@ -33,5 +34,11 @@ fn bench(criterion: &mut Criterion, path: &str) {
     group.finish();
 }
 
-criterion::criterion_group!(benches, causal_conv1d::bench, causal_conv1d_backward::bench, selective_scan::bench);
+criterion::criterion_group!(
+    benches,
+    causal_conv1d::bench,
+    causal_conv1d_backward::bench,
+    selective_scan::bench,
+    selective_scan_backward::bench
+);
 criterion::criterion_main!(benches);

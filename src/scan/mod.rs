@@ -9,6 +9,7 @@ mod column_sum;
 #[cfg(feature = "verify")]
 mod described;
 pub mod selective_scan;
+pub mod selective_scan_backward;
 mod sequence_sizes;
 
 #[doc(inline)]
@@ -17,9 +18,15 @@ pub use causal_conv1d::causal_conv1d;
 pub use causal_conv1d_backward::causal_conv1d_backward;
 #[doc(inline)]
 pub use selective_scan::selective_scan;
+#[doc(inline)]
+pub use selective_scan_backward::selective_scan_backward;
 pub use sequence_sizes::SequenceSizes;
 
 /// The operators of this family, as `check`, `bench` and `run` see them.
 #[cfg(feature = "verify")]
-pub const OPS: &[crate::verify::Op] =
-    &[causal_conv1d::verify::ENTRY, causal_conv1d_backward::verify::ENTRY, selective_scan::verify::ENTRY];
+pub const OPS: &[crate::verify::Op] = &[
+    causal_conv1d::verify::ENTRY,
+    causal_conv1d_backward::verify::ENTRY,
+    selective_scan::verify::ENTRY,
+    selective_scan_backward::verify::ENTRY,
+];

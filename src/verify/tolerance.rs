@@ -84,6 +84,12 @@ impl Tolerance {
         Self { factor: 3.0, ulps, least_scale: 16.0 * f64::from(f32::EPSILON) / (ulps * unit) * terms }
     }
 
+    /// Gradients of a linear recurrence that remembers `positions` positions: as gradients, and of the terms four units of
+    /// f32 more for each of them, as decays are multiplied on the way forwards and back.
+    pub fn recurrent_gradients(dtype: DType, terms: f64, positions: f64) -> Self {
+        Self::gradients(dtype, terms * (1.0 + positions / 4.0))
+    }
+
     /// The error that a row may have: `plain_error` is the plain implementation's, `scale` the largest magnitude in
     /// the reference.
     pub fn limit(&self, dtype: DType, plain_error: f64, scale: f64) -> f64 {

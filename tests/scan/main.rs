@@ -3,4 +3,5 @@
 mod causal_conv1d;
 mod causal_conv1d_backward;
 mod selective_scan;
+mod selective_scan_backward;
 mod support;

@@ -13,6 +13,7 @@ pub(crate) mod verify;
 pub(crate) use plan::launches;
 pub use plan::{Plan, plan};
 pub use problem::{CHUNK, MAX_STATES, Operands, Options, Parts, Problem, Shape};
+pub(super) use problem::{check_coefficients, check_like_channels, check_states, check_vector};
 
 use crate::attention::CuSeqlens;
 use crate::{Queue, Result, TensorView, TensorViewMut};
@@ -56,7 +57,7 @@ pub struct Extras<'a> {
     /// The states after the last position, `[b, dim, d_state]`, f32.
     pub final_state: Option<TensorViewMut<'a>>,
     /// The states before each chunk of [`CHUNK`] positions, [`Shape::boundary_states`], f32: what
-    /// `selective_scan_backward` begins its chunks with.
+    /// [`selective_scan_backward`](super::selective_scan_backward()) begins its chunks with.
     pub boundary_states: Option<TensorViewMut<'a>>,
     /// Where the sequences of `[total, ..]` tensors lie.
     pub cu_seqlens: Option<&'a CuSeqlens<'a>>,
