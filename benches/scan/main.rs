@@ -5,6 +5,7 @@ mod causal_conv1d;
 mod causal_conv1d_backward;
 mod selective_scan;
 mod selective_scan_backward;
+mod selective_step;
 
 use std::time::Duration;
 
@@ -39,6 +40,7 @@ criterion::criterion_group!(
     causal_conv1d::bench,
     causal_conv1d_backward::bench,
     selective_scan::bench,
-    selective_scan_backward::bench
+    selective_scan_backward::bench,
+    selective_step::bench
 );
 criterion::criterion_main!(benches);

@@ -84,9 +84,10 @@ __device__ __forceinline__ void causal_conv1d(const CausalConv1dParams& params) 
   // Rows of this thread's channels, from the sequence's first position on.
   const int batch = params.sequences.offsets == nullptr ? tile.batch : 0;
   const ElementType type = params.type;
-  const Row x = {Row{static_cast<char*>(params.x.data), type}.at(params.x.offset(batch, tile.begin, 0) + channel), type};
-  const Row out = {Row{static_cast<char*>(params.out.data), type}.at(params.out.offset(batch, tile.begin, 0) + channel),
-                   type};
+  const auto row = [&](const SequenceTensor& tensor) {
+    return Row{Row{static_cast<char*>(tensor.data), type}.at(tensor.offset(batch, tile.begin, 0) + channel), type};
+  };
+  const Row x = row(params.x), out = row(params.out);
   const int64_t x_stride = params.x.sequence_stride, out_stride = params.out.sequence_stride;
 
   Convolution<kUnit, kWidth> convolution = {};

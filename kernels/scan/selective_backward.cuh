@@ -1,4 +1,4 @@
-// A thread's part of the selective scan's gradients: a few states of a channel, a few positions at a time, forwards and back.
+// A thread's part of the selective scan's gradients: states of a channel, a few positions at a time, forwards and back.
 #pragma once
 
 #include <math_constants.h>
@@ -51,7 +51,8 @@ struct Backward {
 
   static __device__ __forceinline__ void read(const float* row, float scale, float (&values)[kScanUnit]) {
     const float4 loaded = *reinterpret_cast<const float4*>(row);
-    values[0] = loaded.x * scale, values[1] = loaded.y * scale, values[2] = loaded.z * scale, values[3] = loaded.w * scale;
+    values[0] = loaded.x * scale, values[1] = loaded.y * scale;
+    values[2] = loaded.z * scale, values[3] = loaded.w * scale;
   }
 
   __device__ __forceinline__ void step(const BackwardShared<G>& shared, int at) {
@@ -76,8 +77,8 @@ struct Backward {
 
   // kSub positions from `first` on, forwards and back, of which those before `count` are there.
   template <typename SumStage>
-  __device__ __forceinline__ void positions(BackwardShared<G>& shared, int first, int count, bool has_gate, bool has_softplus,
-                                            const SumStage& sum_stage) {
+  __device__ __forceinline__ void positions(BackwardShared<G>& shared, int first, int count, bool has_gate,
+                                            bool has_softplus, const SumStage& sum_stage) {
     const float4 start = shared.start[first / kSub][threadIdx.x];
     float kept[kSub + 1][kScanUnit] = {{start.x, start.y, start.z, start.w}};
 #pragma unroll
@@ -125,8 +126,8 @@ struct Backward {
   }
 
   // kTogether positions' gradients of u and delta, in place of these; each lane of the first has one position.
-  __device__ __forceinline__ void finish(BackwardShared<G>& shared, int first, int count, bool has_softplus, float (&sums)[kTogether],
-                                         float (&more)[kTogether]) {
+  __device__ __forceinline__ void finish(BackwardShared<G>& shared, int first, int count, bool has_softplus,
+                                         float (&sums)[kTogether], float (&more)[kTogether]) {
     const float of_B = sum_of_lanes<G::kLanes>(sums, lane), of_A = sum_of_lanes<G::kLanes>(more, lane) * kLn2;
     // The other lanes have read what is overwritten.
     __syncwarp();

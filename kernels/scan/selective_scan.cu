@@ -1,4 +1,4 @@
-// The selective scan of Mamba: a linear recurrence of every channel by itself, whose coefficients depend on the position.
+// The selective scan of Mamba: a linear recurrence of every channel by itself, with coefficients by position.
 //
 //   u, delta, z, out: [b, s, dim], or [total, dim] with offsets of sequences   A: [dim, n]   B, C: [b, s, groups, n]
 //   D, delta_bias: [dim]   initial_state, final_state: [b, dim, n]   boundary_states: [chunks, dim, n]
@@ -6,10 +6,10 @@
 //   h[t] = exp(delta A) h[t - 1] + delta B[t] u[t],  delta = softplus(delta[t] + delta_bias)
 //   out[t] = (sum over n of C[t] h[t] + D u[t]) silu(z[t])
 //
-// Block: kChannels channels of one group and one sequence, all of its positions, kPositions at a time. kLanes neighbouring
-// lanes own a channel, each kStates of its states, in registers. Thread as copier: kScanUnit neighbouring channels of some
-// positions, whose next values are under way while it scans. delta, delta u, B, C and results go through shared memory, in
-// f32. Accumulation: f32. Memory: everything once; B and C once for every kChannels channels.
+// Block: kChannels channels of one group and one sequence, all of its positions, kPositions at a time. kLanes
+// neighbouring lanes own a channel, each kStates of its states, in registers. Thread as copier: kScanUnit neighbouring
+// channels of some positions, whose next values are under way while it scans. delta, delta u, B, C and results go
+// through shared memory, in f32. Accumulation: f32. Memory: everything once; B and C once for every kChannels channels.
 // Derivation: src/scan/selective_scan/README.md
 #include <cstddef>
 #include <cstdint>
@@ -187,33 +187,13 @@ struct Copier {
 
 // A thread's states.
 template <typename G>
-struct Scan {
+struct Scan : ChannelStates<G::kLanes, G::kStates> {
   float A[G::kStates];  // Times log2(e).
   float h[G::kStates];
-  int lane;             // Of those that own the channel.
   int channel;          // Of the block.
 
-  // Number of the thread's state `i`: kScanUnit neighbouring ones of every kScanUnit * kLanes.
-  __device__ __forceinline__ int state(int i) const {
-    return (i / kScanUnit * G::kLanes + lane) * kScanUnit + i % kScanUnit;
-  }
-
-  __device__ __forceinline__ void load(const float* row, int d_state, float scale, float (&values)[G::kStates]) const {
-#pragma unroll
-    for (int i = 0; i < G::kStates; i += kScanUnit) {
-      if (row == nullptr || state(i) >= d_state) continue;
-      const float4 loaded = *reinterpret_cast<const float4*>(row + state(i));
-      values[i] = loaded.x * scale, values[i + 1] = loaded.y * scale;
-      values[i + 2] = loaded.z * scale, values[i + 3] = loaded.w * scale;
-    }
-  }
-
-  __device__ __forceinline__ void store(float* row, int d_state) const {
-#pragma unroll
-    for (int i = 0; i < G::kStates; i += kScanUnit) {
-      if (state(i) < d_state) *reinterpret_cast<float4*>(row + state(i)) = {h[i], h[i + 1], h[i + 2], h[i + 3]};
-    }
-  }
+  using ChannelStates<G::kLanes, G::kStates>::lane;
+  using ChannelStates<G::kLanes, G::kStates>::state;
 
   // The first `count` positions of a tile, and up to kTogether - 1 more.
   __device__ __forceinline__ void tile(Shared<G>& shared, int count) {
@@ -259,9 +239,15 @@ __device__ __forceinline__ void selective_scan(const SelectiveScanParams& params
   const auto states = [&](const SequenceTensor& tensor) {
     return PositionRows(tensor, params.type, row, sequence.begin, group, 0);
   };
-  const Copier<G> copier = {params,           channels(params.u),   channels(params.delta),
-                            channels(params.z), channels(params.out), states(params.B),
-                            states(params.C), sequence.length,      min(channels_of_group - first_of_group, G::kChannels)};
+  const Copier<G> copier = {params,
+                            channels(params.u),
+                            channels(params.delta),
+                            channels(params.z),
+                            channels(params.out),
+                            states(params.B),
+                            states(params.C),
+                            sequence.length,
+                            min(channels_of_group - first_of_group, G::kChannels)};
   for (int channel = threadIdx.x; channel < G::kChannels; channel += G::kThreads) {
     const auto at = [&](const float* values) {
       return values == nullptr || channel >= copier.channels ? 0.0f : values[first_channel + channel];
@@ -290,14 +276,16 @@ __device__ __forceinline__ void selective_scan(const SelectiveScanParams& params
     copier.load(first + G::kPositions, next);
     if (is_channel && params.boundary_states != nullptr && first % params.chunk == 0) {
       const int64_t chunk = first_chunk + first / params.chunk;
-      scan.store(params.boundary_states + (chunk * params.dim + channel) * params.d_state, params.d_state);
+      scan.store(params.boundary_states + (chunk * params.dim + channel) * params.d_state, params.d_state, scan.h);
     }
     scan.tile(shared, sequence.length - first);
     __syncthreads();
     copier.finish(first, copied, shared);
     copied = next;
   }
-  if (is_channel && params.final_state != nullptr) scan.store(params.final_state + state, params.d_state);
+  if (is_channel && params.final_state != nullptr) {
+    scan.store(params.final_state + state, params.d_state, scan.h);
+  }
 }
 
 // Lanes of a channel and states of a lane; channels of a block; positions of a tile; blocks of a multiprocessor.

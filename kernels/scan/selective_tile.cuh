@@ -19,8 +19,8 @@ struct PositionRows {
   Row first;
   int64_t stride;  // In elements.
 
-  __device__ __forceinline__ PositionRows(const SequenceTensor& tensor, ElementType type, int batch, int begin, int group,
-                                          int64_t column)
+  __device__ __forceinline__ PositionRows(const SequenceTensor& tensor, ElementType type, int batch, int begin,
+                                          int group, int64_t column)
       : first{Row{static_cast<char*>(tensor.data), type}.at(tensor.offset(batch, begin, group) + column), type},
         stride(tensor.sequence_stride) {}
 
@@ -35,8 +35,53 @@ struct PositionRows {
   }
 };
 
-// log(1 + exp(x)), and x itself where that is as close; exact to a few ulp for small results too.
-__device__ __forceinline__ float softplus(float x) { return x > 20.0f ? x : log1pf(expf(x)); }
+// log(1 + exp(x)) = max(x, 0) + log1p(t), t = exp(-|x|), to a few ulp, also where it is small. With s = t / (2 + t) of at
+// most 1 / 3, log1p(t) = 2 atanh(s), a series in s^2.
+__device__ __forceinline__ float softplus(float x) {
+  // log2(e) in two parts: what rounding the exponent takes away is given back.
+  constexpr float kLow = 1.925963033500e-8f, kLn2 = 0.6931471805599453f;
+  const float magnitude = -fabsf(x), exponent = magnitude * CUDART_L2E_F;
+  const float rest = __fmaf_rn(magnitude, kLow, __fmaf_rn(magnitude, CUDART_L2E_F, -exponent));
+  const float power = ptx::ex2_approx_ftz(exponent);
+  const float t = __fmaf_rn(power, rest * kLn2, power);
+  const float s = t * ptx::rcp_approx_ftz(2.0f + t), square = s * s;
+  float series = __fmaf_rn(square, 1.0f / 15, 1.0f / 13);
+  series = __fmaf_rn(square, series, 1.0f / 11);
+  series = __fmaf_rn(square, series, 1.0f / 9);
+  series = __fmaf_rn(square, series, 1.0f / 7);
+  series = __fmaf_rn(square, series, 1.0f / 5);
+  series = __fmaf_rn(square, series, 1.0f / 3);
+  return fmaxf(x, 0.0f) + 2.0f * __fmaf_rn(s * square, series, s);
+}
+
+// kLanes neighbouring lanes own a channel's states; a lane kScanUnit neighbouring ones of every kScanUnit * kLanes.
+template <int kLanes, int kStates>
+struct ChannelStates {
+  int lane;
+
+  // The number of the lane's state `i`.
+  __device__ __forceinline__ int state(int i) const {
+    return (i / kScanUnit * kLanes + lane) * kScanUnit + i % kScanUnit;
+  }
+
+  __device__ __forceinline__ void load(const float* row, int d_state, float scale, float (&values)[kStates]) const {
+#pragma unroll
+    for (int i = 0; i < kStates; i += kScanUnit) {
+      if (row == nullptr || state(i) >= d_state) continue;
+      const float4 loaded = *reinterpret_cast<const float4*>(row + state(i));
+      values[i] = loaded.x * scale, values[i + 1] = loaded.y * scale;
+      values[i + 2] = loaded.z * scale, values[i + 3] = loaded.w * scale;
+    }
+  }
+
+  __device__ __forceinline__ void store(float* row, int d_state, const float (&values)[kStates]) const {
+#pragma unroll
+    for (int i = 0; i < kStates; i += kScanUnit) {
+      if (state(i) >= d_state) continue;
+      *reinterpret_cast<float4*>(row + state(i)) = {values[i], values[i + 1], values[i + 2], values[i + 3]};
+    }
+  }
+};
 
 // Positions whose sums over lanes are made together.
 inline constexpr int kTogether = 4;

@@ -10,6 +10,7 @@ mod column_sum;
 mod described;
 pub mod selective_scan;
 pub mod selective_scan_backward;
+pub mod selective_step;
 mod sequence_sizes;
 
 #[doc(inline)]
@@ -20,6 +21,8 @@ pub use causal_conv1d_backward::causal_conv1d_backward;
 pub use selective_scan::selective_scan;
 #[doc(inline)]
 pub use selective_scan_backward::selective_scan_backward;
+#[doc(inline)]
+pub use selective_step::selective_step;
 pub use sequence_sizes::SequenceSizes;
 
 /// The operators of this family, as `check`, `bench` and `run` see them.
@@ -29,4 +32,5 @@ pub const OPS: &[crate::verify::Op] = &[
     causal_conv1d_backward::verify::ENTRY,
     selective_scan::verify::ENTRY,
     selective_scan_backward::verify::ENTRY,
+    selective_step::verify::ENTRY,
 ];
