@@ -11,10 +11,10 @@
 //   d_delta[t] = softplus'(..) sum over n of A w[t] + u[t] dh[t] B[t]
 //
 // Block: kChannels channels of one group and one sequence, its chunks from the last to the first. kLanes neighbouring
-// lanes own a channel, each 4 of its states. A chunk's states are computed forwards from the one before it, kept at every
-// kSub-th position, and, kSub positions at a time, again: they stay in registers until the way back. d_B and d_C are summed
-// over the channels of the block and stored for it, as are d_A, d_D and d_delta_bias for the sequence; a second kernel
-// adds them up, always in the same order. Accumulation: f32.
+// lanes own a channel, each 4 of its states. A chunk's states are computed forwards from the one before it, kept at
+// every kSub-th position, and, kSub positions at a time, again: they stay in registers until the way back. d_B and d_C
+// are summed over the channels of the block and stored for it, as are d_A, d_D and d_delta_bias for the sequence; a
+// second kernel adds them up, always in the same order. Accumulation: f32.
 // Derivation: src/scan/selective_scan_backward/README.md
 #include <cstddef>
 #include <cstdint>

@@ -35,8 +35,8 @@ struct PositionRows {
   }
 };
 
-// log(1 + exp(x)) = max(x, 0) + log1p(t), t = exp(-|x|), to a few ulp, also where it is small. With s = t / (2 + t) of at
-// most 1 / 3, log1p(t) = 2 atanh(s), a series in s^2.
+// log(1 + exp(x)) = max(x, 0) + log1p(t), t = exp(-|x|), to a few ulp, also where it is small. With s = t / (2 + t) of
+// at most 1 / 3, log1p(t) = 2 atanh(s), a series in s^2.
 __device__ __forceinline__ float softplus(float x) {
   // log2(e) in two parts: what rounding the exponent takes away is given back.
   constexpr float kLow = 1.925963033500e-8f, kLn2 = 0.6931471805599453f;
