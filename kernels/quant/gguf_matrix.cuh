@@ -24,15 +24,19 @@ struct MatrixParams {
   const uint2* x_scales;  // [m, k / 32], of int8: as in VectorParams.
   const void* bias;       // [n] of type bias_type; null for none.
   void* y;                // [m, n] of type y_type.
+  float4* partial_sums;   // Two tiles for each block, of bf16: see gguf_dense.cuh.
   int64_t w_bytes;        // To the end of the packed matrix.
   int64_t x_stride;       // In elements, between rows; of int8 it is k.
   int64_t y_stride;
   int32_t n, m, k;
   int32_t row_tiles;      // Of y; block b has row tile b % row_tiles.
   int32_t bias_type, y_type;
+  // Of bf16: tiles that one block computes each, those that blocks share, the units of 256 of k that a tile has, and the blocks.
+  int32_t whole_tiles, shared_tiles, tile_units;
+  int32_t multiplying_blocks;
 };
 
-static_assert(sizeof(MatrixParams) == 88 && offsetof(MatrixParams, n) == 64 && offsetof(MatrixParams, y_type) == 84,
+static_assert(sizeof(MatrixParams) == 112 && offsetof(MatrixParams, n) == 72 && offsetof(MatrixParams, y_type) == 92,
               "mirrored in Rust");
 
 // Stores a warp's sums and adds the bias, of kRowTiles x kColumnTiles tiles of 16 x 8 from `row`, `column` on.

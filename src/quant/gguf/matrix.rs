@@ -33,7 +33,7 @@ impl MatrixTile {
         let full_rate = matches!(limits.compute_capability, (8..=10, 0));
         let dense = Self {
             elements: DType::BF16,
-            rows: 128,
+            rows: 256,
             columns: 128,
             threads: 256,
             shared_bytes: dense_shared_bytes(problem.format),
@@ -52,7 +52,7 @@ fn dense_shared_bytes(format: Format) -> usize {
     let (bytes, depth) = (format.block_bytes(), 64);
     let blocks = if format.block_weights() == 32 { 2 } else { 1 };
     let words = (blocks * bytes + bytes % 4).div_ceil(4) | 1;
-    2 * ((128 + 128) * depth * 2 + 128 * words * 4)
+    2 * ((256 + 128) * depth * 2 + 128 * words * 4)
 }
 
 /// Two stages.
