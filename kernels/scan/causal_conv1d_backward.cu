@@ -7,8 +7,8 @@
 //   d_x[t] = sum over j of weight[j] g[t + (width - 1) - j], for t below 0 too: the gradient of the initial state
 //   d_weight[j] = sum over t of g[t] x[t - (width - 1) + j]   d_bias = sum over t of g[t]
 //
-// Thread: kUnit neighbouring channels of every num_groups-th tile of `positions` positions, with the last inputs and g's
-// in registers. It goes width - 1 positions beyond its tile, for the g's that reach back into it. Its sums for d_weight
+// Thread: kUnit neighbouring channels of every num_groups-th tile of `positions` positions, with the last inputs and
+// g's in registers. It goes width - 1 positions beyond its tile, for the g's that reach back into it. Its sums for d_weight
 // and d_bias go to the workspace, and a second kernel adds them up, always in the same order. Accumulation: f32.
 // Derivation: src/scan/causal_conv1d_backward/README.md
 #include <cstddef>

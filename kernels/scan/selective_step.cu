@@ -6,7 +6,8 @@
 //   h = exp(delta A) h + delta B u,  delta = softplus(delta + delta_bias),  out = (sum over n of C h + D u) silu(z)
 //
 // kLanes neighbouring lanes own a channel of a sequence, each kStates of its states; neighbouring lanes move
-// neighbouring 16 bytes of them. Accumulation: f32, in the order of the scan: the same bits. Memory: the state once in, once out.
+// neighbouring 16 bytes of them. Accumulation: f32, in the order of the scan: the same bits. Memory: the state once in,
+// once out.
 // Derivation: src/scan/selective_step/README.md
 #include <cstddef>
 #include <cstdint>
