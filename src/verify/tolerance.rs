@@ -38,6 +38,16 @@ impl Tolerance {
         Self { ulps: values.ulps + units_of_weights(dtype, sizes), ..values }
     }
 
+    /// Results and states of a linear recurrence, which remember `positions` positions: as values, and in f32 two units more
+    /// for each of them, and for a gate.
+    ///
+    /// A decay comes from an approximate exponential, whose relative error is up to 2^-22, two units, as a gate does. That
+    /// of a product of decays is the sum of theirs, whatever the order of the sums.
+    pub fn recurrent(dtype: DType, positions: f64) -> Self {
+        let values = Self::values(dtype);
+        Self { ulps: values.ulps + if dtype == DType::F32 { 2.0 * (positions + 1.0) } else { 0.0 }, ..values }
+    }
+
     /// Values, or the codes of an 8-bit type, whose reference is the number that was to be rounded: of codes, twice the
     /// plain implementation's error alone.
     pub fn rounded(dtype: DType) -> Self {
@@ -85,6 +95,12 @@ impl Tolerance {
         let unit = dtype.epsilon().unwrap_or(1.0);
         let least_scale = (16.0 + of_weights) * f64::from(f32::EPSILON) / (ulps * unit) * terms;
         Self { factor: 3.0, ulps, least_scale }
+    }
+
+    /// Gradients of a linear recurrence that remembers `positions` positions: as gradients, and of the terms four units of
+    /// f32 more for each of them, as decays are multiplied on the way forwards and back.
+    pub fn recurrent_gradients(dtype: DType, terms: f64, positions: f64) -> Self {
+        Self::gradients(dtype, terms * (1.0 + positions / 4.0))
     }
 
     /// The error that a row may have: `plain_error` is the plain implementation's, `scale` the largest magnitude in
