@@ -136,13 +136,13 @@ impl PatternKind {
             Self::Strided { stride } => Pattern::from_rows(grid, &[Band::causal(&grid)], |i| {
                 let Ok(place) = usize::try_from(place(i)) else { return Vec::new() };
                 let far = (0..=place).rev().step_by(*stride).map(single);
-                far.chain([place.saturating_sub(*stride)..place + 1]).collect()
+                far.chain(std::iter::once(place.saturating_sub(*stride)..place + 1)).collect()
             }),
             Self::Fixed { stride, summary } => Pattern::from_rows(grid, &[Band::causal(&grid)], |i| {
                 let Ok(place) = usize::try_from(place(i)) else { return Vec::new() };
                 let end = |range: Range<usize>| range.start..range.end.min(place + 1);
                 let far = (0..=place / stride).map(|at| end((at + 1) * stride - summary..(at + 1) * stride));
-                far.chain([place / stride * stride..place + 1]).collect()
+                far.chain(std::iter::once(place / stride * stride..place + 1)).collect()
             }),
             Self::Longformer { window, global } => {
                 let (left, right) = (Some(*window), Some(*window));

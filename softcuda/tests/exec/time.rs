@@ -184,7 +184,7 @@ fn time_spent_waiting_for_other_blocks_is_not_that_of_this_machine() {
     // Block 1 waits until block 0, which runs first for long, has stored.
     let body = |rounds: u32| {
         format!(
-            "mov.u32 %r1, %ctaid.x; setp.ne.u32 %p1, %r1, 0; @%p1 bra WAIT; mov.u32 %r2, 0; WORK: add.u32 %r2, %r2, 1; setp.lt.u32 %p2, %r2, {rounds}; @%p2 bra WORK; membar.gl; st.volatile.global.u32 [%d0], 1; bra END; WAIT: ld.volatile.global.u32 %r3, [%d0]; setp.eq.u32 %p3, %r3, 0; @%p3 bra WAIT; END: st.global.u32 [%d1], %r1;"
+            "mov.u32 %r1, %ctaid.x; setp.ne.u32 %p1, %r1, 0; @%p1 bra WAIT; mov.u32 %r2, 0; WORK: add.u32 %r2, %r2, 1; setp.lt.u32 %p2, %r2, {rounds}; @%p2 bra WORK; membar.gl; st.volatile.global.u32 [%d0], 1; bra END; WAIT: ld.volatile.global.u32 %r3, [%d0]; setp.eq.u32 %p3, %r3, 0; @%p3 bra WAIT; END: st.global.u32 [%d1+4], %r1;"
         )
     };
     let instructions = |rounds| time(&body(rounds), 2, 32, 1, true).machine_instructions.iter().sum::<f64>();

@@ -27,7 +27,8 @@ fn parts() -> PatternParts {
 #[test]
 fn each_mistake_of_a_pattern_has_its_own_error() {
     Pattern::new(grid(), parts()).unwrap();
-    let cases: [(fn(&mut PatternParts), &str); 13] = [
+    type Spoil = fn(&mut PatternParts);
+    let cases: [(Spoil, &str); 13] = [
         (|parts| parts.offsets = vec![0, 5], "2 offsets, expected 3 (tiles of 128 in 200 queries, and 1)"),
         (|parts| parts.offsets[0] = 1, "offsets[0] is 1, expected 0"),
         (|parts| parts.offsets[1] = 6, "offsets[2] is 5, expected at least 6 (= offsets[1])"),
