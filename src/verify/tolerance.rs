@@ -27,6 +27,16 @@ impl Tolerance {
         Self { factor: 2.0, ulps, least_scale: 0.0 }
     }
 
+    /// Sums of so many products by tensor cores: as values, and in f32 a unit more for each 16.
+    ///
+    /// A tensor core adds up 16 products at a time and cuts the sum off where a processor rounds it: a unit each time. In
+    /// 16-bit types this is far below a unit.
+    pub fn sums(dtype: DType, products: usize) -> Self {
+        let values = Self::values(dtype);
+        let cut = if dtype == DType::F32 { products as f64 / 16.0 } else { 0.0 };
+        Self { ulps: values.ulps + cut, ..values }
+    }
+
     /// Means of values weighed by a softmax, whose scores are of `sizes`: as values, and in f32 a unit more for each 1 of
     /// the largest size.
     ///
