@@ -68,7 +68,7 @@ impl Tolerance {
     }
 
     /// Sums in f32 of terms that are rounded to a 16-bit type on the way: as values of that type.
-    pub fn sums(terms: DType) -> Self {
+    pub fn sums_of_rounded(terms: DType) -> Self {
         let values = Self::values(terms);
         Self { ulps: values.ulps * terms.epsilon().unwrap_or(1.0) / f64::from(f32::EPSILON), ..values }
     }

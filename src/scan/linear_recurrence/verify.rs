@@ -239,7 +239,7 @@ impl Prepared for Setup {
         let rows = |name, dtype, width: usize, values: &[f64]| {
             HostTensor::from_f64(name, dtype, &[values.len() / width, width], values)
         };
-        let states = Tolerance::sums(problem.dtype);
+        let states = Tolerance::sums_of_rounded(problem.dtype);
         let mut agreement = vec![
             compare(
                 &rows("out", problem.dtype, d_v, &got.out),
