@@ -12,7 +12,7 @@ namespace llm_kernels {
 
 // A block at any multiple of 4 or of 2 bytes.
 template <typename Format>
-using BlockOf = std::conditional_t<Format::kBytes % 4 == 0, PackedBlock<4, 0>, PackedBlockAnywhere>;
+using BlockOf = std::conditional_t<Format::kBytes % 4 == 0, PackedBlock<4, 0>, PackedBlockAt<true>>;
 
 // They come as much of each column at once, a chunk of two blocks or one, in words, from the word of the first byte on. An odd
 // number of words from a column to the next: lanes of neighbouring columns meet different banks. kUnroll: of the loop over copies.
