@@ -19,10 +19,13 @@ fn queries_and_keys_that_see_nobody_get_exact_zeros() {
         let sizes = [1, 200, 300, 2, 1, d];
         let grid = TileGrid::new([200, 300], [64, 64]).unwrap();
         // Queries 70 .. 199 see nothing, keys from 100 on are seen by nobody but one.
-        let rows = |i: usize| match i {
-            0..70 => vec![0..100],
-            199 => vec![199..200],
-            _ => Vec::new(),
+        let rows = |i: usize| {
+            let seen = match i {
+                0..70 => 0..100,
+                199 => 199..200,
+                _ => return Vec::new(),
+            };
+            std::iter::once(seen).collect()
         };
         let pattern = Pattern::from_rows(grid, &[], rows).unwrap();
         let results = Backward::new(Sparse::of_heads(3, F16, sizes, vec![pattern])).assert_agrees();
@@ -53,7 +56,7 @@ fn no_tiles_queries_or_keys_give_zeros() {
 fn tensors_of_tiles_that_are_not_listed_are_not_read() {
     // Query tiles 0 and 1 see key tiles 2 and 0.
     let grid = TileGrid::new([128, 256], [64, 64]).unwrap();
-    let rows = |i: usize| if i < 64 { vec![128..192] } else { vec![0..64] };
+    let rows = |i: usize| std::iter::once(if i < 64 { 128..192 } else { 0..64 }).collect();
     let sparse = Sparse::of_heads(3, F16, [1, 128, 256, 1, 1, 64], vec![Pattern::from_rows(grid, &[], rows).unwrap()]);
     let mut backward = Backward::new(sparse);
     let results = backward.assert_agrees();
