@@ -34,7 +34,7 @@ pub(crate) fn launches(limits: &Limits) -> Vec<LaunchPlan> {
 }
 
 /// Chooses the instance, the division of work and the grids. The kernels before and after the main one are those of
-/// [`flash_backward`](crate::attention::flash_backward).
+/// [`flash_backward`](mod@crate::attention::flash_backward).
 ///
 /// # Errors
 /// Head dimensions or an element type that no instance takes, none that fits the chip's shared memory, or more blocks than
