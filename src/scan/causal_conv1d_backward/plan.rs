@@ -70,7 +70,7 @@ pub fn plan(problem: &Problem, limits: &Limits) -> Result<Plan> {
     let enough = |positions: &&usize| num_tiles(&sequences, **positions) * units >= resident;
     let positions = POSITIONS.iter().find(enough).copied().unwrap_or(POSITIONS[1]);
     let num_tiles = num_tiles(&sequences, positions);
-    let num_groups = if units == 0 { 0 } else { num_tiles.min((resident / units).max(1)) };
+    let num_groups = resident.checked_div(units).map_or(0, |groups| num_tiles.min(groups.max(1)));
     let threads = num_groups.saturating_mul(units);
     for (what, got, limit) in
         [("tiles", num_tiles, i32::MAX as usize / 2), ("threads", threads, u32::MAX as usize - THREADS)]
