@@ -3,6 +3,7 @@
 
 mod causal_conv1d;
 mod causal_conv1d_backward;
+mod linear_recurrence;
 mod selective_scan;
 mod selective_scan_backward;
 mod selective_step;
@@ -39,6 +40,7 @@ criterion::criterion_group!(
     benches,
     causal_conv1d::bench,
     causal_conv1d_backward::bench,
+    linear_recurrence::bench,
     selective_scan::bench,
     selective_scan_backward::bench,
     selective_step::bench

@@ -21,10 +21,12 @@ __device__ __forceinline__ void multiply_steps(float (&sums)[4][8][4], const Den
     return typename Tile::Weights{base + 2 * Tile::Activations::kBytes + step % 2 * Tile::Weights::kBytes};
   };
   auto packed = [&](int chunk) {
-    return shared + 2 * (Tile::Activations::kBytes + Tile::Weights::kBytes) + chunk % 2 * Tile::kPackedBytes;
+    return shared + 2 * (Tile::Activations::kBytes + Tile::Weights::kBytes) + chunk % 2 * Tile::Packed::kBytes;
   };
-  auto load_packed = [&](int chunk) { loader.load_packed(ptx::shared_address(packed(chunk)), chunk, thread); };
-  auto read_group = [&](int step) { return loader.read_group(packed(step / Tile::kChunkSteps), step, thread); };
+  auto load_packed = [&](int chunk) {
+    Tile::Packed::load(ptx::shared_address(packed(chunk)), loader.params, loader.first_column, chunk, thread);
+  };
+  auto read_group = [&](int step) { return loader.read_group(packed(step / Tile::Packed::kChunkSteps), step, thread); };
   const int warp_row = warp / 2 * 64, warp_column = warp % 2 * 64;
   auto load_rows = [&](FragmentA(&a)[4], int step, int depth) {
     const uint32_t origin = activations(step).ldmatrix_address(lane) + warp_row * 128;
@@ -46,12 +48,12 @@ __device__ __forceinline__ void multiply_steps(float (&sums)[4][8][4], const Den
   commit_copies();
   wait_for_copies();
   __syncthreads();
-  load_packed(first / Tile::kChunkSteps);
+  load_packed(first / Tile::Packed::kChunkSteps);
   loader.template load_activations<0, 8>(activations(first), first, thread);
   commit_copies();
   wait_for_copies();
   __syncthreads();
-  if (Tile::kSmall && first + 1 < last) load_packed(first + 1);
+  if (Tile::Packed::kSmall && first + 1 < last) load_packed(first + 1);
   loader.template load_activations<0, 4>(activations(first + 1), first + 1, thread);
   commit_copies();
   {
@@ -61,7 +63,7 @@ __device__ __forceinline__ void multiply_steps(float (&sums)[4][8][4], const Den
   }
   wait_for_copies();
   __syncthreads();
-  if (Tile::kSmall && first + 2 < last) load_packed(first + 2);
+  if (Tile::Packed::kSmall && first + 2 < last) load_packed(first + 2);
   load_rows(a[0], first, 0);
 #pragma unroll 1
   for (int step = first; step < last; ++step) {
@@ -97,8 +99,8 @@ __device__ __forceinline__ void multiply_steps(float (&sums)[4][8][4], const Den
     loader.template load_activations<2, 4>(activations(step), step + 2, thread);
     multiply(2, a[1], b[2]);
     multiply(3, a[1], b[3]);
-    if (Tile::kSmall ? step + 3 < last : step % 4 == 0 && step + 4 < last) {
-      load_packed(step / Tile::kChunkSteps + (Tile::kSmall ? 3 : 1));
+    if (Tile::Packed::kSmall ? step + 3 < last : step % 4 == 0 && step + 4 < last) {
+      load_packed(step / Tile::Packed::kChunkSteps + (Tile::Packed::kSmall ? 3 : 1));
     }
   }
 }

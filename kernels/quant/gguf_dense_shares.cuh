@@ -6,7 +6,7 @@
 //   units * b / blocks .. units * (b + 1) / blocks: an end of one tile, whole tiles, and a beginning of another.
 #pragma once
 
-#include "quant/gguf_matrix.cuh"
+#include "quant/gguf_matrix_params.cuh"
 
 namespace llm_kernels {
 

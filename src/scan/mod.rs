@@ -8,6 +8,8 @@ pub mod causal_conv1d_backward;
 mod column_sum;
 #[cfg(feature = "verify")]
 mod described;
+pub mod linear_recurrence;
+pub mod recurrent_step;
 pub mod selective_scan;
 pub mod selective_scan_backward;
 pub mod selective_step;
@@ -17,6 +19,10 @@ mod sequence_sizes;
 pub use causal_conv1d::causal_conv1d;
 #[doc(inline)]
 pub use causal_conv1d_backward::causal_conv1d_backward;
+#[doc(inline)]
+pub use linear_recurrence::linear_recurrence;
+#[doc(inline)]
+pub use recurrent_step::recurrent_step;
 #[doc(inline)]
 pub use selective_scan::selective_scan;
 #[doc(inline)]
@@ -30,6 +36,8 @@ pub use sequence_sizes::SequenceSizes;
 pub const OPS: &[crate::verify::Op] = &[
     causal_conv1d::verify::ENTRY,
     causal_conv1d_backward::verify::ENTRY,
+    linear_recurrence::verify::ENTRY,
+    recurrent_step::verify::ENTRY,
     selective_scan::verify::ENTRY,
     selective_scan_backward::verify::ENTRY,
     selective_step::verify::ENTRY,

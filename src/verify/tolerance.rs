@@ -27,6 +27,16 @@ impl Tolerance {
         Self { factor: 2.0, ulps, least_scale: 0.0 }
     }
 
+    /// Sums of so many products by tensor cores: as values, and in f32 a unit more for each 16.
+    ///
+    /// A tensor core adds up 16 products at a time and cuts the sum off where a processor rounds it: a unit each time. In
+    /// 16-bit types this is far below a unit.
+    pub fn sums(dtype: DType, products: usize) -> Self {
+        let values = Self::values(dtype);
+        let cut = if dtype == DType::F32 { products as f64 / 16.0 } else { 0.0 };
+        Self { ulps: values.ulps + cut, ..values }
+    }
+
     /// Means of values weighed by a softmax, whose scores are of `sizes`: as values, and in f32 a unit more for each 1 of
     /// the largest size.
     ///
@@ -63,6 +73,12 @@ impl Tolerance {
             DType::I8 | DType::E4M3 => Self { factor: 2.0, ulps: 0.0, least_scale: 0.0 },
             _ => Self::values(dtype),
         }
+    }
+
+    /// Sums in f32 of terms that are rounded to a 16-bit type on the way: as values of that type.
+    pub fn sums_of_rounded(terms: DType) -> Self {
+        let values = Self::values(terms);
+        Self { ulps: values.ulps * terms.epsilon().unwrap_or(1.0) / f64::from(f32::EPSILON), ..values }
     }
 
     /// The reference, bit for bit; and integers.
