@@ -48,6 +48,14 @@ impl Tolerance {
         Self { ulps: values.ulps + units_of_weights(dtype, sizes), ..values }
     }
 
+    /// Sums of a few products whose magnitudes add up to `terms`, which may cancel: as values, and four units of f32 of the
+    /// terms where the row itself is smaller.
+    pub fn cancelling(dtype: DType, terms: f64) -> Self {
+        let values = Self::values(dtype);
+        let unit = dtype.epsilon().unwrap_or(1.0);
+        Self { least_scale: 4.0 * f64::from(f32::EPSILON) / (values.ulps * unit) * terms, ..values }
+    }
+
     /// Results and states of a linear recurrence, which remember `positions` positions: as values, and in f32 two units more
     /// for each of them, and for a gate.
     ///

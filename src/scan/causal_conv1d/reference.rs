@@ -57,6 +57,14 @@ pub fn plain(problem: &Problem, input: &Input) -> Output {
     convolution(problem, input, &convolve)
 }
 
+/// The largest sum of an output's terms' magnitudes, which cancel in it.
+pub fn terms(problem: &Problem, input: &Input) -> f64 {
+    let sums = convolution(problem, input, &|terms, bias| {
+        bias.abs() + terms.map(|(weight, x)| (weight * x).abs()).sum::<f64>()
+    });
+    sums.out.into_iter().fold(0.0, f64::max)
+}
+
 /// What of weights, inputs and bias gives an output.
 type Convolve<'a> = &'a dyn Fn(&mut dyn Iterator<Item = (f64, f64)>, f64) -> f64;
 
