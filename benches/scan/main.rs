@@ -2,6 +2,8 @@
 //! machine takes to execute the kernel, and says nothing about a GPU: see `llm-kernels bench` for counters.
 
 mod linear_recurrence;
+mod linear_recurrence_backward;
+mod recurrent_step;
 
 use std::time::Duration;
 
@@ -31,5 +33,10 @@ fn bench(criterion: &mut Criterion, path: &str) {
     group.finish();
 }
 
-criterion::criterion_group!(benches, linear_recurrence::bench);
+criterion::criterion_group!(
+    benches,
+    linear_recurrence::bench,
+    linear_recurrence_backward::bench,
+    recurrent_step::bench
+);
 criterion::criterion_main!(benches);

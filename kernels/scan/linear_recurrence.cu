@@ -295,17 +295,17 @@ __device__ __forceinline__ void combine(const LinearRecurrenceParams& params) {
 #define RECURRENCE_INSTANCE(NAME, T, KEYS, TILE, CHANNELS, SHARED)                                                   \
   static_assert(llm_kernels::RecurrenceTraits<llm_kernels::T, KEYS, TILE, CHANNELS>::kSharedBytes == SHARED,         \
                 "mirrored in Rust");                                                                                 \
-  extern "C" __global__ void __launch_bounds__(160)                                                                  \
+  extern "C" __global__ void __launch_bounds__(160, KEYS == 256 ? 1 : 2)                                             \
       NAME(const __grid_constant__ llm_kernels::LinearRecurrenceParams params) {                                     \
     llm_kernels::linear_recurrence<llm_kernels::RecurrenceTraits<llm_kernels::T, KEYS, TILE, CHANNELS>>(params);     \
   }
 
-RECURRENCE_INSTANCE(linear_recurrence_f16_d64, f16, 64, 64, false, 54432)
-RECURRENCE_INSTANCE(linear_recurrence_f16_d128, f16, 128, 32, false, 43920)
-RECURRENCE_INSTANCE(linear_recurrence_f16_d256, f16, 256, 32, false, 76688)
-RECURRENCE_INSTANCE(linear_recurrence_bf16_d64, bf16, 64, 64, false, 54432)
-RECURRENCE_INSTANCE(linear_recurrence_bf16_d128, bf16, 128, 32, false, 43920)
-RECURRENCE_INSTANCE(linear_recurrence_bf16_d256, bf16, 256, 32, false, 76688)
+RECURRENCE_INSTANCE(linear_recurrence_f16_d64, f16, 64, 64, false, 54688)
+RECURRENCE_INSTANCE(linear_recurrence_f16_d128, f16, 128, 32, false, 44048)
+RECURRENCE_INSTANCE(linear_recurrence_f16_d256, f16, 256, 32, false, 76816)
+RECURRENCE_INSTANCE(linear_recurrence_bf16_d64, bf16, 64, 64, false, 54688)
+RECURRENCE_INSTANCE(linear_recurrence_bf16_d128, bf16, 128, 32, false, 44048)
+RECURRENCE_INSTANCE(linear_recurrence_bf16_d256, bf16, 256, 32, false, 76816)
 RECURRENCE_INSTANCE(linear_recurrence_channels_f16_d64, f16, 64, 32, true, 44176)
 RECURRENCE_INSTANCE(linear_recurrence_channels_f16_d128, f16, 128, 32, true, 77968)
 RECURRENCE_INSTANCE(linear_recurrence_channels_f16_d256, f16, 256, 16, true, 72840)

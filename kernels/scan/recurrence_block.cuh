@@ -78,7 +78,8 @@ struct RecurrenceTraits {
   static constexpr int kTotalOffset = kKeyOffset + (kChannels ? kBlocks * kKeys : kTile) * 4;
   static constexpr int kFactorOffset = kTotalOffset;                        // [kBlocks][2]: factor, logarithm.
   static constexpr int kNormaliserOffset = kFactorOffset + kBlocks * 8;     // [2][16]
-  static constexpr int kSharedBytes = kNormaliserOffset + 128;
+  static constexpr int kSumOffset = kNormaliserOffset + 128;                // Of each step: its sum of logarithms.
+  static constexpr int kSharedBytes = kSumOffset + (kChannels ? 0 : kTile * 4);
 };
 
 // A chunk of a head of a sequence, and some of its value columns. Blocks next to each other share q and k.

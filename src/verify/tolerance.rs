@@ -48,6 +48,23 @@ impl Tolerance {
         }
     }
 
+    /// Values that are sums of products whose operands are rounded to the type: where terms cancel, a row is judged at their
+    /// size, the root of the sum of their squares, which is how rounding errors add up.
+    pub fn products(dtype: DType, terms: f64) -> Self {
+        Self { least_scale: terms, ..Self::values(dtype) }
+    }
+
+    /// Gradients that are such sums.
+    pub fn gradient_products(terms: f64) -> Self {
+        Self { factor: 3.0, ulps: 2.0, least_scale: terms }
+    }
+
+    /// Numbers in f32 that are such sums, of products of `terms` in size.
+    pub fn summed_products(dtype: DType, terms: f64) -> Self {
+        let ulps = 2.0 * dtype.epsilon().unwrap_or(1.0) / f64::from(f32::EPSILON);
+        Self { factor: 3.0, ulps, least_scale: terms }
+    }
+
     /// Sums in f32 of terms that are rounded to a 16-bit type on the way: as values of that type.
     pub fn sums(terms: DType) -> Self {
         let values = Self::values(terms);

@@ -55,9 +55,9 @@ const fn instance(name: &'static str, dtype: DType, d_k: usize, tile: usize, cha
     let blocks = tile / 16;
     // q, k, v and decays of two tiles.
     let stage = tile * (2 * d_k + VALUES) * 2 + if channels { tile * d_k * 4 } else { 256 };
-    // Scores and factors of the blocks of 16 steps, weights of steps or channels, two times a normaliser.
+    // Scores and factors of the blocks of 16 steps, weights of steps or channels, two times a normaliser, sums of steps.
     let weights = if channels { blocks * d_k } else { tile };
-    let shared_bytes = 2 * stage + blocks * 1024 + weights * 8 + blocks * 8 + 128;
+    let shared_bytes = 2 * stage + blocks * 1024 + weights * 8 + blocks * 8 + 128 + if channels { 0 } else { tile * 4 };
     Instance { name, dtype, d_k, channels, shared_bytes: shared_bytes as u32 }
 }
 

@@ -16,7 +16,8 @@ pub fn reference(problem: &Problem, inputs: &Inputs) -> Output {
 /// The step in f32, the result rounded to the problem's element type.
 pub fn plain(problem: &Problem, inputs: &Inputs) -> Output {
     // Nothing here goes through a tensor core: in f32 but for the result.
-    let mut output = reference::plain(&linear_recurrence::Problem { dtype: DType::F32, ..of_one_step(problem) }, inputs);
+    let mut output =
+        reference::plain(&linear_recurrence::Problem { dtype: DType::F32, ..of_one_step(problem) }, inputs);
     for out in &mut output.out {
         *out = match problem.dtype {
             DType::F16 => half::f16::from_f64(*out).to_f64(),
