@@ -100,6 +100,19 @@ __device__ __forceinline__ void store_scores(uint32_t address, const float (&sco
 __device__ __forceinline__ int score_row(int e, unsigned lane) { return lane / 4 + e / 2 * 8; }
 __device__ __forceinline__ int score_column(int n, int e, unsigned lane) { return n * 8 + lane % 4 * 2 + e % 2; }
 
+// Scores times a factor, those of later steps 0, to where each lane finds its part of operand A.
+__device__ __forceinline__ void scale_and_store_scores(float factor, uint32_t address, float (&scores)[2][4],
+                                                       unsigned lane) {
+#pragma unroll
+  for (int n = 0; n < 2; ++n) {
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      scores[n][e] = score_column(n, e, lane) <= score_row(e, lane) ? scores[n][e] * factor : 0.0f;
+    }
+  }
+  store_scores(address, scores, lane);
+}
+
 // Of one decay for all channels: weights of the steps of a block, and its scores. One warp.
 template <typename Traits>
 __device__ __forceinline__ void weigh_steps(const LinearRecurrenceParams& params, uint32_t shared, uint32_t stage,

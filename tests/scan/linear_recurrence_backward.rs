@@ -20,7 +20,8 @@ use crate::{get, poisoned, queue, rounded, shared, upload};
 use DType::{BF16, F16, F32};
 
 const PLAIN: Options = Options { scale: None, feature_map: FeatureMap::Identity, normaliser: None, chunk: None };
-const DECAYS: [Option<DecayKind>; 3] = [None, Some(DecayKind::Heads), Some(DecayKind::Steps)];
+const DECAYS: [Option<DecayKind>; 4] =
+    [None, Some(DecayKind::Heads), Some(DecayKind::Steps), Some(DecayKind::Channels)];
 
 /// A problem with its input, row-major.
 #[derive(Clone, Debug)]
@@ -75,7 +76,8 @@ impl Gradients {
         let decays = match decay {
             None => 0,
             Some(DecayKind::Heads) => h,
-            Some(_) => positions * h,
+            Some(DecayKind::Steps) => positions * h,
+            Some(DecayKind::Channels) => positions * h * d_k,
         };
         let log_decay = |x: f64| -0.05 * (-1.5 * x).exp();
         Self {
@@ -113,7 +115,8 @@ impl Gradients {
         let decays = match forward.decay {
             None => vec![0],
             Some(DecayKind::Heads) => vec![h],
-            Some(_) => of(&[h]),
+            Some(DecayKind::Steps) => of(&[h]),
+            Some(DecayKind::Channels) => of(&[h, d_k]),
         };
         let plan = plan_of(&self.problem, queue().device().limits()).unwrap();
         let dtype = forward.dtype;
@@ -142,7 +145,8 @@ impl Gradients {
             decay: match self.problem.forward.decay {
                 None => Decay::None,
                 Some(DecayKind::Heads) => Decay::Heads(on.decay.view()?),
-                Some(_) => Decay::Steps(on.decay.view()?),
+                Some(DecayKind::Steps) => Decay::Steps(on.decay.view()?),
+                Some(DecayKind::Channels) => Decay::Channels(on.decay.view()?),
             },
             d_decay: self.problem.forward.decay.map(|_| on.d_decay.view_mut()).transpose()?,
             initial_state: Some(on.initial_state.view()?),
@@ -238,7 +242,7 @@ mod plan {
 
     #[test]
     fn every_instance_is_embedded() {
-        crate::assert_embedded("scan/linear_recurrence_backward", 3);
+        crate::assert_embedded("scan/linear_recurrence_backward", 9);
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub use models::{lightning_log_decays, retention_log_decays};
 pub(crate) use params::{Sweep, launch};
 #[cfg(feature = "verify")]
 pub(crate) use plan::launches;
+pub(crate) use plan::{DecayOf, Instance, instance, plan_of};
 pub use plan::{Plan, Workspace, plan};
 pub use problem::{DecayKind, Operands, Problem, Shape};
 

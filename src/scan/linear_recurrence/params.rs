@@ -141,7 +141,11 @@ impl LinearRecurrenceParams {
             value_stride: value_stride as i32,
             reverse: i32::from(sweep.reverse),
             states_only: i32::from(states_only),
-            decay_width: if problem.decay == Some(DecayKind::Channels) { d_k as i32 } else { 1 },
+            decay_width: match problem.decay {
+                Some(DecayKind::Channels) if sweep.transposed => d_v as i32,
+                Some(DecayKind::Channels) => d_k as i32,
+                _ => 1,
+            },
             out_is_f32: i32::from(sweep.out.dtype == DType::F32),
             feature_map: problem.feature_map.number(),
             normalised: i32::from(problem.normaliser.is_some()),

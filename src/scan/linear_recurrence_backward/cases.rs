@@ -25,6 +25,9 @@ const HEADS: Set = &[("decay_heads", "retention")];
 const STEPS: Set = &[("decay_steps", "normal")];
 const STATES: Set = &[("decay_steps", "normal"), ("initial_state", "normal"), ("d_final_state", "normal")];
 const HEADS_STATES: Set = &[("decay_heads", "retention"), ("initial_state", "normal"), ("d_final_state", "normal")];
+const CHANNELS: Set = &[("decay_channels", "normal"), ("initial_state", "normal"), ("d_final_state", "normal")];
+const MILD: Set = &[("decay_channels", "mild")];
+const CHANNEL_LENGTHS: Set = &[("decay_channels", "mild"), ("d_final_state", "normal"), ("cu_seqlens", "0 50 50 129")];
 const LENGTHS: Set = &[
     ("decay_steps", "normal"),
     ("initial_state", "normal"),
@@ -45,6 +48,12 @@ pub(super) const CHECK_CASES: &[Case] = &[
     case!("chunks",            BF16, [1, 150, 1, 2, 64, 64],   CHUNKS,   STATES),
     case!("chunks",            F16,  [1, 130, 2, 2, 64, 64],   CHUNKS,   HEADS),
     case!("various lengths",   BF16, [3, 79, 1, 2, 64, 64],    CHUNKS,   LENGTHS),
+    case!("decay of channels", F16,  [1, 70, 1, 2, 64, 48],    NONE,     CHANNELS),
+    case!("decay of channels", BF16, [1, 50, 2, 2, 32, 128],   NONE,     CHANNELS),
+    case!("decay of channels", BF16, [1, 20, 1, 1, 144, 256],  NONE,     CHANNELS),
+    case!("mild decay",        F16,  [1, 70, 1, 1, 96, 32],    NONE,     MILD),
+    case!("mild decay",        BF16, [2, 40, 1, 2, 64, 64],    NONE,     MILD),
+    case!("various lengths",   BF16, [3, 79, 1, 2, 48, 64],    CHUNKS,   CHANNEL_LENGTHS),
     case!("no steps",          F16,  [2, 0, 1, 2, 64, 64],     NONE,     STATES),
 ];
 
@@ -52,6 +61,7 @@ pub(super) const CHECK_CASES: &[Case] = &[
 pub(super) const BENCH_CASES: &[Case] = &[
     case!("Mamba-2 2.7B, 256 tokens, 8 heads",   BF16, [1, 256, 1, 8, 128, 64],   UNSCALED, STEPS),
     case!("RetNet 6.7B, 256 tokens, 2 heads",    BF16, [1, 256, 2, 2, 256, 256],  NONE,     HEADS),
+    case!("GLA 1.3B, 256 tokens, 1 head",        BF16, [1, 256, 1, 1, 256, 256],  NONE,     MILD),
     case!("MiniMax-01, 256 tokens, 4 heads",     BF16, [1, 256, 4, 4, 128, 128],  UNSCALED, HEADS),
 ];
 
@@ -80,6 +90,11 @@ pub(super) fn make_inputs(op: &Op, case: &Case) -> Result<Vec<HostTensor>> {
             }
             "decay_steps" => {
                 normal(name, DType::F32, 11, &[&positions[..], &[h]].concat(), |x| -0.1 * (-1.2 * x).exp())
+            }
+            "decay_channels" => {
+                let map =
+                    if text == "mild" { |x: f64| -0.01 * (-1.2 * x).exp() } else { |x: f64| -0.1 * (-1.2 * x).exp() };
+                normal(name, DType::F32, 12, &[&positions[..], &[h, d_k]].concat(), map)
             }
             "initial_state" => normal(name, DType::F32, 13, &[b, h, d_k, d_v], |x| x),
             "d_final_state" => normal(name, DType::F32, 14, &[b, h, d_k, d_v], |x| x),

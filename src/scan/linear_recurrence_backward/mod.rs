@@ -39,7 +39,7 @@ pub struct Args<'a> {
     pub d_k: TensorViewMut<'a>,
     /// Gradient of v, of its shape.
     pub d_v: TensorViewMut<'a>,
-    /// Decay of the forward pass: none, of heads, or of steps.
+    /// Decay of the forward pass.
     pub decay: Decay<'a>,
     /// Gradient of its logarithms, if it is wanted, of their shape, f32.
     pub d_decay: Option<TensorViewMut<'a>>,

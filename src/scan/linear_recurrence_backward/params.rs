@@ -25,6 +25,8 @@ pub(super) struct KeysParams {
     h_k: i32,
     group: i32,
     width: i32,
+    of_channels: i32,
+    padding: i32,
 }
 
 /// `RecurrenceDecaysParams`.
@@ -40,7 +42,8 @@ pub(super) struct DecaysParams {
     b: i32,
     h: i32,
     sums: i32,
-    padding: i32,
+    /// Channels, if decays are of these; else 0.
+    width: i32,
 }
 
 /// `SequenceTensor` of rows of one element.
@@ -54,7 +57,7 @@ struct DecayRows {
 }
 
 // The kernels assert the same numbers.
-const _: () = assert!(size_of::<KeysParams>() == 176 && offset_of!(KeysParams, num_rows) == 152);
+const _: () = assert!(size_of::<KeysParams>() == 184 && offset_of!(KeysParams, num_rows) == 152);
 const _: () = assert!(
     size_of::<DecaysParams>() == 96 && offset_of!(DecaysParams, sequences) == 56 && offset_of!(DecaysParams, b) == 80
 );
@@ -131,6 +134,7 @@ impl KeysParams {
     pub(super) fn new(problem: &Problem, plan: &Plan, operands: &Operands) -> Self {
         let Operands { q, k, d_q, d_k, workspace, .. } = operands;
         let (shape, sequences) = (problem.forward.shape, problem.forward.sequences);
+        let channels = problem.forward.decay == Some(DecayKind::Channels);
         let at = |offset: usize| workspace.address + offset as u64;
         Self {
             q: SequenceTensor::new(q),
@@ -139,12 +143,14 @@ impl KeysParams {
             d_k: SequenceTensor::new(d_k),
             d_q_heads: at(plan.workspace.d_q),
             d_k_heads: at(plan.workspace.d_k),
-            differences: if problem.d_decay { at(plan.workspace.differences) } else { 0 },
+            differences: if problem.d_decay && !channels { at(plan.workspace.differences) } else { 0 },
             num_rows: (sequences.positions() * shape.h_k) as i64,
             length: sequences.total.unwrap_or(sequences.s) as i32,
             h_k: shape.h_k as i32,
             group: group(shape) as i32,
             width: shape.d_k as i32,
+            of_channels: i32::from(problem.d_decay && channels),
+            padding: 0,
         }
     }
 }
@@ -154,13 +160,16 @@ impl DecaysParams {
     pub(super) fn new(problem: &Problem, plan: &Plan, operands: &Operands) -> Self {
         let (shape, sequences) = (problem.forward.shape, problem.forward.sequences);
         let at = |offset: usize| operands.workspace.address + offset as u64;
+        let channels = problem.forward.decay == Some(DecayKind::Channels);
+        let rest = usize::from(channels);
         let d_decay = operands.d_decay.map_or(DecayRows::default(), |Operand { address, layout, .. }| {
-            let stride = |from_last: usize| layout.rank().checked_sub(from_last).map_or(0, |dim| layout.stride(dim));
+            let stride =
+                |from_last: usize| layout.rank().checked_sub(rest + from_last).map_or(0, |dim| layout.stride(dim));
             DecayRows { address, batch_stride: stride(3), sequence_stride: stride(2), head_stride: stride(1) }
         });
         Self {
             d_decay,
-            differences: at(plan.workspace.differences),
+            differences: at(if channels { plan.workspace.d_q } else { plan.workspace.differences }),
             final_state: at(plan.workspace.final_state),
             d_final_state: address(&operands.d_final_state),
             sequences: Sequences::new(operands.cu_seqlens, sequences.s),
@@ -168,7 +177,7 @@ impl DecaysParams {
             b: sequences.b as i32,
             h: shape.h as i32,
             sums: i32::from(problem.forward.decay == Some(DecayKind::Heads)),
-            padding: 0,
+            width: if channels { shape.d_k as i32 } else { 0 },
         }
     }
 }

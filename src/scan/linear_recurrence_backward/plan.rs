@@ -1,7 +1,7 @@
 //! The plan of the launches: pure data.
 
 use super::{DecayKind, OP, Problem, Shape};
-use crate::scan::linear_recurrence;
+use crate::scan::linear_recurrence::{self, DecayOf, Instance, instance, plan_of};
 use crate::{DType, Error, LaunchPlan, Limits, Resources, Result};
 
 /// Planned launches, in their order.
@@ -26,7 +26,8 @@ pub struct Workspace {
     pub d_q: usize,
     /// Likewise of k.
     pub d_k: usize,
-    /// For each step and head `q d_q - k d_k`, if the gradient of the decays is wanted.
+    /// For each step and head `q d_q - k d_k`, if the gradient of the decays is wanted; with decays of channels, in the place
+    /// of the gradients of q.
     pub differences: usize,
     /// The final state, if that has a gradient which the decays' needs.
     pub final_state: usize,
@@ -43,6 +44,16 @@ const ROWS: u128 = 4;
 const ALIGNMENT: u128 = 128;
 const DECAYS: &str = "linear_recurrence_backward_decays";
 
+/// The recurrences with decays of value columns, at the end of `kernels/scan/linear_recurrence_backward.cu`.
+const COLUMNS: [Instance; 6] = [
+    instance(OP, "linear_recurrence_columns_f16_d64", DType::F16, 64, 32, DecayOf::ValueColumn),
+    instance(OP, "linear_recurrence_columns_f16_d128", DType::F16, 128, 32, DecayOf::ValueColumn),
+    instance(OP, "linear_recurrence_columns_f16_d256", DType::F16, 256, 32, DecayOf::ValueColumn),
+    instance(OP, "linear_recurrence_columns_bf16_d64", DType::BF16, 64, 32, DecayOf::ValueColumn),
+    instance(OP, "linear_recurrence_columns_bf16_d128", DType::BF16, 128, 32, DecayOf::ValueColumn),
+    instance(OP, "linear_recurrence_columns_bf16_d256", DType::BF16, 256, 32, DecayOf::ValueColumn),
+];
+
 fn keys_instance(dtype: DType) -> &'static str {
     match dtype {
         DType::F16 => "linear_recurrence_backward_keys_f16",
@@ -54,10 +65,12 @@ fn launch(instance: &'static str, blocks: u32, workspace_bytes: usize) -> Launch
     LaunchPlan { op: OP, instance, grid: [blocks, 1, 1], block: [THREADS, 1, 1], shared_bytes: 0, workspace_bytes }
 }
 
-/// One block of each instance of this operator's own.
+/// One block of each instance of this operator's own that fits the chip.
 #[cfg(feature = "verify")]
-pub(crate) fn launches(_: &Limits) -> Vec<LaunchPlan> {
-    [keys_instance(DType::F16), keys_instance(DType::BF16), DECAYS].map(|name| launch(name, 1, 0)).to_vec()
+pub(crate) fn launches(limits: &Limits) -> Vec<LaunchPlan> {
+    let columns = COLUMNS.iter().filter(|instance| instance.fits(limits)).map(Instance::launch);
+    let ends = [keys_instance(DType::F16), keys_instance(DType::BF16), DECAYS];
+    columns.chain(ends.map(|name| launch(name, 1, 0))).collect()
 }
 
 /// Plans the recurrences and what comes behind them.
@@ -68,11 +81,11 @@ pub fn plan(problem: &Problem, limits: &Limits) -> Result<Plan> {
     let Shape { h_k, h, d_k, d_v } = problem.forward.shape;
     let (b, positions) = (problem.forward.sequences.b, problem.forward.sequences.positions());
     let [of_q, of_k, of_v] = problem.sweeps();
-    let sweeps = [
-        linear_recurrence::plan(&of_q, limits)?,
-        linear_recurrence::plan(&of_k, limits)?,
-        linear_recurrence::plan(&of_v, limits)?,
-    ];
+    let channels = problem.forward.decay == Some(DecayKind::Channels);
+    let across = |sweep| {
+        if channels { plan_of(sweep, limits, &COLUMNS) } else { linear_recurrence::plan(sweep, limits) }
+    };
+    let sweeps = [across(&of_q)?, across(&of_k)?, linear_recurrence::plan(&of_v, limits)?];
     let mut end = 0u128;
     let mut place = |wanted: bool, factors: &[usize]| {
         let start = end;
@@ -81,7 +94,7 @@ pub fn plan(problem: &Problem, limits: &Limits) -> Result<Plan> {
         start as usize
     };
     let (d_q, d_k_place) = (place(true, &[positions, h, d_k, 4]), place(true, &[positions, h, d_k, 4]));
-    let differences = place(problem.d_decay, &[positions, h, 4]);
+    let differences = place(problem.d_decay && !channels, &[positions, h, 4]);
     let final_state = place(problem.d_decay && problem.d_final_state, &[b, h, d_k, d_v, 4]);
     let most = sweeps.iter().map(|sweep| sweep.workspace.bytes).max().unwrap_or(0);
     let sweep_place = place(true, &[most]);
@@ -117,8 +130,11 @@ fn resources(problem: &Problem, workspace: &Workspace) -> Resources {
     let positions = problem.forward.sequences.positions() as f64;
     let rows = positions * (4 * h_k * d_k + 3 * h * d_v) as f64 * problem.forward.dtype.size_bytes() as f64;
     let decays = match problem.forward.decay {
-        Some(DecayKind::Steps) => positions * (4 * h * (1 + usize::from(problem.d_decay))) as f64,
-        _ => 0.0,
+        None | Some(DecayKind::Heads) => 0.0,
+        Some(kind) => {
+            let width = if kind == DecayKind::Channels { d_k } else { 1 };
+            positions * (4 * h * width * (1 + usize::from(problem.d_decay))) as f64
+        }
     };
     let states = (problem.forward.states * problem.forward.sequences.b * 4 * h * d_k * d_v) as f64;
     let needed = rows + decays + states;

@@ -60,7 +60,7 @@ impl Problem {
     ///
     /// # Errors
     /// Rank, element types, widths, sizes that disagree, heads that don't divide, a scale that is not finite, a chunk that is
-    /// no multiple of 64, decays of channels, a feature map, a normaliser, a gradient of decays that there are none of, a last
+    /// no multiple of 64, a feature map, a normaliser, a gradient of decays that there are none of, a last
     /// stride other than 1, misaligned rows, states with gaps, an output that overlaps itself or another tensor, sizes beyond
     /// 2^30: each its own [`Error`], naming the argument, what it has and what is expected.
     pub fn check(operands: &Operands, options: &Options) -> Result<Self> {
@@ -96,7 +96,14 @@ impl Problem {
                     CHECKS.rank(name, tensor, 1, "[h]")?;
                     CHECKS.sizes(name, tensor, [h])?;
                 }
-                Some(_) => sequences.check_like(CHECKS, (name, tensor), "q", [h], ["[b, s, h]", "[total, h]"])?,
+                Some(DecayKind::Steps) => {
+                    sequences.check_like(CHECKS, (name, tensor), "q", [h], ["[b, s, h]", "[total, h]"])?;
+                }
+                Some(DecayKind::Channels) => {
+                    let (d_k, names) = (("d_k", shape.d_k, "q"), ["[b, s, h, d_k]", "[total, h, d_k]"]);
+                    sequences.check_like(CHECKS, (name, tensor), "q", [h, d_k], names)?;
+                    CHECKS.rows(name, tensor, ALIGNMENT)?;
+                }
             }
             CHECKS.elements(name, tensor)?;
         }
@@ -120,9 +127,6 @@ impl Problem {
     ) -> Result<Self> {
         let unsupported =
             |argument, what, got, supported| Err(Error::Unsupported { op: OP, argument, what, got, supported });
-        if decay == Some(DecayKind::Channels) {
-            return unsupported("decay", "kind", "Channels".to_owned(), "None, Heads, Steps");
-        }
         if options.feature_map != FeatureMap::Identity {
             return unsupported("options", "feature_map", format!("{:?}", options.feature_map), "Identity");
         }

@@ -18,7 +18,7 @@ pub struct Inputs<'a> {
     pub v: &'a [f64],
     /// Likewise.
     pub d_out: &'a [f64],
-    /// `[h]` or `[b, s, h]`, or `[total, h]`
+    /// `[h]`, `[b, s, h]` or `[b, s, h, d_k]`, or `[total, ..]`
     pub decay: &'a [f64],
     /// `[b, h, d_k, d_v]`
     pub initial_state: &'a [f64],
@@ -37,7 +37,8 @@ pub struct Output {
     pub d_k: Vec<f64>,
     /// Of v.
     pub d_v: Vec<f64>,
-    /// Of the decays, as `[b, s, h]` or `[total, h]` in any case: those of heads are their sums over steps.
+    /// Of the decays, of each step and head in any case, and of channels where they have them: those of heads are their sums
+    /// over steps.
     pub d_decay: Vec<f64>,
     /// Of the initial state.
     pub d_initial_state: Vec<f64>,
@@ -101,13 +102,15 @@ fn gradients(problem: &Problem, inputs: &Inputs, precision: &impl Precision) -> 
     let (positions, size) = (sequences.positions(), d_k * d_v);
     let scale = f64::from(problem.forward.scale);
     let round = |x| precision.round(x);
+    // Decays of a step and head.
+    let width = if problem.forward.decay == Some(DecayKind::Channels) { d_k } else { 1 };
     let mut result = Output {
         d_q: vec![0.0; positions * h_k * d_k],
         d_k: vec![0.0; positions * h_k * d_k],
         d_v: vec![0.0; positions * h * d_v],
-        d_decay: vec![0.0; positions * h],
+        d_decay: vec![0.0; positions * h * width],
         d_initial_state: vec![0.0; sequences.b * h * size],
-        terms: [positions * h_k, positions * h_k, positions * h, positions * h].map(|rows| vec![0.0; rows]),
+        terms: [positions * h_k, positions * h_k, positions * h, positions * h * width].map(|rows| vec![0.0; rows]),
     };
     for (batch, head) in (0..sequences.b).flat_map(|batch| (0..h).map(move |head| (batch, head))) {
         let range = match inputs.cu_seqlens.get(batch..batch + 2) {
@@ -121,24 +124,29 @@ fn gradients(problem: &Problem, inputs: &Inputs, precision: &impl Precision) -> 
         let k = |position| &inputs.k[key_row(position) * d_k..][..d_k];
         let v = |position: usize| &inputs.v[(position * h + head) * d_v..][..d_v];
         let d_out = |position: usize| &inputs.d_out[(position * h + head) * d_v..][..d_v];
-        let decay = |position: usize| match problem.forward.decay {
+        let decay = |position: usize, channel: usize| match problem.forward.decay {
             None => 1.0,
             Some(DecayKind::Heads) => round(inputs.decay[head].exp()),
-            Some(_) => round(inputs.decay[position * h + head].exp()),
+            Some(_) => round(inputs.decay[(position * h + head) * width + channel % width].exp()),
         };
         // The state before each step, and behind the last.
         let mut states = vec![given(inputs.initial_state)];
         for position in range.clone() {
             let mut next = states[states.len() - 1].clone();
             for (i, state) in next.iter_mut().enumerate() {
-                *state = round(round(decay(position) * *state) + round(k(position)[i / d_v] * v(position)[i % d_v]));
+                *state = round(
+                    round(decay(position, i / d_v) * *state) + round(k(position)[i / d_v] * v(position)[i % d_v]),
+                );
             }
             states.push(next);
         }
         // The gradient of the state behind the step.
         let mut gradient = given(inputs.d_final_state);
         // Of what the gradient of a decay adds up in the kernel, squared: all from its step on.
-        let mut squares = 0.0;
+        let mut squares = vec![0.0; width];
+        for (i, (state, d_state)) in states[states.len() - 1].iter().zip(&gradient).enumerate() {
+            squares[i / d_v % width] += (state * d_state).powi(2);
+        }
         for (step, position) in range.enumerate().rev() {
             let (before, behind) = (&states[step], &states[step + 1]);
             for (i, d_state) in gradient.iter_mut().enumerate() {
@@ -161,22 +169,29 @@ fn gradients(problem: &Problem, inputs: &Inputs, precision: &impl Precision) -> 
                 result.d_q[key_row(position) * d_k + channel] += of_q;
                 result.d_k[key_row(position) * d_k + channel] += of_k;
                 (q_terms, k_terms) = (q_terms.max(q_squares), k_terms.max(k_squares));
-                squares += q(position)[channel].powi(2) * q_squares + k(position)[channel].powi(2) * k_squares;
+                squares[channel % width] +=
+                    q(position)[channel].powi(2) * q_squares + k(position)[channel].powi(2) * k_squares;
             }
             let row = position * h + head;
             result.d_v[row * d_v..][..d_v].copy_from_slice(&of_v);
-            result.d_decay[row] =
-                gradient.iter().zip(before).fold(0.0, |sum, (a, b)| round(sum + round(decay(position) * a * b)));
+            for (i, (a, b)) in gradient.iter().zip(before).enumerate() {
+                let sum = &mut result.d_decay[row * width + i / d_v % width];
+                *sum = round(*sum + round(decay(position, i / d_v) * a * b));
+            }
+            for (terms, squares) in result.terms[3][row * width..].iter_mut().zip(&squares) {
+                *terms = squares.sqrt();
+            }
             let v_terms = of_v_squares.into_iter().fold(0.0, f64::max);
             for (terms, (row, squares)) in result.terms.iter_mut().zip([
                 (key_row(position), q_terms),
                 (key_row(position), k_terms),
                 (row, v_terms),
-                (row, squares),
             ]) {
                 terms[row] = (terms[row] * terms[row] + squares).sqrt();
             }
-            gradient.iter_mut().for_each(|d_state| *d_state = round(decay(position) * *d_state));
+            for (i, d_state) in gradient.iter_mut().enumerate() {
+                *d_state = round(decay(position, i / d_v) * *d_state);
+            }
         }
         result.d_initial_state[slot..slot + size].copy_from_slice(&gradient);
     }

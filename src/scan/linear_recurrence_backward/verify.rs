@@ -38,6 +38,13 @@ const DESCRIPTION: Description = Description {
         tensor("d_out", HALVES, VALUES, false, "gradient of the result, of q's type"),
         tensor("decay_heads", F32, [&["h"], &[]], true, "logarithm of the state's decay, of each head"),
         tensor("decay_steps", F32, [&["b", "s", "h"], &["total", "h"]], true, "likewise, of each step and head"),
+        tensor(
+            "decay_channels",
+            F32,
+            [&["b", "s", "h", "d_k"], &["total", "h", "d_k"]],
+            true,
+            "likewise, of each step, head and key channel",
+        ),
         tensor("initial_state", F32, STATE, true, "state before the first step"),
         tensor("d_final_state", F32, STATE, true, "gradient of the state after the last step"),
         tensor("cu_seqlens", &[DType::I32], [&["b + 1"], &[]], true, "sequence i is positions cu[i] .. cu[i + 1]"),
@@ -92,12 +99,12 @@ fn prepare(queue: &Queue, bindings: &Bindings) -> Result<Box<dyn Prepared>> {
     let numbers = |name| bindings.tensor(name).map(HostTensor::to_f64).unwrap_or_default();
     let required = |name| bindings.required(OP, name)?.upload(queue);
     let inputs = [required("q")?, required("k")?, required("v")?, required("d_out")?];
-    let decays = [("decay_heads", DecayKind::Heads), ("decay_steps", DecayKind::Steps)];
+    let decays =
+        [("decay_heads", DecayKind::Heads), ("decay_steps", DecayKind::Steps), ("decay_channels", DecayKind::Channels)];
     let mut decays = decays.into_iter().filter(|(name, _)| bindings.tensor(name).is_some());
     let (decay, kind) = decays.next().unzip();
-    if decays.next().is_some() {
-        let problem = "decay_heads and decay_steps are given, expected one of them".to_owned();
-        return Err(Error::Binding { op: OP, problem });
+    if let (Some(one), Some((other, _))) = (decay, decays.next()) {
+        return Err(Error::Binding { op: OP, problem: format!("{one} and {other} are given, expected one of them") });
     }
     let size = |dimension| bindings.size(dimension).unwrap_or(0);
     let offsets: Vec<i32> = numbers("cu_seqlens").iter().map(|&x| x as i32).collect();
@@ -158,7 +165,8 @@ impl Prepared for Setup {
         let [d_q, d_k, d_v] = &mut self.gradients;
         let decay = match (&self.decay, self.problem.forward.decay) {
             (Some(decay), Some(DecayKind::Heads)) => Decay::Heads(decay.view()?),
-            (Some(decay), Some(_)) => Decay::Steps(decay.view()?),
+            (Some(decay), Some(DecayKind::Steps)) => Decay::Steps(decay.view()?),
+            (Some(decay), Some(DecayKind::Channels)) => Decay::Channels(decay.view()?),
             _ => Decay::None,
         };
         let args = Args {

@@ -7,7 +7,7 @@ use proptest::test_runner::Config;
 fn problems() -> impl Strategy<Value = Gradients> {
     let sizes = (1..3_usize, 1..90_usize, 1..3_usize, 1..3_usize, 1..5_usize, 1..5_usize);
     let chunks = prop_oneof![Just(None), Just(Some(64))];
-    (any::<u64>(), any::<bool>(), 0..3_usize, sizes, chunks).prop_map(
+    (any::<u64>(), any::<bool>(), 0..4_usize, sizes, chunks).prop_map(
         |(seed, half, decay, (b, s, h_k, group, d_k, d_v), chunk)| {
             let shape = Shape { h_k, h: h_k * group, d_k: d_k * 16, d_v: d_v * 16 };
             let (dtype, sequences) = (if half { F16 } else { BF16 }, SequenceSizes::uniform(b, s));

@@ -57,8 +57,8 @@ fn each_mistake_has_its_error() {
         (error(PLAIN, |o| o.d_k.address = o.d_q.address), "d_k overlaps d_q in memory"),
         (error(PLAIN, |o| o.workspace = operand(7, F32, &[64])), "workspace is f32, expected u8"),
         (
-            error(PLAIN, |o| o.decay = Some((DecayKind::Channels, operand(8, F32, &[2, 10, 4, 64])))),
-            "decay has kind Channels; supported: None, Heads, Steps",
+            error(PLAIN, |o| o.decay = Some((DecayKind::Channels, operand(8, F32, &[2, 10, 4, 48])))),
+            "decay has d_k 48, expected 64 (= q)",
         ),
         (
             error(Options { feature_map: FeatureMap::Relu, ..PLAIN }, |_| ()),
