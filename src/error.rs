@@ -92,6 +92,12 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
+    /// Columns of a matrix that are not shared out among groups evenly.
+    #[error("act_order: {problem}")]
+    ActOrder {
+        /// What is wrong.
+        problem: String,
+    },
     /// Tiles that are no layout of block-sparse attention.
     #[error("block_layout: {problem}")]
     BlockLayout {

@@ -4,6 +4,8 @@
 
 mod gguf;
 mod gguf_rows;
+mod repack;
+mod weight_only;
 
 use std::time::Duration;
 
@@ -33,5 +35,5 @@ fn bench(criterion: &mut Criterion, path: &str) {
     group.finish();
 }
 
-criterion::criterion_group!(benches, gguf::bench, gguf_rows::bench);
+criterion::criterion_group!(benches, gguf::bench, gguf_rows::bench, repack::bench, weight_only::bench);
 criterion::criterion_main!(benches);

@@ -68,6 +68,7 @@ struct VectorSlots {
   // Of a group: its scale; for formats with an offset what integer sums start at, else with minimums its sums.
   static constexpr int kHalves = Format::kHalves;
   static constexpr bool kSums = Format::kOffset != 0 || Format::kHasMinimum;
+  static constexpr bool kFloatSums = Format::kHasMinimum && Format::kWeights == 32;
   // Groups whose factors lie in 16 bytes.
   static constexpr int kTogether = kGroups == 1 || (kSums && kHalves == 2) ? 1 : kSums ? 2 : 4;
   static constexpr int kFactorBytes = kQuantised ? (kGroups + kTogether - 1) / kTogether * 16 : 0;
@@ -104,6 +105,8 @@ struct VectorSlots {
         sums[half] *= -(Format::kOffset << Format::shift(group_of_block, kHalves == 2 ? half : 1));
       }
     }
+    // Where all minimums are 1, as it is multiplied.
+    if constexpr (kFloatSums) sums[0] = __float_as_int(static_cast<float>(sums[0]));
     char* to = slot + kActivationBytes + group * (16 / kTogether);
     const uint32_t words[4] = {scale_and_sums.x, static_cast<uint32_t>(sums[0]), static_cast<uint32_t>(sums[1])};
     if constexpr (kTogether == 1) *reinterpret_cast<uint4*>(to) = {words[0], words[1], words[2], 0};

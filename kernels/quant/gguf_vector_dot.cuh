@@ -29,9 +29,11 @@ __device__ __forceinline__ void accumulate(float& sum, const typename Format::He
     products *= weights.scale;
   } else if constexpr (Format::kHalves == 1) {
     const int start = Format::kOffset != 0 ? factors.sums[0] : 0;
+    // The compiler would split one of Q8_0's loads, whose halves have bank conflicts.
+    const uint4 first = Format::kSigned ? ptx::ld_shared_16(ptx::shared_address(activations)) : activations[0];
     products = dot<Format::kSigned>(weights.q + 4, activations[1], start);
     products >>= Format::shift(group, 1) - Format::shift(group, 0);
-    products = dot<Format::kSigned>(weights.q, activations[0], products) >> Format::shift(group, 0);
+    products = dot<Format::kSigned>(weights.q, first, products) >> Format::shift(group, 0);
     products *= weights.scale[0];
     minimums = factors.sums[0] * weights.minimum[0];
   } else {
@@ -47,7 +49,10 @@ __device__ __forceinline__ void accumulate(float& sum, const typename Format::He
   // An integer times a half neither overflows nor vanishes; so the scale of activations, which may be huge or tiny, comes
   // last, within the fma.
   sum = __fmaf_rn(static_cast<float>(products) * header.d, factors.scale, sum);
-  if constexpr (Format::kHasMinimum) sum = __fmaf_rn(static_cast<float>(minimums) * header.m, factors.scale, sum);
+  if constexpr (Format::kHasMinimum) {
+    const float value = Format::kWeights == 32 ? __int_as_float(factors.sums[0]) : static_cast<float>(minimums);
+    sum = __fmaf_rn(value * header.m, factors.scale, sum);
+  }
 }
 
 // sum += 8 weights times 8 activations of f32.

@@ -32,7 +32,7 @@ __device__ __forceinline__ void load_in_nibble_order(char* slots, const char* x,
   for (unsigned item = thread; item - thread % 32 < num_items; item += kThreads) {
     const unsigned slot = min(item, num_items - 1) / kChunks, chunk = item % kChunks;
     const unsigned from = (slot < units ? slot : slot - units) * kChunks + chunk;
-    const uint4 ordered = in_nibble_order(*reinterpret_cast<const uint4*>(x + from * 16), chunk % 2 == 1);
+    const uint4 ordered = in_nibble_order(ptx::ld_global_16(x + from * 16), chunk % 2 == 1);
     if (item < num_items) *reinterpret_cast<uint4*>(slots + slot * kPitch + chunk * 16) = ordered;
   }
 }
@@ -87,17 +87,16 @@ __device__ __forceinline__ void load_whole_chunk(uint32_t to, size_t from, unsig
   }
 }
 
-// Issues the copies of a chunk of which `valid` bytes exist; the others become zero. Both addresses are this lane's.
+// Issues the copies of a chunk of which `valid` bytes exist. Both addresses are this lane's.
 template <int kBytes>
 __device__ __forceinline__ void load_chunk(uint32_t stage, const char* source, int valid, unsigned lane) {
   if (valid >= kBytes) {
     load_whole_chunk<kBytes>(stage, __cvta_generic_to_global(source), lane);
     return;
   }
-  int left = valid - static_cast<int>(lane) * 16;
 #pragma unroll 1
-  for (int at = 0; at < kBytes - static_cast<int>(lane) * 16; at += 512, left -= 512) {
-    ptx::cp_async_16_zero_fill(stage + at, left > 0 ? source + at : source, max(0, min(left, 16)));
+  for (int left = valid - static_cast<int>(lane) * 16; left > 0; left -= 512, stage += 512, source += 512) {
+    ptx::cp_async_16_zero_fill(stage, source, min(left, 16));
   }
 }
 

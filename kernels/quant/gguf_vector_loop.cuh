@@ -5,23 +5,30 @@
 
 namespace llm_kernels {
 
+// From what lanes leave of a row to the next row's: one for each unit, or 32 and one of padding, for the banks.
+__device__ __forceinline__ int row_pitch(int units_per_row) { return units_per_row < 32 ? units_per_row : 33; }
+
 // Adds up what lanes have left of each row, and stores the results. Lane: a row.
 template <int kVectors>
 __device__ __forceinline__ void store_rows(const VectorParams& params, const float* partials, int table, int first_row,
                                            int num_rows, int first_vector, int vectors, int lane) {
   if (lane >= num_rows) return;
-  const int entries = min(params.units_per_row, 32), column = first_row + lane;
-  // Rows of the same bank start at different entries.
-  const int rotation = lane >> params.rotation;
+  const int entries = params.units_per_row, column = first_row + lane;
   float bias = 0.0f;
   if (params.bias != nullptr) bias = load_element(params.bias, column, params.bias_type);
 #pragma unroll 1
   for (int v = 0; v < vectors; ++v) {
-    const float* of_row = partials + v * table + lane * entries;
+    const float* of_row = partials + v * table + lane * row_pitch(entries);
     float sum = 0.0f;
-    for (int i = 0, entry = rotation; i < entries; ++i) {
-      sum += of_row[entry];
-      entry = entry + 1 == entries ? 0 : entry + 1;
+    if (entries >= 32) {
+#pragma unroll 8
+      for (int i = 0; i < 32; ++i) sum += of_row[i];
+    } else {
+      // Rows of the same bank start at different entries.
+      for (int i = 0, entry = lane >> params.rotation; i < entries; ++i) {
+        sum += of_row[entry];
+        entry = entry + 1 == entries ? 0 : entry + 1;
+      }
     }
     store_element(params.y, (first_vector + v) * params.y_stride + column, sum + bias, params.y_type);
   }
@@ -81,8 +88,8 @@ __device__ __forceinline__ void multiply_rows(const VectorParams& params, char* 
   ptx::cp_async_wait_group<0>();
   __syncthreads();
 
-  // What lanes leave of a row: units one after the other, or 32 of each row.
-  const int table = params.rows_per_warp * min(units_per_row, 32) + 31 & ~31;
+  // What lanes leave: of units one after the other, or 32 of each row.
+  const int table = params.rows_per_warp * row_pitch(units_per_row) + 31 & ~31, next_place = units_per_row < 32 ? 32 : 33;
   float* partials = reinterpret_cast<float*>(slots + vectors * slots_bytes) + warp * vectors * table;
   float* own = partials + lane;
   float sums[kVectors] = {};
@@ -93,7 +100,7 @@ __device__ __forceinline__ void multiply_rows(const VectorParams& params, char* 
       own[v * table] = sums[v];
       sums[v] = 0.0f;
     }
-    own += 32;
+    own += next_place;
   };
 
   // Lanes find neighbouring slots in groups of 8, or of 1 where slots don't follow once more.
@@ -101,7 +108,8 @@ __device__ __forceinline__ void multiply_rows(const VectorParams& params, char* 
   const int origin = lane - neighbour;
   int row = origin * params.inverse >> 16;
   int slot = origin - row * units_per_row;
-  int current = row + (slot + neighbour >= units_per_row);  // The row that the sums are of.
+  const int wrapped = units_per_row - neighbour;  // From this slot on, this lane is in the next row.
+  int current = row + (slot >= wrapped);          // The row that the sums are of.
   slots += neighbour * Slots::kPitch;
   units_left -= lane;
   const bool any = units_left > 0;
@@ -119,7 +127,7 @@ __device__ __forceinline__ void multiply_rows(const VectorParams& params, char* 
 #pragma unroll 1
     for (int i = 0; i < Tile::kRepeats; ++i, packed += 32 * Tile::kUnitBytes) {
       if (units_left > 0) {
-        const int row_of_unit = row + (slot + neighbour >= units_per_row);
+        const int row_of_unit = row + (slot >= wrapped);
         if (row_of_unit != current) {
           leave();
           current = row_of_unit;

@@ -36,4 +36,13 @@ impl SequenceTensor {
         let [batch_stride, sequence_stride, head_stride] = std::array::from_fn(|dim| layout.stride(dim));
         Self { address: *address, batch_stride, sequence_stride, head_stride }
     }
+
+    /// Of a `[b, s, d]` tensor, or of the `[total, d]` tensor of sequences of various lengths: one head. Zeros if there
+    /// is none.
+    pub(crate) fn of_channels(tensor: Option<&Operand>) -> Self {
+        let Some(Operand { address, layout, .. }) = tensor else { return Self::default() };
+        let positions = layout.rank().saturating_sub(2);
+        let batch_stride = if positions > 0 { layout.stride(0) } else { 0 };
+        Self { address: *address, batch_stride, sequence_stride: layout.stride(positions), head_stride: 0 }
+    }
 }

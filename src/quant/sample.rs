@@ -1,10 +1,10 @@
-//! Made-up packed weights.
+//! Made-up weights.
 
-use half::f16;
+use half::{bf16, f16};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::Format;
+use super::{Codes, Format, GroupedFormat, GroupedMatrix};
 use crate::verify::random;
 
 /// Random bytes: every pattern there is, scales that are infinite or NaN among them.
@@ -37,4 +37,23 @@ pub fn weights(format: Format, seed: u64, count: usize) -> Vec<u8> {
         }
     }
     packed
+}
+
+/// A matrix of random codes whose weights are about as large as those of a model.
+pub fn grouped(format: GroupedFormat, with_zeros: bool, seed: u64) -> GroupedMatrix {
+    let GroupedFormat { codes, n, k, .. } = format;
+    let largest = if codes == Codes::Nf4 { 1.0 } else { f64::from(codes.middle()) };
+    let count = n * format.groups();
+    let mask = ((1_u32 << codes.bits()) - 1) as u8;
+    // Near the middle, as they are where weights are spread about 0.
+    let zero = |byte: u8| (codes.middle() as i16 + i16::from(byte % 5) - 2) as u8;
+    let scale = |factor: &f64| bf16::from_f64(0.1 / largest * (1.0 + 0.2 * factor).abs()).to_f32();
+    GroupedMatrix {
+        format,
+        codes: bytes(seed, n * k).into_iter().map(|byte| byte & mask).collect(),
+        // Both types hold these.
+        scales: random::normal(seed ^ 0x5ca1e, count).iter().map(scale).collect(),
+        zeros: with_zeros.then(|| bytes(seed ^ 0x2e20, count).into_iter().map(zero).collect()),
+        g_idx: None,
+    }
 }

@@ -2,6 +2,8 @@
 
 mod gguf;
 mod gguf_rows;
+mod repack;
+mod weight_only;
 
 use std::sync::RwLock;
 

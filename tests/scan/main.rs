@@ -1,24 +1,19 @@
 //! The scans on the device that LLM_KERNELS_DEVICE names.
 
+mod causal_conv1d;
+mod causal_conv1d_backward;
 mod linear_recurrence;
 mod linear_recurrence_backward;
 mod recurrent_step;
+mod selective_scan;
+mod selective_scan_backward;
+mod selective_step;
+mod support;
 
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use support::{alone, shared};
 
 use llm_kernels::verify::{self, Counters, DeviceTensor, HostTensor, counted};
 use llm_kernels::{DType, Layout, Limits, Queue, Result, embedded};
-
-/// Launches share it; what counts launches has it alone.
-static LAUNCHES: RwLock<()> = RwLock::new(());
-
-fn shared() -> RwLockReadGuard<'static, ()> {
-    LAUNCHES.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn alone() -> RwLockWriteGuard<'static, ()> {
-    LAUNCHES.write().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn queue() -> &'static Queue {
     verify::queue().unwrap_or_else(|error| panic!("{error}"))

@@ -62,6 +62,13 @@ __device__ __forceinline__ uint32_t add_rn_f16x2(uint32_t a, uint32_t b) {
   return sum;
 }
 
+// Products of two f16 each, rounded to nearest even.
+__device__ __forceinline__ uint32_t mul_rn_f16x2(uint32_t a, uint32_t b) {
+  uint32_t product;
+  asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(product) : "r"(a), "r"(b));
+  return product;
+}
+
 // a * b + c of two bf16 each, rounded once, to nearest even.
 __device__ __forceinline__ uint32_t fma_rn_bf16x2(uint32_t a, uint32_t b, uint32_t c) {
   uint32_t result;

@@ -12,4 +12,11 @@ __device__ __forceinline__ uint32_t ld_shared_4(uint32_t address) {
   return value;
 }
 
+// Loads 2 bytes; the address is a multiple of 2.
+__device__ __forceinline__ uint16_t ld_shared_2(uint32_t address) {
+  uint16_t value;
+  asm volatile("ld.shared.b16 %0, [%1];" : "=h"(value) : "r"(address) : "memory");
+  return value;
+}
+
 }  // namespace llm_kernels::ptx

@@ -83,8 +83,9 @@ impl VectorTile {
         let enough = |rows: &usize| problem.n.div_ceil(*rows * warps) >= limits.multiprocessors as usize;
         let rows_per_warp = [32, 16].into_iter().find(enough).unwrap_or(8);
         let stages = warps * 2 * stage_bytes(format);
-        // What lanes leave: of each unit, or 32 of a row.
-        let partials = (rows_per_warp * units_per_row.min(32)).next_multiple_of(32) * 4;
+        // What lanes leave: of each unit, or of a row 32 and one of padding.
+        let left = if units_per_row < 32 { units_per_row } else { 33 };
+        let partials = (rows_per_warp * left).next_multiple_of(32) * 4;
         let shared = |vectors: usize| stages + vectors * (num_slots * slot_pitch(problem) + warps * partials);
         let fits = |vectors: &usize| shared(*vectors) <= limits.shared_bytes_per_block as usize;
         let most = (1..=problem.m.min(MAX_VECTORS)).rev().find(fits).unwrap_or(1);

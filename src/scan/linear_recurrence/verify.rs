@@ -240,7 +240,7 @@ impl Prepared for Setup {
         let rows = |name, dtype, width: usize, values: &[f64]| {
             HostTensor::from_f64(name, dtype, &[values.len() / width, width], values)
         };
-        let states = Tolerance::sums(problem.dtype);
+        let states = Tolerance::sums_of_rounded(problem.dtype);
         let tolerance = |row: usize| Tolerance::products(problem.dtype, exact.terms[row]);
         let mut agreement = vec![
             compare_rows(&rows("out", problem.dtype, d_v, &got.out), &exact.out, &plain.out, tolerance),

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::{count, get};
-use llm_kernels::verify::{Counters, profiled};
+use llm_kernels::verify::{Counters, Sample, modelled_sample, profiled};
+use std::num::NonZero;
 
 fn counters(product: &Product) -> Option<Counters> {
     let _alone = LAUNCHES.write().unwrap_or_else(PoisonError::into_inner);
@@ -31,18 +32,7 @@ fn instructions(counters: &Counters, Problem { n, k, .. }: Problem) -> f64 {
 fn ceiling(format: Format) -> f64 {
     match format {
         Format::Q4_0 | Format::Q4K | Format::Q8_0 => 1.5,
-        Format::Q5_1 => 2.6,
         _ => 2.5,
-    }
-}
-
-/// The least part of the bytes of sectors that must be used, and the most of the shared memory's wavefronts that may be
-/// bank conflicts. Activations in the order of nibbles, and one of Q8_0's loads, are cut up by the compiler.
-fn bounds(format: Format) -> (f64, f64) {
-    match format {
-        Format::IQ4NL | Format::IQ4XS => (0.84, 0.01),
-        Format::Q8_0 => (0.95, 0.04),
-        _ => (0.95, 0.01),
     }
 }
 
@@ -70,8 +60,7 @@ fn a_row_takes_few_instructions_for_a_weight_and_moves_weights_once_without_bank
             moved / expected
         );
         eprintln!("{text}");
-        let ((used, conflicting), most) = (bounds(format), if requested < 0.95 { 1.17 } else { 1.02 });
-        if instructions > ceiling(format) || moved > most * expected || requested < used || conflicts > conflicting {
+        if instructions > ceiling(format) || moved > 1.02 * expected || requested < 0.95 || conflicts > 0.01 {
             failures.push(text);
         }
     }
@@ -103,8 +92,7 @@ fn the_weights_of_a_real_model_come_from_memory_once_in_whole_sectors_without_ba
              {instructions:.3} instructions a weight"
         );
         eprintln!("{text}");
-        let (used, conflicting) = bounds(format);
-        if !(0.98..=1.02).contains(&moved) || requested < used || conflicts > conflicting {
+        if !(0.98..=1.02).contains(&moved) || requested < 0.95 || conflicts > 0.01 {
             failures.push(text);
         }
     }
@@ -134,17 +122,75 @@ fn eight_rows_read_the_weights_once_quantised_or_exact() {
 fn many_rows_go_by_tensor_cores_without_waste() {
     let mut failures = Vec::new();
     for format in Format::ALL {
-        let product = Product::new(format, Q8, [256, 128, 2048]);
+        // A short tile, which no other block shares; so its beginning counts, too.
+        let product = Product::new(format, Q8, [256, 128, 512]);
         let Some(counters) = counters(&product) else {
             return;
         };
         let multiply_adds = get(&counters, "tensor_multiply_adds");
-        assert_eq!(multiply_adds, 256.0 * 128.0 * 2048.0, "{format}");
+        assert_eq!(multiply_adds, 256.0 * 128.0 * 512.0, "{format}");
         let ratio = get(&counters, "inst_executed") / (multiply_adds / 2048.0);
-        let conflicts = conflicts(&counters);
+        let odd = Product::new(format, Q8, [256, 128, 768]);
+        let conflicts = conflicts(&counters).max(self::conflicts(&self::counters(&odd).unwrap()));
         let text = format!("{format}: {ratio:.2} warp instructions for 16 x 8 x 16 products, conflicts {conflicts:.4}");
         eprintln!("{text}");
-        if ratio > 19.2 || conflicts > 0.01 {
+        if ratio > 14.3 || conflicts > 0.01 {
+            failures.push(text);
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+/// Where rows are too few for bf16.
+#[test]
+fn integers_of_a_few_dozen_rows_have_no_bank_conflicts() {
+    let mut failures = Vec::new();
+    for format in Format::ALL {
+        let product = Product::new(format, Q8, [64, 64, 1024]);
+        let Some(counters) = counters(&product) else {
+            return;
+        };
+        let ratio = get(&counters, "inst_executed") / (64.0 * 64.0 * 1024.0 / 4096.0);
+        // An odd number of blocks a row: every other one starts in the middle of a word.
+        let odd = Product::new(format, Q8, [64, 64, 768]);
+        let conflicts = conflicts(&counters).max(self::conflicts(&self::counters(&odd).unwrap()));
+        let text = format!("{format}: {ratio:.1} warp instructions for 16 x 8 x 32 products, conflicts {conflicts:.4}");
+        eprintln!("{text}");
+        if conflicts > 0.01 {
+            failures.push(text);
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+/// In multiples of what tensor cores need for the products in bf16; a sample of the blocks.
+#[test]
+fn many_rows_take_the_modelled_time_that_is_stated_on_an_a100() {
+    let mut failures = Vec::new();
+    for (format, sizes, most) in [
+        (Format::Q4K, [256, 4096, 4096], 2.3),
+        (Format::Q4K, [2048, 4096, 4096], 1.7),
+        (Format::Q8_0, [2048, 4096, 4096], 1.8),
+        (Format::Q6K, [2048, 4096, 4096], 1.95),
+    ] {
+        if queue().device().limits().compute_capability != (8, 0) {
+            return;
+        }
+        let product = Product::new(format, Q8, sizes).with_types(BF16, BF16);
+        let _alone = LAUNCHES.write().unwrap_or_else(PoisonError::into_inner);
+        let mut tensors = product.tensors(product.layouts()).unwrap();
+        // Sums of blocks that are left out.
+        let bytes = plan(&product.problem, queue().device().limits()).unwrap().workspace.bytes;
+        tensors.workspace.write(queue(), &vec![0; bytes]).unwrap();
+        let sample = Sample { blocks: NonZero::new(4), ..Sample::ALL };
+        let Some(modelled) = modelled_sample(queue(), sample, || tensors.launch(&product.problem)).unwrap() else {
+            return;
+        };
+        let [m, n, k] = sizes.map(|size| size as f64);
+        let ratio = modelled.seconds / (2.0 * m * n * k / modelled.peak_flops);
+        let text = format!("{format} {sizes:?}: {ratio:.2} of the bound; {:?}; {:?}", modelled.bounds, modelled.stalls);
+        eprintln!("{text}");
+        if ratio.is_nan() || ratio > most {
             failures.push(text);
         }
     }

@@ -1,0 +1,98 @@
+// Products of packed matrices with many rows of activations in bf16: tiles, their copies, and weights made bf16.
+#pragma once
+
+#include <utility>
+
+#include "common/mma.cuh"
+#include "common/pipeline.cuh"
+#include "common/shared_tile.cuh"
+#include "quant/gguf_dense_shares.cuh"
+#include "quant/gguf_packed_columns.cuh"
+
+namespace llm_kernels {
+
+template <typename Format>
+struct DenseTile {
+  static constexpr int kThreads = kDenseThreads;
+  static constexpr int kRows = kDenseRows;
+  static constexpr int kColumns = kDenseColumns;
+  static constexpr int kDepth = 64;  // Of a step.
+  using Packed = PackedColumns<Format, kColumns, kThreads, 32>;
+
+  using Activations = SharedTile<kRows, kDepth>;
+  using Weights = SharedTile<kColumns, kDepth>;
+  // Shared memory: two of each.
+  static constexpr int kBytes = 2 * (Activations::kBytes + Weights::kBytes + Packed::kBytes);
+};
+
+template <typename Format>
+struct DenseLoader {
+  using Tile = DenseTile<Format>;
+  const MatrixParams& params;
+  int first_row, first_column, first_step, last_step;
+
+  // Issues the copies number `first` to `last` - 1, of Tile::kRows / kPassRows, of a step's activations. Rows and columns that do not
+  // exist are zeros; no branch: it stands between products.
+  static constexpr int kPassRows = Tile::kThreads / 8;
+  template <int kFirst, int kLast>
+  __device__ __forceinline__ void load_activations(typename Tile::Activations tile, int step, unsigned thread) const {
+    const int chunk = thread % 8, depth = step * Tile::kDepth + chunk * 8, row = first_row + static_cast<int>(thread / 8);
+    const int64_t pass_bytes = kPassRows * 2 * params.x_stride;
+    const char* from = params.x + (row * params.x_stride + depth) * 2 + kFirst * pass_bytes;
+    const uint32_t to = tile.chunk_address(thread / 8, chunk);
+    const int rows = step < last_step && depth < params.k ? params.m - row : 0;
+#pragma unroll
+    for (int pass = kFirst; pass < kLast; ++pass, from += pass_bytes) {
+      ptx::cp_async_16_zero_fill(to + pass * kPassRows * 128, from, pass * kPassRows < rows ? 16 : 0);
+    }
+  }
+
+  // This thread's group of 32 weights of a step.
+  struct Group {
+    decltype(Format::decode(std::declval<BlockOf<Format>>(), {}, 0)) weights;
+    float scale[Format::kHalves], minimum[Format::kHalves];
+    int number;  // In its block.
+  };
+
+  // Reads a group; one behind the end of a row has factors of 0.
+  __device__ __forceinline__ Group read_group(const char* packed, int step, unsigned thread) const {
+    const int column = thread % Tile::kColumns, group = thread / Tile::kColumns;
+    const bool exists = step * 2 + group < params.k / 32;
+    const auto block = Tile::Packed::block(packed, params, first_column, column, step * 2 + group);
+    Group read;
+    read.number = Tile::Packed::group_of_block(step * 2 + group);
+    const auto header = Format::header(block);
+    read.weights = Format::decode(block, header, read.number);
+#pragma unroll
+    for (int half = 0; half < Format::kHalves; ++half) {
+      const float scale = header.d * static_cast<float>(read.weights.scale[half]);
+      const float minimum = Format::kHasMinimum ? header.m * static_cast<float>(read.weights.minimum[half]) : 0.0f;
+      read.scale[half] = exists ? scale : 0.0f, read.minimum[half] = exists ? minimum : 0.0f;
+    }
+    return read;
+  }
+
+  // Dequantises a quarter of a group.
+  __device__ __forceinline__ void dequantise(typename Tile::Weights to, const Group& from, int quarter, unsigned thread) const {
+    // A byte below the exponent of 2^23 is a number that much too large.
+    constexpr float kBias = 0x1p23f + (Format::kSigned ? 128 : Format::kOffset);
+    uint32_t pairs[4];
+#pragma unroll
+    for (int word = 0; word < 2; ++word) {
+      const int i = quarter * 2 + word, half = i / 4 * Format::kHalves / 2;
+      const uint32_t bytes = from.weights.q[i];
+      const uint32_t q = Format::kSigned ? bytes ^ 0x80808080 : bytes >> Format::shift(from.number, i / 4);
+      float values[4];
+#pragma unroll
+      for (int b = 0; b < 4; ++b) {
+        const float value = __uint_as_float(ptx::prmt(q, 0x4b000000, 0x7440 + b)) - kBias;
+        values[b] = Format::kHasMinimum ? __fmaf_rn(value, from.scale[half], from.minimum[half]) : value * from.scale[half];
+      }
+      pairs[2 * word] = bf16::pack(values[0], values[1]), pairs[2 * word + 1] = bf16::pack(values[2], values[3]);
+    }
+    const int column = thread % Tile::kColumns, group = thread / Tile::kColumns;
+    ptx::st_shared_16(to.chunk_address(column, group * 4 + quarter), {pairs[0], pairs[1], pairs[2], pairs[3]});
+  }
+};
+
+}  // namespace llm_kernels
