@@ -4,6 +4,8 @@
 mod causal_conv1d;
 mod causal_conv1d_backward;
 mod linear_recurrence;
+mod linear_recurrence_backward;
+mod recurrent_step;
 mod selective_scan;
 mod selective_scan_backward;
 mod selective_step;
@@ -41,6 +43,8 @@ criterion::criterion_group!(
     causal_conv1d::bench,
     causal_conv1d_backward::bench,
     linear_recurrence::bench,
+    linear_recurrence_backward::bench,
+    recurrent_step::bench,
     selective_scan::bench,
     selective_scan_backward::bench,
     selective_step::bench

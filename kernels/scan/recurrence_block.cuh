@@ -25,7 +25,7 @@ struct LinearRecurrenceParams {
   float* final_normaliser;          // Likewise; null: not wanted.
   float* chunk_states;              // [b, num_chunks - 1, h, state]: what the chunks but the first begin with.
   float* chunk_normalisers;         // [b, num_chunks - 1, h, d_k]
-  float* chunk_decays;              // [b, num_chunks - 1, h] or [.., d_k]: base-2 logarithms, of whole chunks.
+  float* chunk_decays;              // [b, num_chunks - 1, h, decay_width]: base-2 logarithms, of whole chunks.
   Sequences sequences;              // At most 2^29 positions.
   int32_t h;                        // Heads of the state.
   int32_t heads_per_key;            // Heads of the state for each head of q and k,
@@ -35,7 +35,7 @@ struct LinearRecurrenceParams {
   int32_t key_stride, value_stride; // In a state, in floats.
   int32_t reverse;                  // From the last step to the first, each decay after its step.
   int32_t states_only;              // What a chunk adds to the state, of all chunks but the last.
-  int32_t decay_width;              // Decays of a chunk: 1 or d_k.
+  int32_t decay_width;              // Decays of a chunk: 1, d_k, or d_v.
   int32_t out_is_f32;               // Else T.
   FeatureMap feature_map;           // Of q and k.
   int32_t normalised;               // Outputs are divided by q z + epsilon.
@@ -48,8 +48,11 @@ static_assert(sizeof(LinearRecurrenceParams) == 304 && offsetof(LinearRecurrence
                   offsetof(LinearRecurrenceParams, scale) == 296,
               "mirrored in Rust");
 
-// kChannels: a decay of every key channel, else one of a step or none.
-template <typename T_, int kKeys_, int kTile_, bool kChannels_>
+// What has a decay of its own.
+enum class DecayOf { kStep, kKeyChannel, kValueColumn };
+
+// kDecay: of a step is also of a head, or none.
+template <typename T_, int kKeys_, int kTile_, DecayOf kDecay_>
 struct RecurrenceTraits {
   using T = T_;
   static constexpr int kKeys = kKeys_;            // Key channels, at least d_k.
@@ -57,28 +60,31 @@ struct RecurrenceTraits {
   static constexpr int kTile = kTile_;            // Steps that are loaded together,
   static constexpr int kSteps = 16;               // and by which the state advances.
   static constexpr int kBlocks = kTile / kSteps;
-  static constexpr bool kChannels = kChannels_;
+  static constexpr DecayOf kDecay = kDecay_;
+  static constexpr bool kChannels = kDecay == DecayOf::kKeyChannel, kColumns = kDecay == DecayOf::kValueColumn;
+  static constexpr bool kOfSteps = kDecay == DecayOf::kStep;
   static constexpr int kWarps = kValues / 16;
   static constexpr int kThreads = kWarps * 32;    // Another warp has the normaliser.
 
   using KeyTile = SharedTile<kTile, kKeys>;
   using ValueTile = SharedTile<kTile, kValues>;
-  using DecayTile = SharedTile<kTile, 2 * kKeys>;  // Of f32.
+  static constexpr int kDecays = kColumns ? kValues : kKeys;
+  using DecayTile = SharedTile<kTile, 2 * kDecays>;  // Of f32.
 
   // Two stages of q, k, v and decays.
   static constexpr int kValueOffset = 2 * KeyTile::kBytes;
   static constexpr int kDecayOffset = kValueOffset + ValueTile::kBytes;
-  static constexpr int kStageBytes = kDecayOffset + (kChannels ? DecayTile::kBytes : 256);
+  static constexpr int kStageBytes = kDecayOffset + (kOfSteps ? 256 : DecayTile::kBytes);
   // Weighed scores of each block of steps: as a lane holds them, 8 floats.
   static constexpr int kScoreOffset = 2 * kStageBytes;
   // Of each step: the weight of the state that the block begins with, and of its own in the state that the block ends
-  // with. With channels: of each block the factor of the state, and its logarithm.
+  // with. Otherwise, of each block and decay: the factor of the state, and its logarithm.
   static constexpr int kRowOffset = kScoreOffset + kBlocks * 1024;
-  static constexpr int kKeyOffset = kRowOffset + (kChannels ? kBlocks * kKeys : kTile) * 4;
-  static constexpr int kTotalOffset = kKeyOffset + (kChannels ? kBlocks * kKeys : kTile) * 4;
-  static constexpr int kFactorOffset = kTotalOffset;                        // [kBlocks][2]: factor, logarithm.
+  static constexpr int kKeyOffset = kRowOffset + (kOfSteps ? kTile : kBlocks * kDecays) * 4;
+  static constexpr int kFactorOffset = kKeyOffset + (kOfSteps ? kTile : kBlocks * kDecays) * 4;  // [kBlocks][2], likewise.
   static constexpr int kNormaliserOffset = kFactorOffset + kBlocks * 8;     // [2][16]
-  static constexpr int kSharedBytes = kNormaliserOffset + 128;
+  static constexpr int kSumOffset = kNormaliserOffset + 128;                // Of each step: its sum of logarithms.
+  static constexpr int kSharedBytes = kSumOffset + (kOfSteps ? kTile * 4 : 0);
 };
 
 // A chunk of a head of a sequence, and some of its value columns. Blocks next to each other share q and k.
@@ -150,9 +156,12 @@ __device__ __forceinline__ void load_steps(const LinearRecurrenceParams& params,
   const auto decay = [&](int row) -> const float* {
     return row < valid ? params.decay.row<float>(block.batch, block.position(params, step + row), block.head) : nullptr;
   };
-  if constexpr (Traits::kChannels) {
-    load_rows<Traits::kTile, 2 * Traits::kKeys, Traits::kThreads>(
-        typename Traits::DecayTile{stage + Traits::kDecayOffset}, thread, params.d_k, decay);
+  if constexpr (!Traits::kOfSteps) {
+    const int first = Traits::kColumns ? block.value_first : 0;
+    const int count = Traits::kColumns ? min(params.d_v - first, Traits::kValues) : params.d_k;
+    load_rows<Traits::kTile, 2 * Traits::kDecays, Traits::kThreads>(
+        typename Traits::DecayTile{stage + Traits::kDecayOffset}, thread, count,
+        [&](int row) -> const float* { return row < valid ? decay(row) + first : nullptr; });
   } else if (params.decay.data != nullptr && thread < Traits::kTile) {
     ptx::cp_async_4_zero_fill(stage + Traits::kDecayOffset + thread * 4, decay(thread), thread < valid ? 4 : 0);
   }

@@ -1,4 +1,5 @@
-// What a tile of steps needs before the state goes through it, with a decay of every key channel. See recurrence_steps.cuh.
+// What a tile of steps needs before the state goes through it, with a decay of every key channel, or of every value column.
+// See recurrence_steps.cuh.
 //
 // The weights of a block's steps go into q and k: q_i becomes 2^x_i q_i, k_j becomes 2^(x_last - x_j) k_j, and the product of
 // these, with 2^-x_last in each channel, is the score. That last factor is above 1: where it is too much for some channel, the
@@ -23,12 +24,12 @@ template <typename Traits>
 struct ChannelPair {
   using KeyTile = typename Traits::KeyTile;
   using DecayTile = typename Traits::DecayTile;
-  static constexpr int kPairs = Traits::kKeys / 2 * Traits::kBlocks;
+  static constexpr int kPairs = Traits::kDecays / 2 * Traits::kBlocks;
 
   int block, channel;
 
   __device__ __forceinline__ explicit ChannelPair(int index)
-      : block(index / (Traits::kKeys / 2)), channel(index % (Traits::kKeys / 2) * 2) {}
+      : block(index / (Traits::kDecays / 2)), channel(index % (Traits::kDecays / 2) * 2) {}
 
   // Addresses in row `row` of the tile of decays at `base`, and of a tile of keys.
   static __device__ __forceinline__ uint32_t decay_address(uint32_t base, int row, int channel) {
@@ -39,7 +40,7 @@ struct ChannelPair {
   }
 
   // Where the block's factors, or sums, of these channels are.
-  __device__ __forceinline__ uint32_t offset() const { return (block * Traits::kKeys + channel) * 4; }
+  __device__ __forceinline__ uint32_t offset() const { return (block * Traits::kDecays + channel) * 4; }
 };
 
 // The scores of a block as they are defined. One warp.
@@ -72,19 +73,16 @@ __device__ __forceinline__ void add_up_scores(float (&scores)[2][4], uint32_t st
   }
 }
 
-// Weights q and k, and stores the factors and their logarithms, and the scores. All threads of the block.
+// Puts the sums of logarithms in the place of the logarithms, and stores factors and sums of blocks. Returns whether some sum
+// is too much for operands of products: the same in all threads of the block, which all take part and meet.
 template <typename Traits>
-__device__ __forceinline__ void weigh_channels(const LinearRecurrenceParams& params, uint32_t shared, uint32_t stage) {
-  using T = typename Traits::T;
+__device__ __forceinline__ bool sum_decays(const LinearRecurrenceParams& params, uint32_t shared, uint32_t stage) {
   using Pair = ChannelPair<Traits>;
-  using Tile = typename Traits::KeyTile;
   const unsigned thread = ptx::thread_index();
-  const unsigned lane = thread % 32, warp = thread / 32;
-  const uint32_t decays = stage + Traits::kDecayOffset, keys = stage + Tile::kBytes;
-  const int first = warp < Traits::kWarps ? thread : Pair::kPairs;
+  const uint32_t decays = stage + Traits::kDecayOffset;
   bool far = false;
 #pragma unroll 1
-  for (int index = first; index < Pair::kPairs; index += Traits::kThreads) {
+  for (int index = thread; thread < Traits::kThreads && index < Pair::kPairs; index += Traits::kThreads) {
     const Pair pair(index);
     float2 sum = {0.0f, 0.0f};
 #pragma unroll 4
@@ -95,12 +93,25 @@ __device__ __forceinline__ void weigh_channels(const LinearRecurrenceParams& par
       const float2 own = params.reverse ? before : sum;
       ptx::st_shared_8(address, {__float_as_uint(own.x), __float_as_uint(own.y)});
     }
-    far = far || sum.x < kLeastSum<T> || sum.y < kLeastSum<T>;
+    far = far || sum.x < kLeastSum<typename Traits::T> || sum.y < kLeastSum<typename Traits::T>;
     ptx::st_shared_8(shared + Traits::kKeyOffset + pair.offset(), {__float_as_uint(sum.x), __float_as_uint(sum.y)});
     ptx::st_shared_8(shared + Traits::kRowOffset + pair.offset(),
                      {__float_as_uint(ptx::ex2_approx_ftz(sum.x)), __float_as_uint(ptx::ex2_approx_ftz(sum.y))});
   }
-  const bool directly = __syncthreads_or(far);
+  return __syncthreads_or(far);
+}
+
+// Weights q and k, and stores the factors and their logarithms, and the scores. All threads of the block.
+template <typename Traits>
+__device__ __forceinline__ void weigh_channels(const LinearRecurrenceParams& params, uint32_t shared, uint32_t stage) {
+  using T = typename Traits::T;
+  using Pair = ChannelPair<Traits>;
+  using Tile = typename Traits::KeyTile;
+  const unsigned thread = ptx::thread_index();
+  const unsigned lane = thread % 32, warp = thread / 32;
+  const uint32_t decays = stage + Traits::kDecayOffset, keys = stage + Tile::kBytes;
+  const int first = warp < Traits::kWarps ? thread : Pair::kPairs;
+  const bool directly = sum_decays<Traits>(params, shared, stage);
   const bool scores_here = !params.states_only && warp < Traits::kBlocks;
   float scores[2][4] = {};
   if (directly) {
@@ -139,15 +150,7 @@ __device__ __forceinline__ void weigh_channels(const LinearRecurrenceParams& par
     }
   }
   if (!scores_here) return;
-#pragma unroll
-  for (int n = 0; n < 2; ++n) {
-#pragma unroll
-    for (int e = 0; e < 4; ++e) {
-      const bool earlier = score_column(n, e, lane) <= score_row(e, lane);
-      scores[n][e] = earlier ? scores[n][e] * params.scale : 0.0f;
-    }
-  }
-  store_scores(shared + Traits::kScoreOffset + warp * 1024, scores, lane);
+  scale_and_store_scores(params.scale, shared + Traits::kScoreOffset + warp * 1024, scores, lane);
 }
 
 }  // namespace llm_kernels

@@ -54,11 +54,13 @@ struct RecurrenceState {
     }
   }
 
+  // Channels past d_k are zeros in q and k: only whole panels of 64 are left out.
+
   // O = q S for the 16 steps whose q is at `address`, this lane's for ldmatrix of the tile.
   __device__ __forceinline__ void multiply(float (&o)[2][4], uint32_t address, int block, int d_k) const {
 #pragma unroll
     for (int depth = 0; depth < kTiles / 2; ++depth) {
-      if (depth * 16 >= d_k) break;
+      if (depth % 4 == 0 && depth * 16 >= d_k) break;
       FragmentA q;
       q.load(Traits::KeyTile::block_address(address, block, depth));
       const float(&low)[4] = s[2 * depth], (&high)[4] = s[2 * depth + 1];
@@ -71,7 +73,7 @@ struct RecurrenceState {
   __device__ __forceinline__ void add(const FragmentA& v, uint32_t address, int block, int d_k) {
 #pragma unroll
     for (int j = 0; j < kTiles / 2; ++j) {
-      if (j * 16 >= d_k) break;
+      if (j % 4 == 0 && j * 16 >= d_k) break;
       FragmentB k;
       k.load_k_by_n(Traits::KeyTile::block_address(address, block, j));
       mma<T>(s[2 * j], s[2 * j + 1], v, k);

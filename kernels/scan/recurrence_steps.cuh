@@ -60,7 +60,7 @@ __device__ __forceinline__ void multiply_steps(float (&scores)[2][4], uint32_t q
   using T = typename Traits::T;
 #pragma unroll
   for (int depth = 0; depth < Traits::kKeys / 16; ++depth) {
-    if (depth * 16 >= d_k) break;
+    if (depth % 4 == 0 && depth * 16 >= d_k) break;
     FragmentA q;
     FragmentB k;
     q.load(Traits::KeyTile::block_address(q_address, block, depth));
@@ -100,6 +100,19 @@ __device__ __forceinline__ void store_scores(uint32_t address, const float (&sco
 __device__ __forceinline__ int score_row(int e, unsigned lane) { return lane / 4 + e / 2 * 8; }
 __device__ __forceinline__ int score_column(int n, int e, unsigned lane) { return n * 8 + lane % 4 * 2 + e % 2; }
 
+// Scores times a factor, those of later steps 0, to where each lane finds its part of operand A.
+__device__ __forceinline__ void scale_and_store_scores(float factor, uint32_t address, float (&scores)[2][4],
+                                                       unsigned lane) {
+#pragma unroll
+  for (int n = 0; n < 2; ++n) {
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      scores[n][e] = score_column(n, e, lane) <= score_row(e, lane) ? scores[n][e] * factor : 0.0f;
+    }
+  }
+  store_scores(address, scores, lane);
+}
+
 // Of one decay for all channels: weights of the steps of a block, and its scores. One warp.
 template <typename Traits>
 __device__ __forceinline__ void weigh_steps(const LinearRecurrenceParams& params, uint32_t shared, uint32_t stage,
@@ -121,8 +134,10 @@ __device__ __forceinline__ void weigh_steps(const LinearRecurrenceParams& params
     const float before = __shfl_up_sync(kAllLanes, sum, 1, 16);
     sum = lane % 16 == 0 ? 0.0f : before;
   }
+  const uint32_t sums = shared + Traits::kSumOffset + block * 64;
   if (lane < 16) {
     const uint32_t offset = (block * 16 + lane) * 4;
+    ptx::st_shared_4(sums + lane * 4, __float_as_uint(sum));
     ptx::st_shared_4(shared + Traits::kRowOffset + offset, __float_as_uint(ptx::ex2_approx_ftz(sum) * params.scale));
     ptx::st_shared_4(shared + Traits::kKeyOffset + offset, __float_as_uint(ptx::ex2_approx_ftz(total - sum) * params.key_scale));
   }
@@ -132,6 +147,14 @@ __device__ __forceinline__ void weigh_steps(const LinearRecurrenceParams& params
   }
   if (params.states_only) return;
 
+  __syncwarp();
+  float row_sums[2];
+  float2 column_sums[2];
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    row_sums[i] = shared_float(sums + (i * 8 + lane / 4) * 4);
+    column_sums[i] = shared_float2(sums + (i * 8 + lane % 4 * 2) * 4);
+  }
   float scores[2][4] = {};
   using Tile = typename Traits::KeyTile;
   multiply_steps<Traits, false>(scores, Tile{stage}.ldmatrix_address(lane),
@@ -141,7 +164,7 @@ __device__ __forceinline__ void weigh_steps(const LinearRecurrenceParams& params
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
       const int i = score_row(e, lane), j = score_column(n, e, lane);
-      const float exponent = __shfl_sync(kAllLanes, sum, i) - __shfl_sync(kAllLanes, sum, j);
+      const float exponent = row_sums[e / 2] - (e % 2 == 0 ? column_sums[n].x : column_sums[n].y);
       scores[n][e] = j <= i ? scores[n][e] * (ptx::ex2_approx_ftz(exponent) * params.scale * params.key_scale) : 0.0f;
     }
   }

@@ -9,6 +9,7 @@ mod column_sum;
 #[cfg(feature = "verify")]
 mod described;
 pub mod linear_recurrence;
+pub mod linear_recurrence_backward;
 pub mod recurrent_step;
 pub mod selective_scan;
 pub mod selective_scan_backward;
@@ -21,6 +22,8 @@ pub use causal_conv1d::causal_conv1d;
 pub use causal_conv1d_backward::causal_conv1d_backward;
 #[doc(inline)]
 pub use linear_recurrence::linear_recurrence;
+#[doc(inline)]
+pub use linear_recurrence_backward::linear_recurrence_backward;
 #[doc(inline)]
 pub use recurrent_step::recurrent_step;
 #[doc(inline)]
@@ -37,6 +40,7 @@ pub const OPS: &[crate::verify::Op] = &[
     causal_conv1d::verify::ENTRY,
     causal_conv1d_backward::verify::ENTRY,
     linear_recurrence::verify::ENTRY,
+    linear_recurrence_backward::verify::ENTRY,
     recurrent_step::verify::ENTRY,
     selective_scan::verify::ENTRY,
     selective_scan_backward::verify::ENTRY,

@@ -84,6 +84,16 @@ impl std::fmt::Display for OutputAgreement {
 /// NaN must be where the reference has it and nowhere else, and so must the infinities, where a finite reference
 /// value beyond the element type's range counts as infinite.
 pub fn compare(got: &HostTensor, reference: &[f64], plain: &[f64], tolerance: Tolerance) -> OutputAgreement {
+    compare_rows(got, reference, plain, |_| tolerance)
+}
+
+/// The same where each row has a tolerance of its own.
+pub fn compare_rows(
+    got: &HostTensor,
+    reference: &[f64],
+    plain: &[f64],
+    tolerance: impl Fn(usize) -> Tolerance,
+) -> OutputAgreement {
     let values = got.to_f64();
     let rounded = HostTensor::from_f64("", got.dtype, &got.shape, reference).to_f64();
     let mut result = OutputAgreement {
@@ -106,7 +116,7 @@ pub fn compare(got: &HostTensor, reference: &[f64], plain: &[f64], tolerance: To
         let finite = |x: f64| x.is_finite().then_some(x.abs());
         let plain_errors = plain.iter().zip(reference).filter_map(|(plain, exact)| finite(plain - exact));
         let scale = reference.iter().filter_map(|&exact| finite(exact)).fold(0.0, f64::max);
-        let limit = tolerance.limit(got.dtype, plain_errors.fold(0.0, f64::max), scale);
+        let limit = tolerance(row).limit(got.dtype, plain_errors.fold(0.0, f64::max), scale);
         for column in 0..width {
             let (value, exact, rounded) = (values[column], reference[column], rounded[column]);
             let error = (value - exact).abs();

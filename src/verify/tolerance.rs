@@ -75,10 +75,30 @@ impl Tolerance {
         }
     }
 
-    /// Sums in f32 of terms that are rounded to a 16-bit type on the way: as values of that type.
+    /// Values that are sums of products whose operands are rounded to the type: where terms cancel, a row is judged at their
+    /// size, the root of the sum of their squares, which is how rounding errors add up.
+    pub fn products(dtype: DType, terms: f64) -> Self {
+        Self { least_scale: terms, ..Self::values(dtype) }
+    }
+
+    /// Gradients that are such sums.
+    pub fn gradient_products(terms: f64) -> Self {
+        Self { factor: 3.0, ulps: 2.0, least_scale: terms }
+    }
+
+    /// Numbers in f32 that are such sums, of products of `terms` in size.
+    pub fn summed_products(dtype: DType, terms: f64) -> Self {
+        let ulps = 2.0 * dtype.epsilon().unwrap_or(1.0) / f64::from(f32::EPSILON);
+        Self { factor: 3.0, ulps, least_scale: terms }
+    }
+
+    /// Sums in f32 of terms that are rounded to a 16-bit type on the way: as values of that type. A row of numbers so small
+    /// that factors of its terms were subnormal is judged at the size where they are not: for f16 with other factors of size 1,
+    /// for bf16 where f32 ends.
     pub fn sums_of_rounded(terms: DType) -> Self {
         let values = Self::values(terms);
-        Self { ulps: values.ulps * terms.epsilon().unwrap_or(1.0) / f64::from(f32::EPSILON), ..values }
+        let ulps = values.ulps * terms.epsilon().unwrap_or(1.0) / f64::from(f32::EPSILON);
+        Self { ulps, least_scale: if terms == DType::F16 { 2f64.powi(-12) } else { 2f64.powi(-100) }, ..values }
     }
 
     /// The reference, bit for bit; and integers.

@@ -11,8 +11,10 @@ pub mod reference;
 pub(crate) mod verify;
 
 pub use models::{lightning_log_decays, retention_log_decays};
+pub(crate) use params::{Sweep, launch};
 #[cfg(feature = "verify")]
 pub(crate) use plan::launches;
+pub(crate) use plan::{DecayOf, Instance, instance, plan_of};
 pub use plan::{Plan, Workspace, plan};
 pub use problem::{DecayKind, Operands, Problem, Shape};
 
@@ -190,12 +192,24 @@ pub fn linear_recurrence(queue: &Queue, mut args: Args) -> Result<()> {
     let problem = Problem::check(&operands, &args.options)?;
     let plan = plan(&problem, queue.device().limits())?;
     operands.check_workspace(&plan)?;
-    for (launch, states_only) in [(&plan.states, true), (&plan.combine, false), (&plan.main, false)] {
-        let Some(launch) = launch else { continue };
-        let params = params::LinearRecurrenceParams::new(&problem, &plan, &operands, states_only);
-        // SAFETY: the parameters are the kernels', of operands and a workspace that were checked; the guards above keep
-        // them in use until the launches are in the stream, which runs them one after the other.
-        unsafe { queue.launch(launch, &params) }?;
-    }
-    Ok(())
+    let address = |tensor: &Option<Operand>| tensor.map_or(0, |tensor| tensor.address);
+    let sweep = Sweep {
+        q,
+        k,
+        v,
+        out,
+        decay,
+        initial_state: address(&operands.initial_state),
+        final_state: address(&operands.final_state),
+        initial_normaliser: address(&operands.initial_normaliser),
+        final_normaliser: address(&operands.final_normaliser),
+        workspace: address(&operands.workspace),
+        cu_seqlens,
+        heads_per_value: 1,
+        transposed: false,
+        reverse: false,
+        scales: [problem.scale, 1.0],
+    };
+    // SAFETY: operands and workspace were checked; the guards above keep them in use until the launches are in the stream.
+    unsafe { launch(queue, &problem, &plan, &sweep) }
 }

@@ -2,15 +2,16 @@
 
 use std::mem::offset_of;
 
-use super::{DecayKind, Operands, Plan, Problem};
-use crate::Operand;
+use super::{DecayKind, Plan, Problem, Shape};
+use crate::attention::SequenceOperand;
 use crate::attention::score::Sequences;
 use crate::attention::sequence_tensor::SequenceTensor;
+use crate::{DType, Operand, Queue, Result};
 
 /// `LinearRecurrenceParams` of `kernels/scan/recurrence_block.cuh`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub(super) struct LinearRecurrenceParams {
+struct LinearRecurrenceParams {
     q: SequenceTensor,
     k: SequenceTensor,
     v: SequenceTensor,
@@ -77,45 +78,95 @@ impl DecayTensor {
     }
 }
 
+/// What the engine reads and writes: the recurrence itself, or one of its gradients, with other tensors in these places.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sweep {
+    /// `[b, s, h_k, d_k]`
+    pub(crate) q: Operand,
+    /// Likewise.
+    pub(crate) k: Operand,
+    /// `[b, s, h / heads_per_value, d_v]`
+    pub(crate) v: Operand,
+    /// `[b, s, h, d_v]`, of q's type or f32.
+    pub(crate) out: Operand,
+    /// Which decay, and its logarithms.
+    pub(crate) decay: Option<(DecayKind, Operand)>,
+    /// Addresses, 0 for none: the states and normalisers that sequences begin and end with.
+    pub(crate) initial_state: u64,
+    pub(crate) final_state: u64,
+    pub(crate) initial_normaliser: u64,
+    pub(crate) final_normaliser: u64,
+    /// Address of the workspace.
+    pub(crate) workspace: u64,
+    /// Where the sequences lie.
+    pub(crate) cu_seqlens: Option<SequenceOperand>,
+    /// Heads of the state for each of v.
+    pub(crate) heads_per_value: usize,
+    /// States are `[d_v, d_k]`.
+    pub(crate) transposed: bool,
+    /// From the last step to the first, each decay after its step.
+    pub(crate) reverse: bool,
+    /// Factors of q and of k.
+    pub(crate) scales: [f32; 2],
+}
+
 impl LinearRecurrenceParams {
     /// The sizes were checked to fit 32 bits.
-    pub(super) fn new(problem: &Problem, plan: &Plan, operands: &Operands, states_only: bool) -> Self {
-        let Operands { q, k, v, out, decay, workspace, .. } = operands;
-        let shape = problem.shape;
-        let at = |offset: usize| workspace.map_or(0, |workspace| workspace.address + offset as u64);
-        let address = |tensor: Option<Operand>| tensor.map_or(0, |tensor| tensor.address);
+    fn new(problem: &Problem, plan: &Plan, sweep: &Sweep, states_only: bool) -> Self {
+        let Shape { h_k, h, d_k, d_v } = problem.shape;
+        let at = |offset: usize| sweep.workspace + offset as u64;
+        let (key_stride, value_stride) = if sweep.transposed { (1, d_k) } else { (d_v, 1) };
         Self {
-            q: SequenceTensor::new(q),
-            k: SequenceTensor::new(k),
-            v: SequenceTensor::new(v),
-            out: SequenceTensor::new(out),
-            decay: DecayTensor::new(decay.as_ref()),
-            initial_state: address(operands.initial_state),
-            final_state: address(operands.final_state),
-            initial_normaliser: address(operands.initial_normaliser),
-            final_normaliser: address(operands.final_normaliser),
+            q: SequenceTensor::new(&sweep.q),
+            k: SequenceTensor::new(&sweep.k),
+            v: SequenceTensor::new(&sweep.v),
+            out: SequenceTensor::new(&sweep.out),
+            decay: DecayTensor::new(sweep.decay.as_ref()),
+            initial_state: sweep.initial_state,
+            final_state: sweep.final_state,
+            initial_normaliser: sweep.initial_normaliser,
+            final_normaliser: sweep.final_normaliser,
             chunk_states: at(plan.workspace.states),
             chunk_normalisers: at(plan.workspace.normalisers),
             chunk_decays: at(plan.workspace.decays),
-            sequences: Sequences::new(operands.cu_seqlens, problem.sequences.s),
-            h: shape.h as i32,
-            heads_per_key: shape.h.checked_div(shape.h_k).unwrap_or(1) as i32,
-            heads_per_value: 1,
-            d_k: shape.d_k as i32,
-            d_v: shape.d_v as i32,
+            sequences: Sequences::new(sweep.cu_seqlens, problem.sequences.s),
+            h: h as i32,
+            heads_per_key: h.checked_div(h_k).unwrap_or(1) as i32,
+            heads_per_value: sweep.heads_per_value as i32,
+            d_k: d_k as i32,
+            d_v: d_v as i32,
             chunk: plan.chunk as i32,
             num_chunks: plan.num_chunks as i32,
-            key_stride: shape.d_v as i32,
-            value_stride: 1,
-            reverse: 0,
+            key_stride: key_stride as i32,
+            value_stride: value_stride as i32,
+            reverse: i32::from(sweep.reverse),
             states_only: i32::from(states_only),
-            decay_width: if problem.decay == Some(DecayKind::Channels) { shape.d_k as i32 } else { 1 },
-            out_is_f32: 0,
+            decay_width: match problem.decay {
+                Some(DecayKind::Channels) if sweep.transposed => d_v as i32,
+                Some(DecayKind::Channels) => d_k as i32,
+                _ => 1,
+            },
+            out_is_f32: i32::from(sweep.out.dtype == DType::F32),
             feature_map: problem.feature_map.number(),
             normalised: i32::from(problem.normaliser.is_some()),
             epsilon: problem.normaliser.unwrap_or(0.0),
-            scale: problem.scale,
-            key_scale: 1.0,
+            scale: sweep.scales[0],
+            key_scale: sweep.scales[1],
         }
     }
+}
+
+/// Launches what a plan has.
+///
+/// # Safety
+/// The tensors, states and workspace must be memory of the queue's context, of the problem's sizes and the plan's workspace,
+/// that nobody else uses until the launches have run.
+pub(crate) unsafe fn launch(queue: &Queue, problem: &Problem, plan: &Plan, sweep: &Sweep) -> Result<()> {
+    for (launch, states_only) in [(&plan.states, true), (&plan.combine, false), (&plan.main, false)] {
+        let Some(launch) = launch else { continue };
+        let params = LinearRecurrenceParams::new(problem, plan, sweep, states_only);
+        // SAFETY: the parameters are the kernels'; the rest is the caller's promise. Launches run one after the other.
+        unsafe { queue.launch(launch, &params) }?;
+    }
+    Ok(())
 }

@@ -40,25 +40,49 @@ pub struct Workspace {
     pub bytes: usize,
 }
 
+/// What decays of an instance are of, as in `kernels/scan/recurrence_block.cuh`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DecayOf {
+    Step,
+    KeyChannel,
+    ValueColumn,
+}
+
 /// An instance of the kernel.
 #[derive(Clone, Copy)]
-struct Instance {
+pub(crate) struct Instance {
+    op: &'static str,
     name: &'static str,
     dtype: DType,
     /// Most key channels.
     d_k: usize,
-    channels: bool,
+    decay: DecayOf,
     shared_bytes: u32,
 }
 
-const fn instance(name: &'static str, dtype: DType, d_k: usize, tile: usize, channels: bool) -> Instance {
+pub(crate) const fn instance(
+    op: &'static str,
+    name: &'static str,
+    dtype: DType,
+    d_k: usize,
+    tile: usize,
+    decay: DecayOf,
+) -> Instance {
     let blocks = tile / 16;
+    // Decays of a step.
+    let decays = match decay {
+        DecayOf::Step => 0,
+        DecayOf::KeyChannel => d_k,
+        DecayOf::ValueColumn => VALUES,
+    };
+    let of_steps = decays == 0;
     // q, k, v and decays of two tiles.
-    let stage = tile * (2 * d_k + VALUES) * 2 + if channels { tile * d_k * 4 } else { 256 };
-    // Scores and factors of the blocks of 16 steps, weights of steps or channels, two times a normaliser.
-    let weights = if channels { blocks * d_k } else { tile };
-    let shared_bytes = 2 * stage + blocks * 1024 + weights * 8 + blocks * 8 + 128;
-    Instance { name, dtype, d_k, channels, shared_bytes: shared_bytes as u32 }
+    let stage = tile * (2 * d_k + VALUES) * 2 + if of_steps { 256 } else { tile * decays * 4 };
+    // Scores and factors of the blocks of 16 steps, weights of steps or decays, two times a normaliser, sums of steps.
+    let weights = if of_steps { tile } else { blocks * decays };
+    let sums = if of_steps { tile * 4 } else { 0 };
+    let shared_bytes = (2 * stage + blocks * 1024 + weights * 8 + blocks * 8 + 128 + sums) as u32;
+    Instance { op, name, dtype, d_k, decay, shared_bytes }
 }
 
 /// Value columns of a block, and its threads: four warps, and one for the normaliser.
@@ -72,31 +96,50 @@ const ALIGNMENT: usize = 128;
 
 /// The instances at the end of `kernels/scan/linear_recurrence.cu`; smaller ones first.
 const INSTANCES: [Instance; 12] = [
-    instance("linear_recurrence_f16_d64", DType::F16, 64, 64, false),
-    instance("linear_recurrence_f16_d128", DType::F16, 128, 32, false),
-    instance("linear_recurrence_f16_d256", DType::F16, 256, 32, false),
-    instance("linear_recurrence_bf16_d64", DType::BF16, 64, 64, false),
-    instance("linear_recurrence_bf16_d128", DType::BF16, 128, 32, false),
-    instance("linear_recurrence_bf16_d256", DType::BF16, 256, 32, false),
-    instance("linear_recurrence_channels_f16_d64", DType::F16, 64, 32, true),
-    instance("linear_recurrence_channels_f16_d128", DType::F16, 128, 32, true),
-    instance("linear_recurrence_channels_f16_d256", DType::F16, 256, 16, true),
-    instance("linear_recurrence_channels_bf16_d64", DType::BF16, 64, 32, true),
-    instance("linear_recurrence_channels_bf16_d128", DType::BF16, 128, 32, true),
-    instance("linear_recurrence_channels_bf16_d256", DType::BF16, 256, 16, true),
+    instance(OP, "linear_recurrence_f16_d64", DType::F16, 64, 64, DecayOf::Step),
+    instance(OP, "linear_recurrence_f16_d128", DType::F16, 128, 32, DecayOf::Step),
+    instance(OP, "linear_recurrence_f16_d256", DType::F16, 256, 32, DecayOf::Step),
+    instance(OP, "linear_recurrence_bf16_d64", DType::BF16, 64, 64, DecayOf::Step),
+    instance(OP, "linear_recurrence_bf16_d128", DType::BF16, 128, 32, DecayOf::Step),
+    instance(OP, "linear_recurrence_bf16_d256", DType::BF16, 256, 32, DecayOf::Step),
+    instance(OP, "linear_recurrence_channels_f16_d64", DType::F16, 64, 32, DecayOf::KeyChannel),
+    instance(OP, "linear_recurrence_channels_f16_d128", DType::F16, 128, 32, DecayOf::KeyChannel),
+    instance(OP, "linear_recurrence_channels_f16_d256", DType::F16, 256, 16, DecayOf::KeyChannel),
+    instance(OP, "linear_recurrence_channels_bf16_d64", DType::BF16, 64, 32, DecayOf::KeyChannel),
+    instance(OP, "linear_recurrence_channels_bf16_d128", DType::BF16, 128, 32, DecayOf::KeyChannel),
+    instance(OP, "linear_recurrence_channels_bf16_d256", DType::BF16, 256, 16, DecayOf::KeyChannel),
 ];
 
-fn launch(instance: &'static str, blocks: u32, threads: u32, shared_bytes: u32, workspace_bytes: usize) -> LaunchPlan {
-    LaunchPlan { op: OP, instance, grid: [blocks, 1, 1], block: [threads, 1, 1], shared_bytes, workspace_bytes }
+impl Instance {
+    /// One block.
+    #[cfg(feature = "verify")]
+    pub(crate) fn launch(&self) -> LaunchPlan {
+        launch(self.op, self.name, 1, THREADS, self.shared_bytes, 0)
+    }
+
+    /// Whether it fits the chip.
+    #[cfg(feature = "verify")]
+    pub(crate) fn fits(&self, limits: &Limits) -> bool {
+        self.shared_bytes <= limits.shared_bytes_per_block
+    }
+}
+
+fn launch(
+    op: &'static str,
+    instance: &'static str,
+    blocks: u32,
+    threads: u32,
+    shared_bytes: u32,
+    workspace_bytes: usize,
+) -> LaunchPlan {
+    LaunchPlan { op, instance, grid: [blocks, 1, 1], block: [threads, 1, 1], shared_bytes, workspace_bytes }
 }
 
 /// One block of each instance that fits the chip's shared memory.
 #[cfg(feature = "verify")]
 pub(crate) fn launches(limits: &Limits) -> Vec<LaunchPlan> {
-    let fits = |instance: &&Instance| instance.shared_bytes <= limits.shared_bytes_per_block;
-    let main = INSTANCES.iter().filter(fits);
-    let main = main.map(|instance| launch(instance.name, 1, THREADS, instance.shared_bytes, 0));
-    main.chain([launch(COMBINE, 1, THREADS, 0, 0)]).collect()
+    let main = INSTANCES.iter().filter(|instance| instance.fits(limits)).map(Instance::launch);
+    main.chain([launch(OP, COMBINE, 1, THREADS, 0, 0)]).collect()
 }
 
 /// Chooses the instance, the chunks and the grids.
@@ -107,6 +150,11 @@ pub(crate) fn launches(limits: &Limits) -> Vec<LaunchPlan> {
 /// # Errors
 /// No instance fits the chip's shared memory, more blocks than a grid holds, or a workspace beyond the address space.
 pub fn plan(problem: &Problem, limits: &Limits) -> Result<Plan> {
+    plan_of(problem, limits, &INSTANCES)
+}
+
+/// The same with instances of another operator.
+pub(crate) fn plan_of(problem: &Problem, limits: &Limits, instances: &[Instance]) -> Result<Plan> {
     let Shape { h, d_k, d_v, .. } = problem.shape;
     let (b, s) = (problem.sequences.b, problem.sequences.s);
     let channels = problem.decay == Some(DecayKind::Channels);
@@ -117,9 +165,11 @@ pub fn plan(problem: &Problem, limits: &Limits) -> Result<Plan> {
         got: d_k.to_string(),
         supported: "multiples of 16 up to 256",
     };
-    let fits =
-        |instance: &&Instance| instance.channels == channels && instance.dtype == problem.dtype && d_k <= instance.d_k;
-    let chosen = INSTANCES.iter().find(fits).ok_or_else(unsupported)?;
+    let fits = |instance: &&Instance| {
+        let of_decay = channels == (instance.decay != DecayOf::Step);
+        of_decay && instance.dtype == problem.dtype && d_k <= instance.d_k
+    };
+    let chosen = instances.iter().find(fits).ok_or_else(unsupported)?;
     let (needed, available) = (chosen.shared_bytes, limits.shared_bytes_per_block);
     if needed > available {
         return Err(Error::SharedMemory { op: OP, instance: chosen.name, needed, available });
@@ -140,17 +190,23 @@ pub fn plan(problem: &Problem, limits: &Limits) -> Result<Plan> {
         if got > limit { Err(Error::TooLarge { op: OP, what: "number of blocks", got, limit }) } else { Ok(got as u32) }
     };
     let main = blocks(&[b, num_chunks, h, tiles])?;
-    let workspace = workspace(problem, num_chunks)?;
+    let decays = match chosen.decay {
+        DecayOf::Step => 1,
+        DecayOf::KeyChannel => d_k,
+        DecayOf::ValueColumn => d_v,
+    };
+    let workspace = workspace(problem, num_chunks, decays)?;
     let threads = if problem.normaliser.is_some() { THREADS + 32 } else { THREADS };
-    let some =
-        |name, count: u32, threads, shared| (count > 0).then(|| launch(name, count, threads, shared, workspace.bytes));
+    let some = |op, name, count: u32, threads, shared| {
+        (count > 0).then(|| launch(op, name, count, threads, shared, workspace.bytes))
+    };
     let units = d_k * d_v / 4 + if problem.normaliser.is_some() { d_k / 4 } else { 0 };
     let combines = if num_chunks > 1 { blocks(&[b, h, units.div_ceil(THREADS as usize)])? } else { 0 };
     let device_bytes = device_bytes(problem, num_chunks, chunk);
     Ok(Plan {
-        states: some(chosen.name, blocks(&[b, num_chunks - 1, h, tiles])?, threads, needed),
-        combine: some(COMBINE, combines, THREADS, 0),
-        main: some(chosen.name, main, threads, needed),
+        states: some(chosen.op, chosen.name, blocks(&[b, num_chunks - 1, h, tiles])?, threads, needed),
+        combine: some(OP, COMBINE, combines, THREADS, 0),
+        main: some(chosen.op, chosen.name, main, threads, needed),
         chunk,
         num_chunks,
         workspace,
@@ -166,7 +222,7 @@ impl Plan {
     }
 }
 
-fn workspace(problem: &Problem, num_chunks: usize) -> Result<Workspace> {
+fn workspace(problem: &Problem, num_chunks: usize, decays: usize) -> Result<Workspace> {
     let Shape { h, d_k, d_v, .. } = problem.shape;
     let slots = [problem.sequences.b, num_chunks - 1, h, 4];
     let mut end = 0u128;
@@ -178,7 +234,7 @@ fn workspace(problem: &Problem, num_chunks: usize) -> Result<Workspace> {
     };
     let states = place(d_k * d_v);
     let normalisers = place(if problem.normaliser.is_some() { d_k } else { 0 });
-    let decays = place(if problem.decay == Some(DecayKind::Channels) { d_k } else { 1 });
+    let decays = place(decays);
     let limit = isize::MAX as u64;
     if end > u128::from(limit) {
         let got = u64::try_from(end).unwrap_or(u64::MAX);

@@ -205,9 +205,21 @@ impl Problem {
         decay: Option<DecayKind>,
         options: &Options,
     ) -> Result<Self> {
+        Self::of(OP, dtype, sequences, shape, decay, options)
+    }
+
+    /// Likewise for another operator on this recurrence.
+    pub(crate) fn of(
+        op: &'static str,
+        dtype: DType,
+        sequences: SequenceSizes,
+        shape: Shape,
+        decay: Option<DecayKind>,
+        options: &Options,
+    ) -> Result<Self> {
         let Shape { h_k, h, d_k, d_v } = shape;
         let unsupported =
-            |argument, what, got, supported| Err(Error::Unsupported { op: OP, argument, what, got, supported });
+            |argument, what, got, supported| Err(Error::Unsupported { op, argument, what, got, supported });
         if !matches!(dtype, DType::F16 | DType::BF16) {
             return unsupported("q", "dtype", dtype.to_string(), "f16, bf16");
         }
@@ -217,22 +229,22 @@ impl Problem {
             }
         }
         if h_k == 0 && h > 0 || h_k > 0 && h % h_k != 0 {
-            return Err(Error::NotDivisible { op: OP, argument: "v", got: h, divisor: h_k, of: "q" });
+            return Err(Error::NotDivisible { op, argument: "v", got: h, divisor: h_k, of: "q" });
         }
         if h > MAX_HEADS {
-            return Err(Error::TooLarge { op: OP, what: "h", got: h as u64, limit: MAX_HEADS as u64 });
+            return Err(Error::TooLarge { op, what: "h", got: h as u64, limit: MAX_HEADS as u64 });
         }
         let scale = options.scale.unwrap_or(1.0 / (d_k as f32).sqrt());
         for (option, number) in [("scale", Some(scale)), ("normaliser", options.normaliser)] {
             if let Some(number) = number.filter(|number| !number.is_finite()) {
-                return Err(Error::NotFinite { op: OP, option, got: number.to_string() });
+                return Err(Error::NotFinite { op, option, got: number.to_string() });
             }
         }
         if let Some(chunk) = options.chunk.filter(|chunk| *chunk == 0 || chunk % CHUNK_UNIT != 0) {
             let (got, expected) = (chunk.to_string(), "a multiple of 64");
-            return Err(Error::OutOfRange { op: OP, option: "chunk", got, expected });
+            return Err(Error::OutOfRange { op, option: "chunk", got, expected });
         }
-        let sequences = sequences.limited(OP)?;
+        let sequences = sequences.limited(op)?;
         let Options { feature_map, normaliser, chunk, .. } = *options;
         Ok(Self { dtype, sequences, shape, decay, feature_map, normaliser, scale, chunk, states: 0 })
     }

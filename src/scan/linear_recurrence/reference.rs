@@ -37,6 +37,8 @@ pub struct Output {
     pub state: Vec<f64>,
     /// `[b, h, d_k]`
     pub normaliser: Vec<f64>,
+    /// How large what a row of `out` is the sum of is, where it does not cancel: `[b, s, h]`, or `[total, h]`.
+    pub terms: Vec<f64>,
 }
 
 /// What a head of a sequence gives.
@@ -48,6 +50,8 @@ pub struct HeadOutput {
     pub state: Vec<f64>,
     /// `[d_k]`
     pub normaliser: Vec<f64>,
+    /// `[s]`: the largest root of a sum of squares of the products that an element of a row adds up.
+    pub terms: Vec<f64>,
 }
 
 /// A number of a precision.
@@ -152,7 +156,7 @@ fn recur<R: Real>(
     };
     let mut state = initial(inputs.initial_state, d_k * d_v);
     let mut normaliser = initial(inputs.initial_normaliser, d_k);
-    let mut result = Vec::new();
+    let (mut result, mut terms) = (Vec::new(), Vec::new());
     for position in inputs.positions(problem, batch) {
         let row = (position * h_k + key_head) * d_k;
         let mapped = |x: &f64| R::new(rounded(problem.feature_map.of(*x)));
@@ -161,24 +165,25 @@ fn recur<R: Real>(
         let v = &inputs.v[(position * h + head) * d_v..][..d_v];
         let mut out = vec![R::new(0.0); d_v];
         let mut sum = R::new(0.0);
+        let mut squares = vec![0.0; d_v];
         for channel in 0..d_k {
             let decay = R::new(inputs.log_decay(problem, position, head, channel).exp());
             normaliser[channel] = decay * normaliser[channel] + k[channel];
             sum += q[channel] * normaliser[channel];
             for (column, state) in state[channel * d_v..][..d_v].iter_mut().enumerate() {
                 *state = decay * *state + k[channel] * R::new(v[column]);
-                out[column] += q[channel] * operand(*state);
+                let term = q[channel] * operand(*state);
+                out[column] += term;
+                squares[column] += term.into() * term.into();
             }
         }
         let scale = R::new(problem.scale.into());
-        for out in out {
-            let scaled = scale * out;
-            let divided = problem.normaliser.map_or(scaled, |epsilon| scaled / (scale * sum + R::new(epsilon.into())));
-            result.push(rounded(divided.into()));
-        }
+        let divisor = problem.normaliser.map_or(R::new(1.0), |epsilon| scale * sum + R::new(epsilon.into()));
+        result.extend(out.into_iter().map(|out| rounded((scale * out / divisor).into())));
+        terms.push(squares.into_iter().fold(0.0, f64::max).sqrt() * (scale / divisor).into().abs());
     }
     let numbers = |values: Vec<R>| values.into_iter().map(Into::into).collect();
-    HeadOutput { out: result, state: numbers(state), normaliser: numbers(normaliser) }
+    HeadOutput { out: result, state: numbers(state), normaliser: numbers(normaliser), terms }
 }
 
 fn every_head(
@@ -192,11 +197,15 @@ fn every_head(
         out: vec![0.0; problem.sequences.positions() * h * d_v],
         state: vec![0.0; b * h * d_k * d_v],
         normaliser: vec![0.0; b * h * d_k],
+        terms: vec![0.0; problem.sequences.positions() * h],
     };
     for (batch, head) in (0..b).flat_map(|batch| (0..h).map(move |head| (batch, head))) {
         let computed = compute(problem, inputs, batch, head);
-        for (row, position) in computed.out.chunks(d_v).zip(inputs.positions(problem, batch)) {
+        for ((row, terms), position) in
+            computed.out.chunks(d_v).zip(computed.terms).zip(inputs.positions(problem, batch))
+        {
             result.out[(position * h + head) * d_v..][..d_v].copy_from_slice(row);
+            result.terms[position * h + head] = terms;
         }
         let slot = batch * h + head;
         result.state[slot * d_k * d_v..][..d_k * d_v].copy_from_slice(&computed.state);

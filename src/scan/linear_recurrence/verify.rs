@@ -8,7 +8,7 @@ use crate::scan::SequenceSizes;
 use crate::verify::tolerance::Tolerance;
 use crate::verify::{
     Agreement, Bindings, Description, DeviceTensor, HostTensor, Op, OptionSpec, OptionType, Prepared, TensorSpec,
-    compare,
+    compare, compare_rows,
 };
 use crate::{DType, Error, Layout, Limits, Queue, Resources, Result, TensorView};
 
@@ -231,6 +231,7 @@ impl Prepared for Setup {
                 to.out.extend(head.out);
                 to.state.extend(head.state);
                 to.normaliser.extend(head.normaliser);
+                to.terms.extend(head.terms);
             }
             if let Some(sums) = outputs.get(2) {
                 got.normaliser.extend(&sums[slot * d_k..][..d_k]);
@@ -240,13 +241,9 @@ impl Prepared for Setup {
             HostTensor::from_f64(name, dtype, &[values.len() / width, width], values)
         };
         let states = Tolerance::sums_of_rounded(problem.dtype);
+        let tolerance = |row: usize| Tolerance::products(problem.dtype, exact.terms[row]);
         let mut agreement = vec![
-            compare(
-                &rows("out", problem.dtype, d_v, &got.out),
-                &exact.out,
-                &plain.out,
-                Tolerance::values(problem.dtype),
-            ),
+            compare_rows(&rows("out", problem.dtype, d_v, &got.out), &exact.out, &plain.out, tolerance),
             compare(&rows("final_state", DType::F32, d_v, &got.state), &exact.state, &plain.state, states),
         ];
         if problem.normaliser.is_some() {

@@ -19,7 +19,7 @@ pub(crate) fn shared() -> RwLockReadGuard<'static, ()> {
     LAUNCHES.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn alone() -> RwLockWriteGuard<'static, ()> {
+pub(crate) fn alone() -> RwLockWriteGuard<'static, ()> {
     LAUNCHES.write().unwrap_or_else(PoisonError::into_inner)
 }
 

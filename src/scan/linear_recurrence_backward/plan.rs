@@ -1,0 +1,148 @@
+//! The plan of the launches: pure data.
+
+use super::{DecayKind, OP, Problem, Shape};
+use crate::scan::linear_recurrence::{self, DecayOf, Instance, instance, plan_of};
+use crate::{DType, Error, LaunchPlan, Limits, Resources, Result};
+
+/// Planned launches, in their order.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Plan {
+    /// The recurrences that give the gradients of q, of k and of v.
+    pub sweeps: [linear_recurrence::Plan; 3],
+    /// Sums over the heads that share q and k.
+    pub keys: Option<LaunchPlan>,
+    /// Sums over steps to the gradient of the decays, if it is wanted.
+    pub decays: Option<LaunchPlan>,
+    /// Where in the workspace what lies.
+    pub workspace: Workspace,
+    /// What it costs.
+    pub resources: Resources,
+}
+
+/// Places in the workspace, in bytes from its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Workspace {
+    /// Gradients of q of every head of the state, f32.
+    pub d_q: usize,
+    /// Likewise of k.
+    pub d_k: usize,
+    /// For each step and head `q d_q - k d_k`, if the gradient of the decays is wanted; with decays of channels, in the place
+    /// of the gradients of q.
+    pub differences: usize,
+    /// The final state, if that has a gradient which the decays' needs.
+    pub final_state: usize,
+    /// What the recurrences need, one after the other.
+    pub sweeps: usize,
+    /// All of it.
+    pub bytes: usize,
+}
+
+const THREADS: u32 = 128;
+/// Rows of a block of the kernel that sums over heads: one a warp.
+const ROWS: u128 = 4;
+/// Parts of the workspace begin at multiples of this.
+const ALIGNMENT: u128 = 128;
+const DECAYS: &str = "linear_recurrence_backward_decays";
+
+/// The recurrences with decays of value columns, at the end of `kernels/scan/linear_recurrence_backward.cu`.
+const COLUMNS: [Instance; 6] = [
+    instance(OP, "linear_recurrence_columns_f16_d64", DType::F16, 64, 32, DecayOf::ValueColumn),
+    instance(OP, "linear_recurrence_columns_f16_d128", DType::F16, 128, 32, DecayOf::ValueColumn),
+    instance(OP, "linear_recurrence_columns_f16_d256", DType::F16, 256, 32, DecayOf::ValueColumn),
+    instance(OP, "linear_recurrence_columns_bf16_d64", DType::BF16, 64, 32, DecayOf::ValueColumn),
+    instance(OP, "linear_recurrence_columns_bf16_d128", DType::BF16, 128, 32, DecayOf::ValueColumn),
+    instance(OP, "linear_recurrence_columns_bf16_d256", DType::BF16, 256, 32, DecayOf::ValueColumn),
+];
+
+fn keys_instance(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F16 => "linear_recurrence_backward_keys_f16",
+        _ => "linear_recurrence_backward_keys_bf16",
+    }
+}
+
+fn launch(instance: &'static str, blocks: u32, workspace_bytes: usize) -> LaunchPlan {
+    LaunchPlan { op: OP, instance, grid: [blocks, 1, 1], block: [THREADS, 1, 1], shared_bytes: 0, workspace_bytes }
+}
+
+/// One block of each instance of this operator's own that fits the chip.
+#[cfg(feature = "verify")]
+pub(crate) fn launches(limits: &Limits) -> Vec<LaunchPlan> {
+    let columns = COLUMNS.iter().filter(|instance| instance.fits(limits)).map(Instance::launch);
+    let ends = [keys_instance(DType::F16), keys_instance(DType::BF16), DECAYS];
+    columns.chain(ends.map(|name| launch(name, 1, 0))).collect()
+}
+
+/// Plans the recurrences and what comes behind them.
+///
+/// # Errors
+/// Those of [`linear_recurrence::plan()`], of the recurrences.
+pub fn plan(problem: &Problem, limits: &Limits) -> Result<Plan> {
+    let Shape { h_k, h, d_k, d_v } = problem.forward.shape;
+    let (b, positions) = (problem.forward.sequences.b, problem.forward.sequences.positions());
+    let [of_q, of_k, of_v] = problem.sweeps();
+    let channels = problem.forward.decay == Some(DecayKind::Channels);
+    let across = |sweep| {
+        if channels { plan_of(sweep, limits, &COLUMNS) } else { linear_recurrence::plan(sweep, limits) }
+    };
+    let sweeps = [across(&of_q)?, across(&of_k)?, linear_recurrence::plan(&of_v, limits)?];
+    let mut end = 0u128;
+    let mut place = |wanted: bool, factors: &[usize]| {
+        let start = end;
+        let bytes = factors.iter().fold(u128::from(wanted), |product, &x| product.saturating_mul(x as u128));
+        end = start.saturating_add(bytes.checked_next_multiple_of(ALIGNMENT).unwrap_or(u128::MAX));
+        start as usize
+    };
+    let (d_q, d_k_place) = (place(true, &[positions, h, d_k, 4]), place(true, &[positions, h, d_k, 4]));
+    let differences = place(problem.d_decay && !channels, &[positions, h, 4]);
+    let final_state = place(problem.d_decay && problem.d_final_state, &[b, h, d_k, d_v, 4]);
+    let most = sweeps.iter().map(|sweep| sweep.workspace.bytes).max().unwrap_or(0);
+    let sweep_place = place(true, &[most]);
+    let too_large = |what, got: u128, limit: u64| {
+        Err(Error::TooLarge { op: OP, what, got: u64::try_from(got).unwrap_or(u64::MAX), limit })
+    };
+    if end > isize::MAX as u128 {
+        return too_large("workspace in bytes", end, isize::MAX as u64);
+    }
+    let workspace =
+        Workspace { d_q, d_k: d_k_place, differences, final_state, sweeps: sweep_place, bytes: end as usize };
+    let rows = (positions as u128 * h_k as u128).div_ceil(ROWS);
+    if rows > i32::MAX as u128 {
+        return too_large("number of blocks", rows, i32::MAX as u64);
+    }
+    let decays = match problem.forward.decay {
+        Some(DecayKind::Heads) => h,
+        _ => b * h,
+    };
+    let some = |name, blocks: usize| (blocks > 0).then(|| launch(name, blocks as u32, workspace.bytes));
+    Ok(Plan {
+        sweeps,
+        keys: some(keys_instance(problem.forward.dtype), rows as usize),
+        decays: some(DECAYS, if problem.d_decay { decays } else { 0 }),
+        workspace,
+        resources: resources(problem, &workspace),
+    })
+}
+
+/// Work and traffic: six products of a row with a state, or of two rows to a state.
+fn resources(problem: &Problem, workspace: &Workspace) -> Resources {
+    let Shape { h_k, h, d_k, d_v } = problem.forward.shape;
+    let positions = problem.forward.sequences.positions() as f64;
+    let rows = positions * (4 * h_k * d_k + 3 * h * d_v) as f64 * problem.forward.dtype.size_bytes() as f64;
+    let decays = match problem.forward.decay {
+        None | Some(DecayKind::Heads) => 0.0,
+        Some(kind) => {
+            let width = if kind == DecayKind::Channels { d_k } else { 1 };
+            positions * (4 * h * width * (1 + usize::from(problem.d_decay))) as f64
+        }
+    };
+    let states = (problem.forward.states * problem.forward.sequences.b * 4 * h * d_k * d_v) as f64;
+    let needed = rows + decays + states;
+    Resources {
+        flops: Some(12.0 * positions * (h * d_k * d_v) as f64),
+        bytes_needed: Some(needed),
+        peak_bytes: Some(needed + workspace.bytes as f64),
+        workspace_bytes: Some(workspace.bytes as f64),
+        ..Resources::default()
+    }
+}
