@@ -111,13 +111,44 @@ __device__ __forceinline__ void leave_sums(float* shared, const float (&sums)[kC
   }
 }
 
+// Stores a team's sums over a split of k, those of the other team added. 8 lanes store 32 neighbouring bytes.
+template <typename Tile, int kRowTiles, int kColumnTiles>
+__device__ __forceinline__ void store_partials(float (&sums)[kColumnTiles][kRowTiles][4], const WeightOnlyParams& params,
+                                               const float* others, int first_row, int first_column, int split) {
+  float* to = params.partials + (static_cast<int64_t>(split) * params.m + first_row) * params.n + first_column;
+#pragma unroll
+  for (int j = 0; j < kRowTiles; ++j) {
+#pragma unroll
+    for (int side = 0; side < 2; ++side, to += params.n) {
+#pragma unroll
+      for (int i = 0; i < kColumnTiles; ++i) {
+#pragma unroll
+        for (int upper = 0; upper < 2; ++upper) {
+          float sum = sums[i][j][upper * 2 + side];
+          const int offset = i * kChunkRows + upper * 8;
+          if constexpr (Tile::kTeams == 2) sum += others[(j * 8 + side) * Tile::kPitch + offset];
+          if (first_row + j * 8 + side < params.m && first_column + offset < params.n) to[offset] = sum;
+        }
+      }
+    }
+    to += static_cast<int64_t>(params.n) * 6;
+  }
+}
+
 // Stores a block's sums, by way of shared memory: neighbouring threads have neighbouring columns.
 template <typename Tile, int kRowTiles, int kColumnTiles>
-__device__ __forceinline__ void store_tile(const float (&sums)[kColumnTiles][kRowTiles][4], const WeightOnlyParams& params,
+__device__ __forceinline__ void store_tile(float (&sums)[kColumnTiles][kRowTiles][4], const WeightOnlyParams& params,
                                            float* shared, int warp_row, int warp_tile, int team, int first_row,
                                            int first_column, int split) {
   const unsigned thread = ptx::thread_index(), lane = thread % 32;
-  float* to = shared + (warp_row + lane % 4 * 2) * Tile::kPitch + warp_tile * kChunkRows + lane / 4;
+  const int own_row = warp_row + lane % 4 * 2, own_column = warp_tile * kChunkRows + lane / 4;
+  float* to = shared + own_row * Tile::kPitch + own_column;
+  if (params.num_splits > 1) {
+    if (team == 1) leave_sums<false, Tile::kPitch>(to, sums);
+    __syncthreads();
+    if (team == 0) store_partials<Tile>(sums, params, to, first_row + own_row, first_column + own_column, split);
+    return;
+  }
   if (team == 0) leave_sums<false, Tile::kPitch>(to, sums);
   __syncthreads();
   if constexpr (Tile::kTeams == 2) {
