@@ -33,6 +33,7 @@ mod layout;
 pub mod quant;
 mod resources;
 mod rotation;
+pub mod scan;
 #[cfg(feature = "software")]
 pub mod software;
 pub mod sparse;

@@ -147,7 +147,20 @@ __device__ __forceinline__ void apply_mask(float (&scores)[kRowTiles][kScoreTile
   }
 }
 
-// Likewise where the accumulator rows are queries from `query_first` on.
+// Sets the scores of a row, in the columns of its word `word`, to -inf where a bit is 0. Bit 0 belongs to this lane's first
+// column; scores are those of half `h` of a row tile.
+template <int kColumns, int kScoreTiles>
+__device__ __forceinline__ void apply_bits(float (&scores)[kScoreTiles][4], int h, int word, uint32_t bits) {
+#pragma unroll
+  for (int column = 0; column < kColumns; ++column) {
+    // This lane has columns 0 and 1 of every 8, moved by twice its place in the quad.
+    if (column % 8 >= 2) continue;
+    float& score = scores[word * (kColumns / 8) + column / 8][2 * h + column % 8];
+    score = bits >> column & 1 ? score : -CUDART_INF_F;
+  }
+}
+
+// As `apply_mask` above where the accumulator rows are queries from `query_first` on.
 template <int kRowTiles, int kScoreTiles>
 __device__ __forceinline__ void apply_mask(float (&scores)[kRowTiles][kScoreTiles][4], const KeyMask& mask,
                                            int query_first, int key_first, unsigned lane) {

@@ -70,7 +70,10 @@ struct TileLoader {
     source -= pass_bytes * (kRows / kRowsPerPass);
   }
 
-  // Likewise for a tile of which only the first `valid_rows` rows exist; the others become zero and are not read. The
+  // Moves on by `tiles` tiles more.
+  __device__ __forceinline__ void skip(int tiles) { source -= pass_bytes * (kRows / kRowsPerPass) * tiles; }
+
+  // As `load`, for a tile of which only the first `valid_rows` rows exist; the others become zero and are not read. The
   // tile in shared memory is the one `offset` bytes after the loader's own.
   __device__ __forceinline__ void load_cut(int valid_rows, uint32_t offset = 0) {
     const char* from = source;

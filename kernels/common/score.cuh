@@ -120,13 +120,7 @@ __device__ __forceinline__ void apply_mask_bits(float (&scores)[kRowTiles][kScor
         const int first = key_first + word * kColumns;
         const int place = kColumns == 32 ? 0 : first % 32;
         const uint32_t bits = (first < s_k ? row[first / 32] : 0) >> (lane % 4 * 2 + place);
-#pragma unroll
-        for (int column = 0; column < kColumns; ++column) {
-          // This lane has columns 0 and 1 of every 8, moved by twice its place in the quad.
-          if (column % 8 >= 2) continue;
-          float& score = scores[i][word * (kColumns / 8) + column / 8][2 * h + column % 8];
-          score = bits >> column & 1 ? score : -CUDART_INF_F;
-        }
+        apply_bits<kColumns>(scores[i], h, word, bits);
       }
     }
   }

@@ -8,7 +8,8 @@
 // activations, or by f32 ones with activations as they are. Accumulation: exact in integers within 32 weights, then f32.
 // Memory: every packed byte once for each 8 rows of x.
 // gguf_matrix_*: more rows, quantised, with tensor cores. Block: 128 x 64 of y. Warp: 32 rows.
-// gguf_dense_*: many rows, activations and weights rounded to bf16. Block: 256 x 128 of y. Warp: 64 x 64.
+// gguf_dense_*: many rows, activations and weights rounded to bf16. Block: tiles of 256 x 128 of y, or parts of k of them, whose
+// sums gguf_dense_add adds up in the order of k. Warp: 64 x 64.
 // Derivation: src/quant/gguf/README.md
 #include "quant/gguf_dense.cuh"
 #include "quant/gguf_matrix_loop.cuh"
@@ -23,6 +24,11 @@ extern "C" __global__ void __launch_bounds__(llm_kernels::kQuantiseThreads)
 extern "C" __global__ void __launch_bounds__(llm_kernels::kQuantiseThreads)
     gguf_round(const __grid_constant__ llm_kernels::QuantiseParams params) {
   llm_kernels::round_activations(params);
+}
+
+extern "C" __global__ void __launch_bounds__(llm_kernels::kDenseThreads)
+    gguf_dense_add(const __grid_constant__ llm_kernels::MatrixParams params) {
+  llm_kernels::add_partial_sums(params);
 }
 
 // A block is as large as its copies need; where ptxas may choose, it spills rather than to use some more registers.

@@ -14,46 +14,9 @@
 #include "common/quant/element.cuh"
 #include "common/quant/formats.cuh"
 #include "common/shared_tile.cuh"
+#include "quant/gguf_packed_columns.cuh"
 
 namespace llm_kernels {
-
-// Mirrored in Rust: src/quant/gguf/params.rs.
-struct MatrixParams {
-  const char* w;          // [n, k] packed; a multiple of 16.
-  const char* x;          // [m, k] int8, or bf16.
-  const uint2* x_scales;  // [m, k / 32], of int8: as in VectorParams.
-  const void* bias;       // [n] of type bias_type; null for none.
-  void* y;                // [m, n] of type y_type.
-  int64_t w_bytes;        // To the end of the packed matrix.
-  int64_t x_stride;       // In elements, between rows; of int8 it is k.
-  int64_t y_stride;
-  int32_t n, m, k;
-  int32_t row_tiles;      // Of y; block b has row tile b % row_tiles.
-  int32_t bias_type, y_type;
-};
-
-static_assert(sizeof(MatrixParams) == 88 && offsetof(MatrixParams, n) == 64 && offsetof(MatrixParams, y_type) == 84,
-              "mirrored in Rust");
-
-// Stores a warp's sums and adds the bias, of kRowTiles x kColumnTiles tiles of 16 x 8 from `row`, `column` on.
-template <int kRowTiles, int kColumnTiles>
-__device__ __forceinline__ void store_sums(const MatrixParams& params, const float (&sums)[kRowTiles][kColumnTiles][4],
-                                           int first_row, int first_column, unsigned lane) {
-#pragma unroll
-  for (int i = 0; i < kRowTiles; ++i) {
-#pragma unroll
-    for (int j = 0; j < kColumnTiles; ++j) {
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        const int row = first_row + i * 16 + e / 2 * 8 + lane / 4;
-        const int column = first_column + j * 8 + lane % 4 * 2 + e % 2;
-        if (row >= params.m || column >= params.n) continue;
-        const float bias = params.bias == nullptr ? 0.0f : load_element(params.bias, column, params.bias_type);
-        store_element(params.y, row * params.y_stride + column, sums[i][j][e] + bias, params.y_type);
-      }
-    }
-  }
-}
 
 template <typename Format>
 struct MatrixTile {
@@ -66,18 +29,16 @@ struct MatrixTile {
   static constexpr int kFactors = kHalves * (Format::kHasMinimum ? 2 : 1);
   // Of a row and group: the scale, then the scaled sums of each half.
   static constexpr int kRowFactors = 1 + (Format::kHasMinimum ? kHalves : 0);
-  static constexpr int kChunkBlocks = 256 / Format::kWeights;
-  static constexpr int kChunkBytes = kChunkBlocks * Format::kBytes;
-  // From the multiple of 16 before the first byte on, and a word that a load of the last one may reach over.
-  static constexpr int kPitch = (kChunkBytes + 14 + 15) / 16 * 16 + 16;
+  // Of the loop over copies: whole for IQ4_XS, which ptxas 13 else spills a word of.
+  static constexpr int kUnroll = Format::kBytes == 136 ? 32 : 2;
+  using Packed = PackedColumns<Format, kColumns, kThreads, kUnroll>;
 
   // Shared memory, two of each.
   static constexpr int kActivationBytes = kRows * kDepth;
   static constexpr int kWeightBytes = kColumns * kDepth;
-  static constexpr int kPackedBytes = kColumns * kPitch;
   static constexpr int kRowFactorBytes = kRowFactors * 2 * kRows * 4;
   static constexpr int kFactorBytes = kFactors * 2 * kColumns * 4;
-  static constexpr int kStageBytes = kActivationBytes + kWeightBytes + kPackedBytes + kRowFactorBytes + kFactorBytes;
+  static constexpr int kStageBytes = kActivationBytes + kWeightBytes + Packed::kBytes + kRowFactorBytes + kFactorBytes;
 };
 
 // Where things lie in shared memory, for one of the two stages.
@@ -92,7 +53,7 @@ struct MatrixStage {
   }
   __device__ __forceinline__ char* packed() const { return base + Tile::kActivationBytes + Tile::kWeightBytes; }
   // [factor][group][row]
-  __device__ __forceinline__ float* row_factors() const { return reinterpret_cast<float*>(packed() + Tile::kPackedBytes); }
+  __device__ __forceinline__ float* row_factors() const { return reinterpret_cast<float*>(packed() + Tile::Packed::kBytes); }
   // [factor][group][column]
   __device__ __forceinline__ float* factors() const {
     return row_factors() + Tile::kRowFactorBytes / 4;
@@ -104,25 +65,6 @@ struct MatrixLoader {
   using Tile = MatrixTile<Format>;
   const MatrixParams& params;
   int first_row, first_column;
-
-  // Start of the 256 weights number `chunk` of a column (a row of w).
-  __device__ __forceinline__ int64_t start(int column, int chunk) const {
-    const int64_t blocks_per_row = params.k / Format::kWeights;
-    return ((first_column + column) * blocks_per_row + chunk * Tile::kChunkBlocks) * Format::kBytes;
-  }
-
-  // Issues the copies of packed bytes.
-  __device__ __forceinline__ void load_packed(char* packed, int chunk, unsigned thread) const {
-    constexpr int kCopies = Tile::kPitch / 16;
-    const int columns = min(Tile::kColumns, params.n - first_column);
-    for (int item = thread; item < columns * kCopies; item += Tile::kThreads) {
-      const int column = item / kCopies, copy = item % kCopies;
-      const int64_t at = (start(column, chunk) & ~int64_t{15}) + copy * 16;
-      const int64_t left = params.w_bytes - at;
-      ptx::cp_async_16_zero_fill(ptx::shared_address(packed + column * Tile::kPitch + copy * 16),
-                                 left > 0 ? params.w + at : params.w, left > 0 ? min(left, int64_t{16}) : 0);
-    }
-  }
 
   // Issues the copies of quantised activations; rows and columns that do not exist are zeros.
   __device__ __forceinline__ void load_activations(NarrowTile<Tile::kRows> tile, int step, unsigned thread) const {
@@ -155,15 +97,13 @@ struct MatrixLoader {
 
   // Decodes this thread's group of 32 weights of the step.
   __device__ __forceinline__ void decode(const MatrixStage<Format>& to, const char* packed, int step, unsigned thread) const {
-    const int column = thread / 2, group = thread % 2;
-    const int group_of_chunk = step % 4 * 2 + group;
+    // Lanes of a warp have neighbouring columns and the same group: no bank conflicts.
+    const int column = thread % Tile::kColumns, group = thread / Tile::kColumns;
     uint32_t q[8] = {};
     float factors[Tile::kFactors] = {};
     if (first_column + column < params.n && step * 2 + group < params.k / 32) {
-      constexpr int kGroups = Format::kWeights / 32;
-      const int group_of_block = group_of_chunk % kGroups;
-      const PackedBlockAnywhere block = {packed + column * Tile::kPitch + (start(column, step / 4) & 15) +
-                                         group_of_chunk / kGroups * Format::kBytes};
+      const int group_of_block = Tile::Packed::group_of_block(step * 2 + group);
+      const auto block = Tile::Packed::block(packed, params, first_column, column, step * 2 + group);
       const auto header = Format::header(block);
       const auto weights = Format::decode(block, header, group_of_block);
 #pragma unroll

@@ -83,10 +83,15 @@ __device__ __forceinline__ void multiply_matrices(const MatrixParams& params) {
   const MatrixLoader<Format> loader = {params, first_row, first_column};
   auto stage = [&](int i) { return MatrixStage<Format>{shared + i % 2 * Tile::kStageBytes}; };
 
+  constexpr int kChunkSteps = Tile::Packed::kChunkSteps;
+  auto load_packed = [&](int chunk) {
+    Tile::Packed::load(ptx::shared_address(stage(chunk).packed()), params, first_column, chunk, thread);
+  };
+
   float sums[2][8][4] = {};
   const int num_steps = (params.k + Tile::kDepth - 1) / Tile::kDepth;
   if (num_steps > 0) {
-    loader.load_packed(stage(0).packed(), 0, thread);
+    load_packed(0);
     loader.load_activations(stage(0).activations(), 0, thread);
   }
   commit_copies();
@@ -95,9 +100,9 @@ __device__ __forceinline__ void multiply_matrices(const MatrixParams& params) {
     wait_for_copies();
     __syncthreads();
     if (step + 1 < num_steps) loader.load_activations(stage(step + 1).activations(), step + 1, thread);
-    if (step % 4 == 0 && step + 4 < num_steps) loader.load_packed(stage(step / 4 + 1).packed(), step / 4 + 1, thread);
+    if (step % kChunkSteps == 0 && step + kChunkSteps < num_steps) load_packed(step / kChunkSteps + 1);
     commit_copies();
-    loader.decode(stage(step), stage(step / 4).packed(), step, thread);
+    loader.decode(stage(step), stage(step / kChunkSteps).packed(), step, thread);
     loader.load_row_factors(stage(step).row_factors(), step, thread);
     __syncthreads();
     multiply_step<Format>(sums, stage(step), warp, lane);

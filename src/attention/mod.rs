@@ -9,8 +9,8 @@ pub mod flash_backward;
 pub mod flash_forward;
 pub mod merge;
 pub mod philox;
-mod score;
-mod sequence_tensor;
+pub(crate) mod score;
+pub(crate) mod sequence_tensor;
 
 #[doc(inline)]
 pub use append_kv::append_kv;

@@ -3,10 +3,10 @@
 use crate::verify::{Bindings, Case, DeviceTensor, HostTensor, Op, TensorSpec, random};
 use crate::{DType, Error, Queue, Result};
 
-pub(super) const FLOATS: &[DType] = &[DType::F32, DType::F16, DType::BF16];
+pub(crate) const FLOATS: &[DType] = &[DType::F32, DType::F16, DType::BF16];
 
 /// A tensor that must be there.
-pub(super) const fn tensor(
+pub(crate) const fn tensor(
     name: &'static str,
     dtypes: &'static [DType],
     shape: &'static [&'static str],
@@ -16,7 +16,7 @@ pub(super) const fn tensor(
 }
 
 /// A tensor that may be left out.
-pub(super) const fn optional(
+pub(crate) const fn optional(
     name: &'static str,
     dtypes: &'static [DType],
     shape: &'static [&'static str],
@@ -43,13 +43,13 @@ pub(super) fn normal_inputs(op: &Op, case: &Case) -> Result<Vec<HostTensor>> {
 }
 
 /// An input on the host and on the device; `None` if it is optional and not given.
-pub(super) fn uploaded(queue: &Queue, bindings: &Bindings, name: &str) -> Result<Option<(HostTensor, DeviceTensor)>> {
+pub(crate) fn uploaded(queue: &Queue, bindings: &Bindings, name: &str) -> Result<Option<(HostTensor, DeviceTensor)>> {
     let upload = |host: &HostTensor| Ok((host.clone(), host.upload(queue)?));
     bindings.tensor(name).map(upload).transpose()
 }
 
 /// The same of one that must be there.
-pub(super) fn required(
+pub(crate) fn required(
     queue: &Queue,
     bindings: &Bindings,
     op: &'static str,

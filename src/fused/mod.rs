@@ -6,14 +6,14 @@
 //! 8, lanes move 16 bytes at a time; other rows are taken too, with smaller accesses. Arithmetic is in f32.
 
 #[cfg(feature = "verify")]
-mod described;
+pub(crate) mod described;
 pub mod embedding;
 pub mod gated;
 pub mod gated_backward;
 pub mod rms_norm;
 pub mod rms_norm_backward;
 pub mod rope;
-mod rows;
+pub(crate) mod rows;
 pub mod sample;
 mod tiles;
 

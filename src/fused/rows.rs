@@ -42,7 +42,7 @@ impl RowTensor {
 }
 
 /// `ElementType` of `kernels/common/elements.cuh`.
-pub(super) fn element_type(dtype: DType) -> i32 {
+pub(crate) fn element_type(dtype: DType) -> i32 {
     match dtype {
         DType::F16 => 1,
         DType::BF16 => 2,
@@ -104,7 +104,7 @@ pub(super) fn unit<'a>(width: usize, tensors: impl Iterator<Item = &'a Operand> 
 }
 
 /// The same for tensors that are aligned.
-pub(super) fn unit_of_types(width: usize, mut dtypes: impl Iterator<Item = DType>) -> usize {
+pub(crate) fn unit_of_types(width: usize, mut dtypes: impl Iterator<Item = DType>) -> usize {
     let unit = if dtypes.any(|dtype| dtype == DType::F32) { 4 } else { 8 };
     if width.is_multiple_of(unit) { unit } else { 1 }
 }
@@ -121,7 +121,7 @@ pub(super) fn check(checks: Checks, argument: &'static str, tensor: &Operand) ->
 }
 
 /// Checks an element type alone.
-pub(super) fn check_type(op: &'static str, argument: &'static str, dtype: DType) -> Result<()> {
+pub(crate) fn check_type(op: &'static str, argument: &'static str, dtype: DType) -> Result<()> {
     if matches!(dtype, DType::F32 | DType::F16 | DType::BF16) {
         return Ok(());
     }
@@ -158,7 +158,7 @@ pub(super) fn check_sizes(op: &'static str, num_rows: usize, width: usize) -> Re
 }
 
 /// A number as an element type holds it.
-pub(super) fn rounded(dtype: DType, x: f32) -> f64 {
+pub(crate) fn rounded(dtype: DType, x: f32) -> f64 {
     match dtype {
         DType::F16 => half::f16::from_f32(x).to_f64(),
         DType::BF16 => half::bf16::from_f32(x).to_f64(),

@@ -1,8 +1,8 @@
 //! The layout of block-sparse attention, in device memory.
 
-use cudarc::driver::CudaSlice;
+use cudarc::driver::{CudaSlice, DevicePtr, SyncOnDrop};
 
-use super::{Pattern, TileGrid, TileMask};
+use super::{LayoutOperand, LayoutWork, Pattern, TileGrid, TileMask};
 use crate::{DType, Error, Queue, Result, TensorView};
 
 /// Which tiles of keys each tile of queries visits, for each head, and which elements of each: in device memory, and,
@@ -21,16 +21,35 @@ use crate::{DType, Error, Queue, Result, TensorView};
 /// tiles    [tiles]                           tile of keys * 2, and 1 if its mask is not 0
 /// masks    [tiles]                           0: all; m > 0: bits m - 1; m < 0: band -m - 1
 /// bits     [masks, tile_q, tile_k / 32]      key j is bit j % 32 of word j / 32
+/// columns  [patterns, key_tiles + 1]         the same tiles by columns: where those of a column begin and end
+/// rows     [tiles]                           tile of queries * 4, 2 if it is its row's first, 1 if its mask is not 0
+/// places   [tiles]                           its place in `tiles` and `masks`
 /// ```
 ///
 /// Kernels clamp what they read from it: words that changed on the device give wrong results, and never an access outside
-/// the tensors.
+/// the tensors. The gradients' kernels may wait without an end for tiles that rows and columns don't both list.
 #[derive(Debug)]
 pub struct BlockLayout<'a> {
     memory: Memory<'a>,
     grid: TileGrid,
     sizes: LayoutSizes,
-    host: Option<(Vec<Pattern>, Vec<usize>)>,
+    host: Option<Host>,
+}
+
+/// What a layout was made of.
+#[derive(Debug)]
+struct Host {
+    patterns: Vec<Pattern>,
+    heads: Vec<usize>,
+    work: LayoutWork,
+}
+
+impl Host {
+    fn new(patterns: Vec<Pattern>, heads: Vec<usize>) -> Self {
+        let each: Vec<LayoutWork> = patterns.iter().map(LayoutWork::new).collect();
+        let work = heads.iter().map(|&pattern| each[pattern]).sum();
+        Self { patterns, heads, work }
+    }
 }
 
 #[derive(Debug)]
@@ -55,14 +74,22 @@ pub struct LayoutSizes {
 }
 
 impl LayoutSizes {
-    /// Words before each part of the layout, in order, and the number of all.
-    pub fn places(&self, grid: &TileGrid) -> [usize; 6] {
+    /// Words of the layout.
+    pub fn words(&self, grid: &TileGrid) -> usize {
+        self.places(grid)[8]
+    }
+
+    /// Words before each part of the layout but the first, in order, and the number of all.
+    pub fn places(&self, grid: &TileGrid) -> [usize; 9] {
         let heads = self.bands.saturating_mul(4);
         let offsets = heads.saturating_add(self.heads);
         let tiles = offsets.saturating_add(self.patterns.saturating_mul(grid.query_tiles() + 1));
         let masks = tiles.saturating_add(self.tiles);
         let bits = masks.saturating_add(self.tiles);
-        [heads, offsets, tiles, masks, bits, bits.saturating_add(self.masks.saturating_mul(grid.mask_words()))]
+        let columns = bits.saturating_add(self.masks.saturating_mul(grid.mask_words()));
+        let rows = columns.saturating_add(self.patterns.saturating_mul(grid.key_tiles() + 1));
+        let places = rows.saturating_add(self.tiles);
+        [heads, offsets, tiles, masks, bits, columns, rows, places, places.saturating_add(self.tiles)]
     }
 }
 
@@ -86,10 +113,31 @@ impl BlockLayout<'static> {
     /// [`Error::TooLarge`] beyond 2^31 - 1 words. Errors of the driver.
     pub fn of_heads(queue: &Queue, patterns: Vec<Pattern>, heads: Vec<usize>) -> Result<Self> {
         let (words, sizes) = encode(&patterns, &heads)?;
-        let _current = queue.enter()?;
-        let memory = queue.stream().clone_htod(&words).map_err(|error| Error::driver("block_layout", error))?;
         let grid = *patterns[0].grid();
-        Ok(Self { memory: Memory::Owned(memory), grid, sizes, host: Some((patterns, heads)) })
+        Self::upload(queue, &words, grid, sizes, Host::new(patterns, heads))
+    }
+
+    /// A layout of words that lie on the host, as the type describes them, up to and without `columns`, which follow from
+    /// them.
+    ///
+    /// # Errors
+    /// [`Error::BlockLayout`]: another number of words, no heads, no patterns, words that are not what the type says.
+    /// [`Error::TooLarge`] beyond 2^31 - 1 words. Errors of the driver.
+    pub fn of_words(queue: &Queue, words: &[i32], grid: TileGrid, sizes: LayoutSizes) -> Result<Self> {
+        let needed = sizes.places(&grid)[5];
+        if words.len() != needed {
+            return problem(format!("{} words, expected {needed}", words.len()));
+        }
+        check_sizes(&sizes, sizes.words(&grid))?;
+        let (patterns, heads) = decode(words, grid, sizes)?;
+        let words = [words, &by_columns(&patterns)].concat();
+        Self::upload(queue, &words, grid, sizes, Host::new(patterns, heads))
+    }
+
+    fn upload(queue: &Queue, words: &[i32], grid: TileGrid, sizes: LayoutSizes, host: Host) -> Result<Self> {
+        let _current = queue.enter()?;
+        let memory = queue.stream().clone_htod(words).map_err(|error| Error::driver("block_layout", error))?;
+        Ok(Self { memory: Memory::Owned(memory), grid, sizes, host: Some(host) })
     }
 }
 
@@ -104,17 +152,14 @@ impl<'a> BlockLayout<'a> {
     /// The words must be what the type says, until the work that uses them has ended. What breaks this gives wrong results.
     pub unsafe fn from_raw(words: TensorView<'a>, grid: TileGrid, sizes: LayoutSizes) -> Result<Self> {
         let layout = words.layout();
-        let needed = sizes.places(&grid)[5];
+        let needed = sizes.words(&grid);
         let fits =
             layout.rank() == 1 && words.dtype() == DType::I32 && layout.is_contiguous() && layout.len() == needed;
         if !fits {
             let got = words.dtype();
             return problem(format!("words are {got} {layout:?}, expected i32 [{needed}] without gaps"));
         }
-        if sizes.heads == 0 || sizes.patterns == 0 {
-            return problem(format!("{} heads and {} patterns, expected at least 1", sizes.heads, sizes.patterns));
-        }
-        too_large(needed)?;
+        check_sizes(&sizes, needed)?;
         Ok(Self { memory: Memory::View(words), grid, sizes, host: None })
     }
 
@@ -130,7 +175,7 @@ impl<'a> BlockLayout<'a> {
 
     /// The pattern of a head as it was on the host; `None` if the layout was made on the device, or has no such head.
     pub fn pattern(&self, head: usize) -> Option<&Pattern> {
-        let (patterns, heads) = self.host.as_ref()?;
+        let Host { patterns, heads, .. } = self.host.as_ref()?;
         let of_head = if heads.len() == 1 { heads.first() } else { heads.get(head) };
         patterns.get(*of_head?)
     }
@@ -150,8 +195,46 @@ impl<'a> BlockLayout<'a> {
             }
             Memory::View(view) => view.read_i32(queue)?,
         };
-        decode(&words, self.grid, self.sizes).map(drop)
+        let (patterns, _) = decode(&words, self.grid, self.sizes)?;
+        let (expected, got) = (by_columns(&patterns), &words[self.sizes.places(&self.grid)[5]..]);
+        match (0..expected.len()).find(|&at| got[at] != expected[at]) {
+            None => Ok(()),
+            Some(at) => {
+                let (got, expected) = (got[at], expected[at]);
+                problem(format!(
+                    "word {at} of columns, rows and places is {got}, expected {expected} (of tiles by rows)"
+                ))
+            }
+        }
     }
+
+    pub(crate) fn open<'b>(
+        &'b self,
+        op: &'static str,
+        argument: &'static str,
+        queue: &'b Queue,
+    ) -> Result<(LayoutOperand, Option<SyncOnDrop<'b>>)> {
+        let (address, guard) = match &self.memory {
+            Memory::Owned(memory) => {
+                TensorView::contiguous(memory, &[memory.len()])?.open(op, argument, queue).map(drop)?;
+                let (address, guard) = memory.device_ptr(queue.stream());
+                (address, Some(guard))
+            }
+            Memory::View(view) => {
+                let (operand, guard) = view.open(op, argument, queue)?;
+                (operand.address, guard)
+            }
+        };
+        let work = self.host.as_ref().map(|host| host.work);
+        Ok((LayoutOperand { address, grid: self.grid, sizes: self.sizes, work }, guard))
+    }
+}
+
+fn check_sizes(sizes: &LayoutSizes, words: usize) -> Result<()> {
+    if sizes.heads == 0 || sizes.patterns == 0 {
+        return problem(format!("{} heads and {} patterns, expected at least 1", sizes.heads, sizes.patterns));
+    }
+    too_large(words)
 }
 
 fn too_large(words: usize) -> Result<()> {
@@ -163,7 +246,7 @@ fn too_large(words: usize) -> Result<()> {
 }
 
 /// The words of checked patterns.
-fn encode(patterns: &[Pattern], heads: &[usize]) -> Result<(Vec<i32>, LayoutSizes)> {
+pub(super) fn encode(patterns: &[Pattern], heads: &[usize]) -> Result<(Vec<i32>, LayoutSizes)> {
     let Some(grid) = patterns.first().map(Pattern::grid) else {
         return problem("no patterns, expected at least 1".to_owned());
     };
@@ -185,7 +268,7 @@ fn encode(patterns: &[Pattern], heads: &[usize]) -> Result<(Vec<i32>, LayoutSize
         bands: sum(|pattern| pattern.bands().len()),
         masks: sum(|pattern| pattern.bits().len() / pattern.grid().mask_words()),
     };
-    too_large(sizes.places(grid)[5])?;
+    too_large(sizes.words(grid))?;
     let bands = patterns.iter().flat_map(Pattern::bands).flat_map(|band| {
         let limit = |limit: Option<usize>| limit.map_or(-1, |limit| limit as i32);
         [band.diagonal as i32, limit(band.left), limit(band.right), 0]
@@ -210,12 +293,37 @@ fn encode(patterns: &[Pattern], heads: &[usize]) -> Result<(Vec<i32>, LayoutSize
     words.extend(tiles);
     words.extend(masks);
     words.extend(patterns.iter().flat_map(Pattern::bits).map(|&word| word as i32));
+    words.extend(by_columns(patterns));
     Ok((words, sizes))
 }
 
-/// The patterns of words, checked.
-fn decode(words: &[i32], grid: TileGrid, sizes: LayoutSizes) -> Result<Vec<Pattern>> {
-    let [heads, offsets, tiles, masks, bits, end] = sizes.places(&grid);
+/// The words of `columns`, `rows` and `places`.
+fn by_columns(patterns: &[Pattern]) -> Vec<i32> {
+    let (mut columns, mut rows, mut places) = (Vec::new(), Vec::new(), Vec::new());
+    let mut first = 0;
+    for pattern in patterns {
+        let mut tiles: Vec<Vec<[i32; 2]>> = vec![Vec::new(); pattern.grid().key_tiles()];
+        for (row, range) in pattern.offsets().windows(2).enumerate() {
+            for at in range[0]..range[1] {
+                let (starts, cut) = (at == range[0], pattern.masks()[at] != TileMask::Full);
+                let word = (row as i32) << 2 | i32::from(starts) << 1 | i32::from(cut);
+                tiles[pattern.tiles()[at]].push([word, (first + at) as i32]);
+            }
+        }
+        columns.push(first as i32);
+        for column in tiles {
+            rows.extend(column.iter().map(|[row, _]| row));
+            places.extend(column.iter().map(|[_, place]| place));
+            columns.push(rows.len() as i32);
+        }
+        first = rows.len();
+    }
+    [columns, rows, places].concat()
+}
+
+/// The patterns of words, checked, and which each head has.
+fn decode(words: &[i32], grid: TileGrid, sizes: LayoutSizes) -> Result<(Vec<Pattern>, Vec<usize>)> {
+    let [heads, offsets, tiles, masks, bits, columns, ..] = sizes.places(&grid);
     let expected = |what: String, got: i32, expected: String| problem(format!("{what} is {got}, expected {expected}"));
     let mut bands = Vec::new();
     for (at, band) in words[..heads].chunks(4).enumerate() {
@@ -239,7 +347,7 @@ fn decode(words: &[i32], grid: TileGrid, sizes: LayoutSizes) -> Result<Vec<Patte
             return problem(format!("an offset is {}, expected at most {}", offsets[offsets.len() - 1], sizes.tiles));
         }
         let mut parts = super::PatternParts { offsets: own, bands: bands.clone(), ..Default::default() };
-        parts.bits = words[bits..end].iter().map(|&word| word as u32).collect();
+        parts.bits = words[bits..columns].iter().map(|&word| word as u32).collect();
         for at in first..first + last {
             let (tile, mask) = (words[tiles + at], words[masks + at]);
             if (tile & 1 == 1) != (mask != 0) {
@@ -258,5 +366,5 @@ fn decode(words: &[i32], grid: TileGrid, sizes: LayoutSizes) -> Result<Vec<Patte
     if first != sizes.tiles {
         return problem(format!("the last offset is {first}, expected {} (= tiles)", sizes.tiles));
     }
-    Ok(patterns)
+    Ok((patterns, words[heads..offsets].iter().map(|&pattern| pattern as usize).collect()))
 }

@@ -29,7 +29,9 @@ pub use rows::{BenchRow, Case, CheckRow, seconds};
 
 /// Every operator of every family.
 pub fn ops() -> impl Iterator<Item = &'static Op> {
-    [crate::attention::OPS, crate::fused::OPS, crate::quant::OPS].into_iter().flatten()
+    [crate::attention::OPS, crate::fused::OPS, crate::quant::OPS, crate::scan::OPS, crate::sparse::OPS]
+        .into_iter()
+        .flatten()
 }
 
 /// The operators that a name selects: all for none, a family's for `attention`, one for `attention/flash_forward`.

@@ -45,8 +45,17 @@ impl Tolerance {
     /// allowed. How errors are spread is held by tests of their root mean square. In 16-bit types this is far below a unit, and sizes are not asked for.
     pub fn weighed(dtype: DType, sizes: impl Iterator<Item = f64>) -> Self {
         let values = Self::values(dtype);
-        let size = if dtype == DType::F32 { sizes.filter(|x| x.is_finite()).fold(0.0, f64::max) } else { 0.0 };
-        Self { ulps: values.ulps + size, ..values }
+        Self { ulps: values.ulps + units_of_weights(dtype, sizes), ..values }
+    }
+
+    /// Results and states of a linear recurrence, which remember `positions` positions: as values, and in f32 two units more
+    /// for each of them, and for a gate.
+    ///
+    /// A decay comes from an approximate exponential, whose relative error is up to 2^-22, two units, as a gate does. That
+    /// of a product of decays is the sum of theirs, whatever the order of the sums.
+    pub fn recurrent(dtype: DType, positions: f64) -> Self {
+        let values = Self::values(dtype);
+        Self { ulps: values.ulps + if dtype == DType::F32 { 2.0 * (positions + 1.0) } else { 0.0 }, ..values }
     }
 
     /// Values, or the codes of an 8-bit type, whose reference is the number that was to be rounded: of codes, twice the
@@ -56,6 +65,12 @@ impl Tolerance {
             DType::I8 | DType::E4M3 => Self { factor: 2.0, ulps: 0.0, least_scale: 0.0 },
             _ => Self::values(dtype),
         }
+    }
+
+    /// Sums in f32 of terms that are rounded to a 16-bit type on the way: as values of that type.
+    pub fn sums_of_rounded(terms: DType) -> Self {
+        let values = Self::values(terms);
+        Self { ulps: values.ulps * terms.epsilon().unwrap_or(1.0) / f64::from(f32::EPSILON), ..values }
     }
 
     /// The reference, bit for bit; and integers.
@@ -79,9 +94,23 @@ impl Tolerance {
     /// A gradient is made of differences that may cancel. `terms` is the magnitude that a row's terms have before; 16
     /// units of f32 of it are allowed where the row itself is smaller.
     pub fn gradients(dtype: DType, terms: f64) -> Self {
-        let ulps = 2.0;
+        Self::weighed_gradients(dtype, terms, std::iter::empty())
+    }
+
+    /// Gradients through a softmax, whose scores are of `sizes`: as [`Self::gradients`], and in f32 a unit more for each 1 of
+    /// the largest size, as [`Self::weighed`] has.
+    pub fn weighed_gradients(dtype: DType, terms: f64, sizes: impl Iterator<Item = f64>) -> Self {
+        let of_weights = units_of_weights(dtype, sizes);
+        let ulps = 2.0 + of_weights;
         let unit = dtype.epsilon().unwrap_or(1.0);
-        Self { factor: 3.0, ulps, least_scale: 16.0 * f64::from(f32::EPSILON) / (ulps * unit) * terms }
+        let least_scale = (16.0 + of_weights) * f64::from(f32::EPSILON) / (ulps * unit) * terms;
+        Self { factor: 3.0, ulps, least_scale }
+    }
+
+    /// Gradients of a linear recurrence that remembers `positions` positions: as gradients, and of the terms four units of
+    /// f32 more for each of them, as decays are multiplied on the way forwards and back.
+    pub fn recurrent_gradients(dtype: DType, terms: f64, positions: f64) -> Self {
+        Self::gradients(dtype, terms * (1.0 + positions / 4.0))
     }
 
     /// The error that a row may have: `plain_error` is the plain implementation's, `scale` the largest magnitude in
@@ -89,5 +118,13 @@ impl Tolerance {
     pub fn limit(&self, dtype: DType, plain_error: f64, scale: f64) -> f64 {
         let unit = dtype.epsilon().unwrap_or(0.0);
         self.factor * plain_error + self.ulps * unit * scale.max(self.least_scale)
+    }
+}
+
+/// Units in the last place that weights of a softmax may be wrong by; 0 in 16-bit types.
+fn units_of_weights(dtype: DType, sizes: impl Iterator<Item = f64>) -> f64 {
+    match dtype {
+        DType::F32 => sizes.filter(|size| size.is_finite()).fold(0.0, f64::max),
+        _ => 0.0,
     }
 }

@@ -261,8 +261,10 @@ impl Attention {
 
     fn compare_with(&self, results: &Results, exact: &Gradients, plain: &Gradients) -> Agreement {
         let terms = terms(&self.problem, &self.inputs());
-        let [q, k, v] = [0, 1, 2].map(|which| Tolerance::gradients(self.problem.dtype, terms[which]));
-        let [sinks, bias] = [3, 4].map(|which| Tolerance::gradients(F32, terms[which]));
+        let sizes = self.score_sizes();
+        let tolerance = |dtype, which: usize| Tolerance::weighed_gradients(dtype, terms[which], sizes.iter().copied());
+        let [q, k, v] = [0, 1, 2].map(|which| tolerance(self.problem.dtype, which));
+        let [sinks, bias] = [3, 4].map(|which| tolerance(F32, which));
         Agreement {
             outputs: vec![
                 compare(&results.d_q, &exact.d_q, &plain.d_q, q),

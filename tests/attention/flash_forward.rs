@@ -275,14 +275,23 @@ impl Attention {
     }
 
     fn compare_with(&self, Results { out, lse }: &Results, exact: &Output, plain: &Output) -> Agreement {
-        let inputs = self.inputs();
-        let sizes = rows(&self.problem, &inputs).map(|row| inputs.score_size(&self.problem, row));
         Agreement {
             outputs: vec![
-                compare(out, &exact.out, &plain.out, Tolerance::weighed(self.problem.dtype, sizes)),
+                compare(
+                    out,
+                    &exact.out,
+                    &plain.out,
+                    Tolerance::weighed(self.problem.dtype, self.score_sizes().into_iter()),
+                ),
                 compare(lse, &exact.lse, &plain.lse, Tolerance::logarithms(self.problem.shape.d)),
             ],
         }
+    }
+
+    /// How large the scores of each row are.
+    pub(super) fn score_sizes(&self) -> Vec<f64> {
+        let inputs = self.inputs();
+        rows(&self.problem, &inputs).map(|row| inputs.score_size(&self.problem, row)).collect()
     }
 
     fn assert_agrees(&self) -> Results {

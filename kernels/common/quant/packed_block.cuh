@@ -73,15 +73,17 @@ struct LoadedBlock {
   }
 };
 
-// A block at any even address, known when the kernel runs. The last word may be read up to 2 bytes beyond the block.
-struct PackedBlockAnywhere {
+// A block at any even address, known when the kernel runs. The last word may be read up to 2 bytes beyond the block; kPadded: up to 6,
+// since each lane reads the same two words then, and blocks that are aligned otherwise than their neighbours meet no bank twice.
+template <bool kPadded>
+struct PackedBlockAt {
   const char* start;
 
   __device__ __forceinline__ uint32_t word(int offset) const {
     const uintptr_t from = reinterpret_cast<uintptr_t>(start);
     const bool odd = ((from + offset) & 2) != 0;
     const uint32_t* words = reinterpret_cast<const uint32_t*>(start + offset - (odd ? 2 : 0));
-    return ptx::prmt(words[0], words[odd ? 1 : 0], odd ? 0x5432 : 0x3210);
+    return ptx::prmt(words[0], words[kPadded || odd ? 1 : 0], odd ? 0x5432 : 0x3210);
   }
 
   __device__ __forceinline__ float half(int offset) const {
@@ -94,5 +96,7 @@ struct PackedBlockAnywhere {
     for (int i = 0; i < kCount; ++i) out[i] = word(offset + 4 * i);
   }
 };
+
+using PackedBlockAnywhere = PackedBlockAt<false>;
 
 }  // namespace llm_kernels

@@ -189,12 +189,14 @@ impl Prepared for Setup {
         let got: Vec<_> = self.outputs(queue)?.iter().map(|tensor| (tensor.name.clone(), tensor.to_f64())).collect();
         let (mut exact, mut plain) = (zeros(problem), zeros(problem));
         let mut sampled: [Sampled; 3] = Default::default();
+        let mut sizes = Vec::new();
         for sample in 0..count {
             let index = (sample + 1) * total / count - 1;
             let group = Group { batch: index / h_kv, kv_head: index % h_kv };
             reference_group(problem, &inputs, group, &mut exact);
             plain_group(problem, &inputs, group, &mut plain);
             for row in rows(problem, &inputs, group) {
+                sizes.push(inputs.forward.score_size(problem, row));
                 sampled[0].push(row.of_query(problem, &inputs.forward), d, [&got[0].1, &exact.d_q, &plain.d_q]);
             }
             for j in 0..inputs.forward.keys(problem, group.batch).length {
@@ -204,10 +206,11 @@ impl Prepared for Setup {
             }
         }
         let terms = terms(problem, &inputs);
+        let tolerance = |dtype, terms| Tolerance::weighed_gradients(dtype, terms, sizes.iter().copied());
         let rows = sampled.iter().zip(["d_q", "d_k", "d_v"]).zip([d, d, d_v]).zip(terms);
         let agreements = rows.map(|(((rows, name), width), terms)| {
             let got = HostTensor::from_f64(name, problem.dtype, &[rows.got.len() / width, width], &rows.got);
-            compare(&got, &rows.exact, &rows.plain, Tolerance::gradients(problem.dtype, terms))
+            compare(&got, &rows.exact, &rows.plain, tolerance(problem.dtype, terms))
         });
         let mut outputs: Vec<_> = agreements.collect();
         // Of sinks and bias every group has a share.
@@ -218,7 +221,7 @@ impl Prepared for Setup {
                 _ => (d_bias, &plain.d_bias, terms[4], s_k),
             };
             let got = HostTensor::from_f64(name, DType::F32, &[values.len() / width.max(1), width], values);
-            outputs.push(compare(&got, exact, plain, Tolerance::gradients(DType::F32, terms)));
+            outputs.push(compare(&got, exact, plain, tolerance(DType::F32, terms)));
         }
         Ok(Agreement { outputs })
     }

@@ -3,7 +3,7 @@
 #[cfg(feature = "verify")]
 pub(crate) mod cases;
 mod operands;
-mod params;
+pub(crate) mod params;
 mod plan;
 mod problem;
 pub mod reference;
@@ -131,7 +131,7 @@ pub fn flash_forward(queue: &Queue, mut args: Args) -> Result<()> {
         return Ok(());
     }
     let plan = plan(&problem, queue.device().limits())?;
-    let params = params::FlashForwardParams::new(&problem, &plan, &operands);
+    let params = params::FlashForwardParams::new(&problem, plan.num_row_tiles, plan.pack, &operands);
     // SAFETY: the parameters are this kernel's, of operands that were checked; the guards above keep them in use
     // until the launch is in the stream.
     unsafe { queue.launch(&plan.launch, &params) }

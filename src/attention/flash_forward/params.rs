@@ -2,14 +2,14 @@
 
 use std::mem::offset_of;
 
-use super::{Operands, Plan, Problem};
+use super::{Operands, Problem};
 use crate::attention::score::{RowTensor, ScoreOperands, ScoreParams, Sequences};
 use crate::attention::sequence_tensor::SequenceTensor;
 
-/// `FlashForwardParams` of `kernels/attention/flash_forward.cu`.
+/// `FlashForwardParams` of `kernels/attention/forward_block.cuh`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub(super) struct FlashForwardParams {
+pub(crate) struct FlashForwardParams {
     q: SequenceTensor,
     k: SequenceTensor,
     v: SequenceTensor,
@@ -43,8 +43,8 @@ unsafe impl cudarc::driver::DeviceRepr for FlashForwardParams {}
 impl crate::launch::Params for FlashForwardParams {}
 
 impl FlashForwardParams {
-    /// The sizes were checked to fit 32 bits.
-    pub(super) fn new(problem: &Problem, plan: &Plan, operands: &Operands) -> Self {
+    /// The sizes were checked to fit 32 bits. `pack` heads share the rows of a tile.
+    pub(crate) fn new(problem: &Problem, num_row_tiles: usize, pack: usize, operands: &Operands) -> Self {
         let Operands { q, k, v, out, lse, sinks, .. } = operands;
         let shape = problem.shape;
         let window = |window: Option<usize>| window.map_or(-1, |window| window as i32);
@@ -71,8 +71,8 @@ impl FlashForwardParams {
             h_kv: shape.h_kv as i32,
             d: shape.d as i32,
             d_v: shape.d_v as i32,
-            num_row_tiles: plan.num_row_tiles as i32,
-            pack: plan.pack as i32,
+            num_row_tiles: num_row_tiles as i32,
+            pack: pack as i32,
             window_left: window(problem.window_left),
             window_right: window(problem.window_right),
         }

@@ -102,7 +102,7 @@ pub(crate) struct Numbers {
     sinks: Vec<f64>,
     alibi_slopes: Vec<f64>,
     bias: Vec<f64>,
-    mask_bits: Vec<u32>,
+    pub(crate) mask_bits: Vec<u32>,
     prefix: Vec<i32>,
     cu_seqlens_q: Vec<i32>,
     cu_seqlens_k: Vec<i32>,

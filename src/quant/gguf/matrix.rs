@@ -47,12 +47,16 @@ impl MatrixTile {
     }
 }
 
+/// Packed bytes of a column that lie in shared memory at once: two blocks or one, in an odd number of words.
+fn packed_bytes(format: Format) -> usize {
+    let bytes = format.block_bytes();
+    let blocks = if format.block_weights() == 32 { 2 } else { 1 };
+    4 * ((blocks * bytes + bytes % 4).div_ceil(4) | 1)
+}
+
 /// Two stages of activations, weights and packed bytes.
 fn dense_shared_bytes(format: Format) -> usize {
-    let (bytes, depth) = (format.block_bytes(), 64);
-    let blocks = if format.block_weights() == 32 { 2 } else { 1 };
-    let words = (blocks * bytes + bytes % 4).div_ceil(4) | 1;
-    2 * ((256 + 128) * depth * 2 + 128 * words * 4)
+    2 * ((256 + 128) * 64 * 2 + 128 * packed_bytes(format))
 }
 
 /// Two stages.
@@ -64,8 +68,7 @@ fn matrix_shared_bytes(format: Format) -> usize {
         _ => (1, false),
     };
     let (rows, columns, depth) = (128, 64, 64);
-    let pitch = (256 / format.block_weights() * format.block_bytes() + 14).next_multiple_of(16) + 16;
     let row_factors = if has_minimum { 1 + halves } else { 1 };
     let factors = if has_minimum { 2 * halves } else { halves };
-    2 * ((rows + columns) * depth + columns * pitch + (row_factors * rows + factors * columns) * 8)
+    2 * ((rows + columns) * depth + columns * packed_bytes(format) + (row_factors * rows + factors * columns) * 8)
 }

@@ -7,6 +7,7 @@ mod params;
 mod plan;
 mod problem;
 pub mod reference;
+mod shares;
 mod vector;
 #[cfg(feature = "verify")]
 pub(crate) mod verify;
@@ -16,6 +17,7 @@ pub use matrix::MatrixTile;
 pub(crate) use plan::launches;
 pub use plan::{Plan, Workspace, plan};
 pub use problem::{Activations, Operands, Problem};
+pub use shares::Shares;
 pub use vector::VectorTile;
 
 use super::PackedTensor;
@@ -78,7 +80,12 @@ pub fn gguf(queue: &Queue, mut args: Args) -> Result<()> {
         None => {
             let params = params::MatrixParams::new(&problem, &plan, &plan.matrix, &operands);
             // SAFETY: see above.
-            unsafe { queue.launch(&plan.multiply, &params) }
+            unsafe { queue.launch(&plan.multiply, &params) }?;
+            match &plan.add {
+                // SAFETY: see above.
+                Some(launch) => unsafe { queue.launch(launch, &params) },
+                None => Ok(()),
+            }
         }
     }
 }

@@ -56,6 +56,7 @@ pub(super) struct MatrixParams {
     /// 0 for none.
     bias: u64,
     y: u64,
+    partial_sums: u64,
     w_bytes: i64,
     x_stride: i64,
     y_stride: i64,
@@ -65,6 +66,10 @@ pub(super) struct MatrixParams {
     row_tiles: i32,
     bias_type: i32,
     y_type: i32,
+    whole_tiles: i32,
+    shared_tiles: i32,
+    tile_units: i32,
+    multiplying_blocks: i32,
 }
 
 // The kernels assert the same numbers.
@@ -73,7 +78,7 @@ const _: () = assert!(
     size_of::<VectorParams>() == 112 && offset_of!(VectorParams, n) == 56 && offset_of!(VectorParams, rotation) == 108
 );
 const _: () = assert!(
-    size_of::<MatrixParams>() == 88 && offset_of!(MatrixParams, n) == 64 && offset_of!(MatrixParams, y_type) == 84
+    size_of::<MatrixParams>() == 112 && offset_of!(MatrixParams, n) == 72 && offset_of!(MatrixParams, y_type) == 92
 );
 
 // SAFETY: `repr(C)`, plain data, no padding.
@@ -100,6 +105,7 @@ impl MatrixParams {
             x_scales: x + plan.workspace.scales as u64,
             bias: operands.bias.map_or(0, |bias| bias.address),
             y: operands.y.address,
+            partial_sums: workspace(operands) + plan.workspace.partial_sums as u64,
             w_bytes: (problem.n * problem.blocks_per_row() * problem.format.block_bytes()) as i64,
             x_stride,
             y_stride: operands.y.layout.stride(0),
@@ -109,6 +115,10 @@ impl MatrixParams {
             row_tiles: problem.m.div_ceil(tile.rows) as i32,
             bias_type: problem.bias_dtype.map_or(0, element_type::code),
             y_type: element_type::code(problem.y_dtype),
+            whole_tiles: plan.shares.whole_tiles as i32,
+            shared_tiles: plan.shares.shared_tiles as i32,
+            tile_units: plan.shares.tile_units as i32,
+            multiplying_blocks: plan.shares.blocks as i32,
         }
     }
 }

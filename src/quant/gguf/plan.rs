@@ -1,7 +1,7 @@
 //! The plan of the launches: pure data.
 
 use super::vector::MAX_VECTORS;
-use super::{Activations, MatrixTile, OP, Problem, VectorTile};
+use super::{Activations, MatrixTile, OP, Problem, Shares, VectorTile};
 use crate::{DType, Error, Format, LaunchPlan, Limits, Resources, Result};
 
 /// Planned launches, in their order.
@@ -11,10 +11,14 @@ pub struct Plan {
     pub prepare: Option<LaunchPlan>,
     /// The product.
     pub multiply: LaunchPlan,
+    /// Sums of the tiles that blocks share, if there are any.
+    pub add: Option<LaunchPlan>,
     /// How it is shared out among blocks, where rows of activations are few or exact.
     pub tile: Option<VectorTile>,
     /// And how where they are many.
     pub matrix: MatrixTile,
+    /// Which blocks compute which tiles, where rows are many.
+    pub shares: Shares,
     /// What activations are when they are multiplied: integers of 8 bits, rounded to bf16 as weights are, or as they were.
     pub elements: DType,
     /// Where in the workspace what lies.
@@ -28,12 +32,16 @@ pub struct Plan {
 pub struct Workspace {
     /// Scales of quantised activations, with the sums of their integers.
     pub scales: usize,
+    /// Sums of tiles that blocks share.
+    pub partial_sums: usize,
     /// All of it.
     pub bytes: usize,
 }
 
 /// Threads of the kernels that prepare activations; each takes 8 elements.
 const PREPARE_THREADS: u32 = 128;
+/// Threads of the kernel that adds up partial sums.
+const ADD_THREADS: u32 = 256;
 /// A grid's second axis ends here.
 const MAX_GRID_Y: usize = 65_535;
 
@@ -97,7 +105,8 @@ pub(crate) fn launches(limits: &Limits) -> Vec<LaunchPlan> {
     };
     let products = Format::ALL.into_iter().flat_map(kinds).filter_map(product);
     let prepare = ["gguf_quantise", "gguf_round"].map(|instance| launch(instance, [1; 3], PREPARE_THREADS, 0, 0));
-    prepare.into_iter().chain(products).collect()
+    let add = launch("gguf_dense_add", [1; 3], ADD_THREADS, 0, 0);
+    prepare.into_iter().chain(products).chain([add]).collect()
 }
 
 /// Chooses the instances, the tiles and the grids.
@@ -118,17 +127,25 @@ pub fn plan(problem: &Problem, limits: &Limits) -> Result<Plan> {
         None => matrix.elements,
     };
     let prepares = elements != problem.x_dtype;
-    let workspace = if prepares { workspace(elements, problem.m, problem.k) } else { Workspace::default() };
+    let shares = match (&tile, matrix.elements) {
+        (None, DType::BF16) => Shares::new(problem, &matrix, limits),
+        (None, _) => Shares::none(problem.m.div_ceil(matrix.rows) * problem.n.div_ceil(matrix.columns)),
+        _ => Shares::none(0),
+    };
+    let workspace = workspace(prepares.then_some(elements), problem, shares.partial_bytes(&matrix));
     let multiply = match &tile {
         Some(tile) => vector_launch(problem, tile, workspace)?,
-        None => matrix_launch(problem, &matrix, workspace)?,
+        None => matrix_launch(problem, &matrix, &shares, workspace)?,
     };
+    let add = (shares.shared_tiles > 0)
+        .then(|| launch("gguf_dense_add", [4 * shares.shared_tiles as u32, 1, 1], ADD_THREADS, 0, workspace.bytes));
     let (needed, available) = (multiply.shared_bytes, limits.shared_bytes_per_block);
     if needed > available {
         return Err(Error::SharedMemory { op: OP, instance: multiply.instance, needed, available });
     }
     let prepare = if prepares && problem.k > 0 { Some(prepare_launch(problem, elements, workspace)?) } else { None };
-    Ok(Plan { prepare, multiply, tile, matrix, elements, workspace, resources: resources(problem, workspace) })
+    let resources = resources(problem, workspace);
+    Ok(Plan { prepare, multiply, add, tile, matrix, shares, elements, workspace, resources })
 }
 
 fn vector_launch(problem: &Problem, tile: &VectorTile, workspace: Workspace) -> Result<LaunchPlan> {
@@ -148,8 +165,8 @@ fn vector_launch(problem: &Problem, tile: &VectorTile, workspace: Workspace) -> 
     Ok(launch(instance, grid, 32 * tile.warps as u32, tile.shared_bytes, workspace.bytes))
 }
 
-fn matrix_launch(problem: &Problem, tile: &MatrixTile, workspace: Workspace) -> Result<LaunchPlan> {
-    let blocks = problem.m.div_ceil(tile.rows) as u64 * problem.n.div_ceil(tile.columns) as u64;
+fn matrix_launch(problem: &Problem, tile: &MatrixTile, shares: &Shares, workspace: Workspace) -> Result<LaunchPlan> {
+    let blocks = shares.blocks as u64;
     let limit = i32::MAX as u64;
     if blocks > limit {
         return Err(Error::TooLarge { op: OP, what: "number of blocks", got: blocks, limit });
@@ -170,10 +187,12 @@ fn prepare_launch(problem: &Problem, elements: DType, workspace: Workspace) -> R
     Ok(launch(instance, [blocks as u32, 1, 1], PREPARE_THREADS, 0, workspace.bytes))
 }
 
-/// A byte for each element, and 8 bytes for each 32: 40 bytes for 32. Or 2 bytes for each.
-fn workspace(elements: DType, m: usize, k: usize) -> Workspace {
-    let scales = m * k * elements.size_bytes();
-    Workspace { scales, bytes: if elements == DType::I8 { scales + m * (k / 32) * 8 } else { scales } }
+/// Of activations a byte for each element, and 8 bytes for each 32: 40 bytes for 32. Or 2 bytes for each. Then partial sums.
+fn workspace(prepared: Option<DType>, problem: &Problem, partial_bytes: usize) -> Workspace {
+    let scales = problem.m * problem.k * prepared.map_or(0, DType::size_bytes);
+    let scale_bytes = if prepared == Some(DType::I8) { problem.m * (problem.k / 32) * 8 } else { 0 };
+    let partial_sums = scales + scale_bytes;
+    Workspace { scales, partial_sums, bytes: partial_sums + partial_bytes }
 }
 
 /// Work and traffic: everything once.

@@ -36,7 +36,7 @@ pub fn reference(problem: &Problem, inputs: &Inputs) -> GroupedMatrix {
         Source::Awq => word(inputs.qweight, column * (n / 8) + row / 8) >> (4 * AWQ_PLACES[row % 8]) & mask,
         Source::Nf4 => {
             let byte = u32::from(inputs.qweight[(row * k + column) / 2]);
-            if column % 2 == 0 { byte >> 4 } else { byte & 15 }
+            if column.is_multiple_of(2) { byte >> 4 } else { byte & 15 }
         }
     };
     let scale = |row: usize, group: usize| match (problem.source, inputs.nested) {

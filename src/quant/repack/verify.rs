@@ -121,7 +121,7 @@ fn prepare(queue: &Queue, bindings: &Bindings) -> Result<Box<dyn Prepared>> {
     // As the source shapes them, so that the operator's checks see how many there are.
     let reshaped = |host: &HostTensor, columns: usize| {
         let len = host.shape.iter().product::<usize>();
-        let rows = if columns == 0 { 0 } else { len / columns };
+        let rows = len.checked_div(columns).unwrap_or(0);
         let shape = if source == Source::Nf4 { vec![len] } else { vec![rows, columns] };
         HostTensor { shape, ..host.clone() }
     };

@@ -79,9 +79,9 @@ fn tile(problem: &Problem) -> Tile {
     }
     let wide = problem.format.codes.bits() == 8;
     let (instance, rows, teams) = match problem.m {
-        ..=16 => (names[1], 16, 2),
-        ..=32 => (names[2], 32, 2),
-        ..=64 => (names[3], 64, if wide { 1 } else { 2 }),
+        0..=16 => (names[1], 16, 2),
+        17..=32 => (names[2], 32, 2),
+        33..=64 => (names[3], 64, if wide { 1 } else { 2 }),
         _ => (names[4], 128, 1),
     };
     // 8 tiles: their codes, scales of two groups and zero-points; 128 bytes of each row of activations. At the end sums.

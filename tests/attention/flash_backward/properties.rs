@@ -145,8 +145,8 @@ proptest! {
         let dtype = attention.problem.dtype;
         let terms = terms(&attention.problem, &inputs);
         let tolerance = |which: usize| {
-            let least_scale = Tolerance::gradients(dtype, terms[which]).least_scale.max(scales[which]);
-            Tolerance { factor: 3.0, ulps: 2.0 + group as f64, least_scale }
+            let one = Tolerance::weighed_gradients(dtype, terms[which], attention.score_sizes().into_iter());
+            Tolerance { ulps: one.ulps + group as f64, least_scale: one.least_scale.max(scales[which]), ..one }
         };
         for (agreement, name) in [
             (compare(&summed.d_q, &exact.d_q, &plain.d_q, tolerance(0)), "d_q"),

@@ -29,6 +29,43 @@ fn every_format_agrees_with_many_rows() {
     }
 }
 
+/// Where blocks share tiles: an end of one, a beginning of another, or a middle.
+#[test]
+fn tiles_that_blocks_share_agree() {
+    for (format, sizes) in
+        [(Format::Q4_0, [300, 200, 1312]), (Format::Q6K, [300, 200, 1536]), (Format::Q2K, [130, 60, 9216])]
+    {
+        let product = Product::new(format, Q8, sizes).with_types(BF16, BF16).with_bias(F32);
+        let plan = plan(&product.problem, queue().device().limits()).unwrap();
+        if plan.elements == BF16 {
+            assert!(plan.shares.shared_tiles > 0 && plan.add.is_some(), "{:?}", plan.shares);
+        }
+        assert_eq!(product.assert_agrees(), product.run(), "{format}: another run has other bits");
+    }
+}
+
+/// 217 tiles, a wave of them whole, and 109 in shares of a bit more than one: rows of the first, of others, and of the last.
+#[test]
+fn whole_tiles_and_shared_ones_behind_them_agree() {
+    let product = Product::new(Format::Q8_0, Q8, [1700, 3940, 1024]).with_types(BF16, F32);
+    let y = product.run();
+    let limits = queue().device().limits();
+    let plan = plan(&product.problem, limits).unwrap();
+    if limits.multiprocessors == 108 {
+        assert_eq!((plan.shares.whole_tiles, plan.shares.shared_tiles), (108, 109));
+    }
+    let w = product.problem.format.dequantise(&product.w);
+    let inputs = Inputs { w: &w, x: &product.x, bias: None };
+    let (rows, n) = ([0, 255, 256, 900, 1535, 1536, 1699], product.problem.n);
+    let values = y.to_f64();
+    let found: Vec<f64> = rows.iter().flat_map(|row| &values[row * n..][..n]).copied().collect();
+    let found = HostTensor::from_f64("y", F32, &[rows.len(), n], &found);
+    let exact = reference(&product.problem, &inputs, rows.into_iter());
+    let plain = plain(&product.problem, plan.elements, &inputs, rows.into_iter());
+    let agreement = compare(&found, &exact, &plain, Tolerance::values(F32));
+    assert!(agreement.passed(), "{agreement}");
+}
+
 #[test]
 fn every_type_of_activations_bias_and_result_agrees() {
     for activations in [Q8, Exact] {

@@ -122,17 +122,41 @@ fn eight_rows_read_the_weights_once_quantised_or_exact() {
 fn many_rows_go_by_tensor_cores_without_waste() {
     let mut failures = Vec::new();
     for format in Format::ALL {
-        let product = Product::new(format, Q8, [256, 128, 2048]);
+        // A short tile, which no other block shares; so its beginning counts, too.
+        let product = Product::new(format, Q8, [256, 128, 512]);
         let Some(counters) = counters(&product) else {
             return;
         };
         let multiply_adds = get(&counters, "tensor_multiply_adds");
-        assert_eq!(multiply_adds, 256.0 * 128.0 * 2048.0, "{format}");
+        assert_eq!(multiply_adds, 256.0 * 128.0 * 512.0, "{format}");
         let ratio = get(&counters, "inst_executed") / (multiply_adds / 2048.0);
-        let conflicts = conflicts(&counters);
+        let odd = Product::new(format, Q8, [256, 128, 768]);
+        let conflicts = conflicts(&counters).max(self::conflicts(&self::counters(&odd).unwrap()));
         let text = format!("{format}: {ratio:.2} warp instructions for 16 x 8 x 16 products, conflicts {conflicts:.4}");
         eprintln!("{text}");
-        if ratio > 11.0 || conflicts > 0.01 {
+        if ratio > 14.3 || conflicts > 0.01 {
+            failures.push(text);
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+/// Where rows are too few for bf16.
+#[test]
+fn integers_of_a_few_dozen_rows_have_no_bank_conflicts() {
+    let mut failures = Vec::new();
+    for format in Format::ALL {
+        let product = Product::new(format, Q8, [64, 64, 1024]);
+        let Some(counters) = counters(&product) else {
+            return;
+        };
+        let ratio = get(&counters, "inst_executed") / (64.0 * 64.0 * 1024.0 / 4096.0);
+        // An odd number of blocks a row: every other one starts in the middle of a word.
+        let odd = Product::new(format, Q8, [64, 64, 768]);
+        let conflicts = conflicts(&counters).max(self::conflicts(&self::counters(&odd).unwrap()));
+        let text = format!("{format}: {ratio:.1} warp instructions for 16 x 8 x 32 products, conflicts {conflicts:.4}");
+        eprintln!("{text}");
+        if conflicts > 0.01 {
             failures.push(text);
         }
     }
@@ -144,10 +168,10 @@ fn many_rows_go_by_tensor_cores_without_waste() {
 fn many_rows_take_the_modelled_time_that_is_stated_on_an_a100() {
     let mut failures = Vec::new();
     for (format, sizes, most) in [
-        (Format::Q4K, [256, 4096, 4096], 6.3),
-        (Format::Q4K, [2048, 4096, 4096], 2.4),
-        (Format::Q8_0, [2048, 4096, 4096], 2.45),
-        (Format::Q6K, [2048, 4096, 4096], 2.45),
+        (Format::Q4K, [256, 4096, 4096], 2.3),
+        (Format::Q4K, [2048, 4096, 4096], 1.7),
+        (Format::Q8_0, [2048, 4096, 4096], 1.8),
+        (Format::Q6K, [2048, 4096, 4096], 1.95),
     ] {
         if queue().device().limits().compute_capability != (8, 0) {
             return;
@@ -155,6 +179,9 @@ fn many_rows_take_the_modelled_time_that_is_stated_on_an_a100() {
         let product = Product::new(format, Q8, sizes).with_types(BF16, BF16);
         let _alone = LAUNCHES.write().unwrap_or_else(PoisonError::into_inner);
         let mut tensors = product.tensors(product.layouts()).unwrap();
+        // Sums of blocks that are left out.
+        let bytes = plan(&product.problem, queue().device().limits()).unwrap().workspace.bytes;
+        tensors.workspace.write(queue(), &vec![0; bytes]).unwrap();
         let sample = Sample { blocks: NonZero::new(4), ..Sample::ALL };
         let Some(modelled) = modelled_sample(queue(), sample, || tensors.launch(&product.problem)).unwrap() else {
             return;

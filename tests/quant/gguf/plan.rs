@@ -1,6 +1,7 @@
 //! Plans, without a device.
 
 use super::*;
+use llm_kernels::quant::gguf::Shares;
 use llm_kernels::{Error, Limits, embedded};
 
 fn problem(format: Format, activations: Activations, [m, n, k]: [usize; 3]) -> Problem {
@@ -87,6 +88,26 @@ fn many_rows_are_multiplied_in_bf16_where_that_is_fast_and_need_no_workspace_if_
         problem.x_dtype = BF16;
         assert_eq!(plan(&problem, &limits).unwrap().prepare.is_none(), dense);
     }
+}
+
+/// On 16 multiprocessors: as many tiles as fill them, a tile more, and many units in one tile.
+#[test]
+fn tiles_that_fill_no_wave_are_shared_where_that_takes_less_time() {
+    let limits = Limits::of_capability(8, 0);
+    let shares = |sizes| {
+        let plan = plan(&problem(Format::Q4K, Q8, sizes), &limits).unwrap();
+        assert_eq!(plan.add.is_some(), plan.shares.shared_tiles > 0);
+        let partial = plan.workspace.bytes - plan.workspace.partial_sums;
+        assert_eq!(partial, if plan.add.is_some() { 2 * plan.shares.blocks * 256 * 128 * 4 } else { 0 });
+        let Shares { blocks, whole_tiles, shared_tiles, .. } = plan.shares;
+        (blocks, whole_tiles, shared_tiles)
+    };
+    assert_eq!(shares([1024, 512, 4096]), (16, 16, 0));
+    assert_eq!(shares([1024, 640, 4096]), (16, 0, 20));
+    assert_eq!(shares([1024, 128 * 9, 4096]), (16, 16, 20));
+    assert_eq!(shares([256, 128, 4096]), (16, 0, 1));
+    // Three units: no time is won by more blocks than tiles, since sums would have to be added up.
+    assert_eq!(shares([256, 128, 768]), (1, 1, 0));
 }
 
 #[test]

@@ -82,6 +82,8 @@ fn heads_have_their_own_patterns() {
 fn words() -> (Vec<i32>, LayoutSizes) {
     let mut words = vec![100, 7, 0, 0, 0, 0, 0, 2, 5, 2, 9, 0, 3, 6, 0, -1, 0, 1, 0];
     words.extend([0x0F0F_0F0F; 256]);
+    // The same by columns.
+    words.extend([0, 1, 3, 3, 4, 5, 6, 2, 5, 4, 1, 2, 0, 3, 4, 1]);
     (words, LayoutSizes { heads: 2, patterns: 1, tiles: 5, bands: 1, masks: 1 })
 }
 
@@ -94,7 +96,7 @@ fn upload(words: &[i32]) -> DeviceTensor {
 #[test]
 fn words_on_the_device_are_checked_on_request() {
     let (good, sizes) = words();
-    assert_eq!(sizes.places(&grid()), [4, 6, 9, 14, 19, good.len()]);
+    assert_eq!(sizes.places(&grid()), [4, 6, 9, 14, 19, 275, 281, 286, good.len()]);
     for (at, word, expected) in [
         (0, 100, ""),
         (1, -2, "a limit of bands[0] is -2, expected -1 or more"),
@@ -107,6 +109,9 @@ fn words_on_the_device_are_checked_on_request() {
         (9, 3, "tiles[0] is 3, expected one that says whether its mask, 0, is 0"),
         (12, 1, "row 1 has tile 0 twice"),
         (11, 2, "row 1 has tile 1 twice"),
+        (276, 2, "word 1 of columns, rows and places is 2, expected 1"),
+        (282, 3, "word 7 of columns, rows and places is 3, expected 2"),
+        (290, 4, "word 15 of columns, rows and places is 4, expected 1"),
         (15, -2, "masks[1] names band 1, expected one below 1"),
         (17, 2, "masks[3] names bits 1, expected one below 1"),
     ] {

@@ -1,0 +1,8 @@
+//! `scan::selective_scan` on the shapes of named models.
+
+use criterion::Criterion;
+
+/// Measures each case.
+pub(crate) fn bench(criterion: &mut Criterion) {
+    crate::bench(criterion, "scan/selective_scan");
+}

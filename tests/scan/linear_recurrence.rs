@@ -1,0 +1,3 @@
+//! `scan::linear_recurrence`.
+
+mod agrees;
