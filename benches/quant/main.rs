@@ -4,6 +4,7 @@
 
 mod gguf;
 mod gguf_rows;
+mod quantize;
 mod repack;
 mod weight_only;
 
@@ -35,5 +36,5 @@ fn bench(criterion: &mut Criterion, path: &str) {
     group.finish();
 }
 
-criterion::criterion_group!(benches, gguf::bench, gguf_rows::bench, repack::bench, weight_only::bench);
+criterion::criterion_group!(benches, gguf::bench, gguf_rows::bench, quantize::bench, repack::bench, weight_only::bench);
 criterion::criterion_main!(benches);

@@ -1,8 +1,9 @@
 // Products of grouped weights with at most 8 rows of activations. See src/quant/weight_only/README.md.
 //
 // Rows of weights are those of operand A, so that 8 rows of activations are a whole operand B. A warp takes 32 rows of weights
-// and every kWarps-th 128 columns, straight from memory to registers, a step ahead. Codes are multiplied as they are, and so is
-// 1: a group's sum is scale * (sum of (q + offset) x - (offset + zero) * sum of x).
+// and every kWarps-th 128 columns, straight from memory to registers, a step ahead. Codes are multiplied as they are, and so are
+// zero-points: a group's sum is scale * (sum of (q + offset) x + sum of -(zero + offset) x), taken off step by step, so that sums
+// stay small.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +26,8 @@ struct VectorStep {
   uint32_t zeros[kVectorTiles][kGroups];
 };
 
-template <typename Weights, int kGroups, bool kZeros>
+// kPlain: columns in their order, a multiple of 128, and kGroups as the groups are; else a scale for each 32 columns, of whatever group.
+template <typename Weights, int kGroups, bool kZeros, bool kPlain>
 struct VectorLoader {
   using Step = VectorStep<Weights, kGroups>;
   const WeightOnlyParams& params;
@@ -33,14 +35,14 @@ struct VectorLoader {
   const char* codes[kVectorTiles];
   const char* scales[kVectorTiles];
   const char* zeros[kVectorTiles];
-  const char* x;
+  const char* x;   // Of its row, and in a plain one of its columns.
   int column;
   int scale_step;  // Bytes to the scales of the next step.
 
   __device__ __forceinline__ VectorLoader(const WeightOnlyParams& params, int first_tile, int step, unsigned lane)
       : params(params) {
-    const int first_group = params.group_shift > 2 ? 0 : step * kGroups;
-    scale_step = params.group_shift > 2 ? 0 : kVectorWarps * kGroups * 32;
+    const int first_group = !kPlain || params.group_shift > 2 ? 0 : step * kGroups;
+    scale_step = !kPlain || params.group_shift > 2 ? 0 : kVectorWarps * kGroups * 32;
     const int64_t chunk = static_cast<int64_t>(first_tile) * params.num_chunks + step * 2;
     const int64_t scale = (static_cast<int64_t>(first_tile) * params.num_groups + first_group) * 8 + lane / 4;
     codes[0] = params.codes + chunk * Weights::kChunkBytes + lane * 16;
@@ -51,16 +53,17 @@ struct VectorLoader {
     codes[1] = codes[0] + (both ? static_cast<int64_t>(params.num_chunks) * Weights::kChunkBytes : 0);
     scales[1] = scales[0] + (both ? params.num_groups * 32 : 0);
     if constexpr (kZeros) zeros[1] = zeros[0] + (both ? params.num_groups * 16 : 0);
-    // Lanes of rows that do not exist load the last one's: their results are dropped.
+    // Lanes of rows that do not exist load the last one's, likewise.
     const int64_t row = min(static_cast<int>(lane / 4), params.m - 1);
     column = step * 128 + lane % 4 * 8;
-    x = params.x + (row * params.x_stride + (params.columns == nullptr ? column : 0)) * 2;
+    x = params.x + (row * params.x_stride + (kPlain ? column : 0)) * 2;
   }
 
   // Columns `from` to `from` + 7 of the weights.
   __device__ __forceinline__ uint4 gather(int from) const {
     uint32_t pairs[4] = {};
     if (from < params.k) {
+      if (params.columns == nullptr) return *reinterpret_cast<const uint4*>(x + from * 2);
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
         // Whoever changes indices on the device gets a wrong result, not an access outside.
@@ -82,37 +85,26 @@ struct VectorLoader {
       codes[i] += kVectorWarps * 2 * Weights::kChunkBytes;
 #pragma unroll
       for (int group = 0; group < kGroups; ++group) {
-        to.scales[i][group] = *reinterpret_cast<const uint32_t*>(scales[i] + group * 32);
-        if constexpr (kZeros) to.zeros[i][group] = *reinterpret_cast<const uint16_t*>(zeros[i] + group * 16);
+        const int from = kPlain ? group : (column / 32 + group) >> params.group_shift;
+        to.scales[i][group] = *reinterpret_cast<const uint32_t*>(scales[i] + from * 32);
+        if constexpr (kZeros) to.zeros[i][group] = *reinterpret_cast<const uint16_t*>(zeros[i] + from * 16);
       }
       scales[i] += scale_step;
       if constexpr (kZeros) zeros[i] += scale_step / 2;
     }
-    if (params.columns != nullptr) {
 #pragma unroll
-      for (int part = 0; part < 4; ++part) to.x[part] = gather(column + part * 32);
-    } else {
-      if (column + 96 < params.k) {
-#pragma unroll
-        for (int part = 0; part < 4; ++part) to.x[part] = *reinterpret_cast<const uint4*>(x + part * 64);
-      } else {
-#pragma unroll
-        for (int part = 0; part < 4; ++part) {
-          to.x[part] = column + part * 32 < params.k ? *reinterpret_cast<const uint4*>(x + part * 64) : uint4{};
-        }
-      }
-      x += kVectorWarps * 256;
+    for (int part = 0; part < 4; ++part) {
+      to.x[part] = kPlain ? *reinterpret_cast<const uint4*>(x + part * 64) : gather(column + part * 32);
     }
-    column += kVectorWarps * 128;
+    if constexpr (kPlain) {
+      x += kVectorWarps * 256;
+    } else {
+      column += kVectorWarps * 128;
+    }
   }
 };
 
-// Of rows 2 t (side 0) or 2 t + 1 of the activations: what codes count too much is taken off.
-__device__ __forceinline__ void correct(float (&products)[4], const float (&zeros)[2], const float (&sums)[4], int side) {
-#pragma unroll
-  for (int e = 0; e < 2; ++e) products[2 * e + side] = __fmaf_rn(zeros[e], sums[side], products[2 * e + side]);
-}
-
+// Of rows 2 t (side 0) or 2 t + 1 of the activations.
 __device__ __forceinline__ void add_scaled(float (&totals)[4], const float (&products)[4], float2 scale, int side) {
   totals[side] = __fmaf_rn(scale.x, products[side], totals[side]);
   totals[2 + side] = __fmaf_rn(scale.y, products[2 + side], totals[2 + side]);
@@ -121,21 +113,28 @@ __device__ __forceinline__ void add_scaled(float (&totals)[4], const float (&pro
 // totals += the products of a step.
 template <typename Weights, typename T, int kGroups, bool kZeros>
 __device__ __forceinline__ void multiply_step(float (&totals)[kVectorTiles][4], const VectorStep<Weights, kGroups>& step,
-                                              const WeightOnlyParams& params) {
-  constexpr uint32_t kOne = std::is_same_v<T, f16> ? 0x3c003c00 : 0x3f803f80;
+                                              const uint32_t (&constant_zeros)[2], bool several) {
   constexpr int kParts = 4 / kGroups;
-  const FragmentA ones = {{kOne, kOne, kOne, kOne}};
 #pragma unroll
   for (int group = 0; group < kGroups; ++group) {
-    float sums[4] = {}, products[kVectorTiles][4] = {};
+    float products[kVectorTiles][4] = {};
+    FragmentA zeros[kVectorTiles];
+    if constexpr (Weights::kHasZeros) {
+#pragma unroll
+      for (int i = 0; i < kVectorTiles; ++i) {
+        uint32_t own[2] = {constant_zeros[0], constant_zeros[1]};
+        if constexpr (kZeros) pack_minus_zeros<Weights, T>(step.zeros[i][group] & 0xff, step.zeros[i][group] >> 8, own);
+        zeros[i] = {{own[0], own[1], own[0], own[1]}};
+      }
+    }
 #pragma unroll
     for (int part = group * kParts; part < (group + 1) * kParts; ++part) {
       const uint32_t b[4] = {step.x[part].x, step.x[part].y, step.x[part].z, step.x[part].w};
 #pragma unroll
       for (int pair = 0; pair < 2; ++pair) {
-        if constexpr (Weights::kHasZeros) mma<T>(sums, ones, b[2 * pair], b[2 * pair + 1], sums);
 #pragma unroll
         for (int i = 0; i < kVectorTiles; ++i) {
+          if constexpr (Weights::kHasZeros) mma<T>(products[i], zeros[i], b[2 * pair], b[2 * pair + 1], products[i]);
           const int first = (part % 2 * 2 + pair) * Weights::kWords;
           const uint4& four = step.codes[i][part / 2][first / 4];
           const uint32_t all[4] = {four.x, four.y, four.z, four.w};
@@ -151,16 +150,8 @@ __device__ __forceinline__ void multiply_step(float (&totals)[kVectorTiles][4], 
 #pragma unroll
     for (int i = 0; i < kVectorTiles; ++i) {
       const float2 scale = T::unpack(step.scales[i][group]);
-      if constexpr (Weights::kHasZeros) {
-        int lower = params.zero, upper = params.zero;
-        if constexpr (kZeros) lower = step.zeros[i][group] & 0xff, upper = step.zeros[i][group] >> 8;
-        constexpr int kOffset = Weights::template kOffset<T>;
-        const float zeros[2] = {static_cast<float>(-kOffset - lower), static_cast<float>(-kOffset - upper)};
-        correct(products[i], zeros, sums, 0);
-        if (params.m > 1) correct(products[i], zeros, sums, 1);
-      }
       add_scaled(totals[i], products[i], scale, 0);
-      if (params.m > 1) add_scaled(totals[i], products[i], scale, 1);
+      if (several) add_scaled(totals[i], products[i], scale, 1);
     }
   }
 }

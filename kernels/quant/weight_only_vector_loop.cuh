@@ -6,29 +6,46 @@
 namespace llm_kernels {
 
 // Adds up a warp's steps.
-template <typename Weights, typename T, int kGroups, bool kZeros>
+template <typename Weights, typename T, int kGroups, bool kZeros, bool kPlain>
 __device__ __forceinline__ void multiply_steps(float (&totals)[kVectorTiles][4], const WeightOnlyParams& params,
                                                int first_tile, int first, int end, unsigned lane) {
-  VectorLoader<Weights, kGroups, kZeros> loader(params, first_tile, first, lane);
-  VectorStep<Weights, kGroups> current = {}, next = {};
+  if (first >= end) return;
+  VectorLoader<Weights, kGroups, kZeros, kPlain> loader(params, first_tile, first, lane);
+  uint32_t constant_zeros[2] = {};
+  pack_minus_zeros<Weights, T>(params.zero, params.zero, constant_zeros);
+  const bool several = params.m > 1;
+  VectorStep<Weights, kGroups> next;
+  loader.load(next);
 #pragma unroll 1
-  for (int step = first - kVectorWarps; step < end; step += kVectorWarps) {
-    if (step + kVectorWarps < end) loader.load(next);
-    if (step >= first) multiply_step<Weights, T, kGroups, kZeros>(totals, current, params);
-    current = next;
+  for (int step = first + kVectorWarps; step - kVectorWarps < end; step += kVectorWarps) {
+    const VectorStep<Weights, kGroups> current = next;
+    if (step < end) loader.load(next);
+    multiply_step<Weights, T, kGroups, kZeros>(totals, current, constant_zeros, several);
   }
 }
 
 template <typename Weights, typename T, bool kZeros>
 __device__ __forceinline__ void multiply_groups(float (&totals)[kVectorTiles][4], const WeightOnlyParams& params,
                                                 int first_tile, int first, int end, unsigned lane) {
-  if (params.group_shift == 0) {
-    multiply_steps<Weights, T, 4, kZeros>(totals, params, first_tile, first, end, lane);
-  } else if (params.group_shift == 1) {
-    multiply_steps<Weights, T, 2, kZeros>(totals, params, first_tile, first, end, lane);
+  const bool plain = params.columns == nullptr && params.k % 128 == 0;
+  if (plain && params.group_shift == 1) {
+    multiply_steps<Weights, T, 2, kZeros, true>(totals, params, first_tile, first, end, lane);
+  } else if (plain && params.group_shift > 1) {
+    multiply_steps<Weights, T, 1, kZeros, true>(totals, params, first_tile, first, end, lane);
+  } else if (plain) {
+    multiply_steps<Weights, T, 4, kZeros, true>(totals, params, first_tile, first, end, lane);
   } else {
-    multiply_steps<Weights, T, 1, kZeros>(totals, params, first_tile, first, end, lane);
+    multiply_steps<Weights, T, 4, kZeros, false>(totals, params, first_tile, first, end, lane);
   }
+}
+
+template <typename Weights, typename T>
+__device__ __forceinline__ void multiply_weights(float (&totals)[kVectorTiles][4], const WeightOnlyParams& params,
+                                                 int first_tile, int first, int end, unsigned lane) {
+  if constexpr (Weights::kHasZeros) {
+    if (params.zeros != nullptr) return multiply_groups<Weights, T, true>(totals, params, first_tile, first, end, lane);
+  }
+  multiply_groups<Weights, T, false>(totals, params, first_tile, first, end, lane);
 }
 
 template <typename Weights, typename T>
@@ -44,10 +61,11 @@ __device__ __forceinline__ void multiply_vectors(const WeightOnlyParams& params)
   const int first = split * params.split_chunks / 2 + warp;
 
   float totals[kVectorTiles][4] = {};
-  if (Weights::kHasZeros && params.zeros != nullptr) {
-    if constexpr (Weights::kHasZeros) multiply_groups<Weights, T, true>(totals, params, first_tile, first, end, lane);
+  constexpr bool kChoice = std::is_same_v<Weights, Int4> && std::is_same_v<T, f16>;
+  if (kChoice && params.y_type == kF32) {
+    if constexpr (kChoice) multiply_weights<FineInt4, T>(totals, params, first_tile, first, end, lane);
   } else {
-    multiply_groups<Weights, T, false>(totals, params, first_tile, first, end, lane);
+    multiply_weights<Weights, T>(totals, params, first_tile, first, end, lane);
   }
 
 #pragma unroll

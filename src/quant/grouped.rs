@@ -134,6 +134,12 @@ impl GroupedFormat {
         }
     }
 
+    /// Columns of a packed group.
+    pub(crate) fn packed_group_columns(&self) -> usize {
+        let columns = self.chunks() * CHUNK_COLUMNS;
+        if self.packed_groups() == 1 { columns } else { 32 << self.group_shift() }
+    }
+
     /// Bytes of packed codes.
     pub fn code_bytes(&self) -> usize {
         self.tiles() * self.chunks() * TILE_ROWS * CHUNK_COLUMNS * self.codes.bits() / 8

@@ -9,6 +9,7 @@ pub mod gguf_rows;
 mod grouped;
 mod grouped_matrix;
 mod packed;
+pub mod quantize;
 pub mod repack;
 #[cfg(feature = "verify")]
 pub mod sample;
@@ -26,11 +27,18 @@ pub use grouped::{Codes, GroupedFormat, GroupedOperand, GroupedTensor, NF4};
 pub use grouped_matrix::{GroupedMatrix, PackedMatrix};
 pub use packed::{PackedOperand, PackedTensor};
 #[doc(inline)]
+pub use quantize::quantize;
+#[doc(inline)]
 pub use repack::repack;
 #[doc(inline)]
 pub use weight_only::weight_only;
 
 /// The operators of this family, as `check`, `bench` and `run` see them.
 #[cfg(feature = "verify")]
-pub const OPS: &[crate::verify::Op] =
-    &[gguf::verify::ENTRY, gguf_rows::verify::ENTRY, weight_only::verify::ENTRY, repack::verify::ENTRY];
+pub const OPS: &[crate::verify::Op] = &[
+    gguf::verify::ENTRY,
+    gguf_rows::verify::ENTRY,
+    weight_only::verify::ENTRY,
+    repack::verify::ENTRY,
+    quantize::verify::ENTRY,
+];

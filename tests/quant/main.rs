@@ -2,6 +2,7 @@
 
 mod gguf;
 mod gguf_rows;
+mod quantize;
 mod repack;
 mod weight_only;
 

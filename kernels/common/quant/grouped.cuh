@@ -27,23 +27,43 @@ struct Int4 {
   static constexpr int kWords = 1;  // Of a lane and product.
   static constexpr bool kHasZeros = true;
 
-  // What widen() adds to a code: in the last bits of a power of two a code counts ones.
+  // What widen() adds to codes of row g, and of row g + 8: in the last bits of a power of two a code counts ones. In the
+  // next 4 bits of an f16 it counts ones of a power that is 16 times smaller, so that two of four need no shift.
   template <typename T>
-  static constexpr int kOffset = std::is_same_v<T, f16> ? 64 : 128;
+  static __device__ constexpr int offset(int upper) {
+    return std::is_same_v<T, bf16> ? 128 : upper == 0 ? 1024 : 64;
+  }
 
   template <typename T>
   static __device__ __forceinline__ void widen(const uint32_t (&words)[1], uint32_t (&a)[4]) {
     const uint32_t w = words[0];
     if constexpr (std::is_same_v<T, f16>) {
-      // Six bits below those of 64.
-      constexpr uint32_t kMask = 0x00f000f0, k64 = 0x54005400;
-      a[0] = ptx::and_or(w << 4, kMask, k64), a[1] = ptx::and_or(w, kMask, k64);
-      a[2] = ptx::and_or(w >> 4, kMask, k64), a[3] = ptx::and_or(w >> 8, kMask, k64);
+      constexpr uint32_t kLower = 0x000f000f, kUpper = 0x00f000f0, k1024 = 0x64006400, k64 = 0x54005400;
+      a[0] = ptx::and_or(w, kLower, k1024), a[1] = ptx::and_or(w, kUpper, k64);
+      a[2] = ptx::and_or(w >> 8, kLower, k1024), a[3] = ptx::and_or(w >> 8, kUpper, k64);
     } else {
       constexpr uint32_t kMask = 0x000f000f, k128 = 0x43004300;
       a[0] = ptx::and_or(w, kMask, k128), a[1] = ptx::and_or(w >> 4, kMask, k128);
       a[2] = ptx::and_or(w >> 8, kMask, k128), a[3] = ptx::and_or(w >> 12, kMask, k128);
     }
+  }
+};
+
+// The same codes with an offset of 64 in f16 everywhere, for sums from which it is taken off later: of those with 1024, whose
+// intermediate results are rounded, less would be left.
+struct FineInt4 : Int4 {
+  template <typename T>
+  static __device__ constexpr int offset(int) {
+    return std::is_same_v<T, bf16> ? 128 : 64;
+  }
+
+  template <typename T>
+  static __device__ __forceinline__ void widen(const uint32_t (&words)[1], uint32_t (&a)[4]) {
+    if constexpr (std::is_same_v<T, bf16>) return Int4::widen<T>(words, a);
+    constexpr uint32_t kUpper = 0x00f000f0, k64 = 0x54005400;
+    const uint32_t w = words[0];
+    a[0] = ptx::and_or(w << 4, kUpper, k64), a[1] = ptx::and_or(w, kUpper, k64);
+    a[2] = ptx::and_or(w >> 4, kUpper, k64), a[3] = ptx::and_or(w >> 8, kUpper, k64);
   }
 };
 
@@ -55,7 +75,9 @@ struct UInt8 {
   static constexpr bool kHasZeros = true;
 
   template <typename T>
-  static constexpr int kOffset = -128;
+  static __device__ constexpr int offset(int) {
+    return -128;
+  }
 
   template <typename T>
   static __device__ __forceinline__ void widen(const uint32_t (&words)[2], uint32_t (&a)[4]) {
@@ -72,9 +94,6 @@ struct Nf4 {
   static constexpr int kChunkBytes = 512;
   static constexpr int kWords = 1;
   static constexpr bool kHasZeros = false;
-
-  template <typename T>
-  static constexpr int kOffset = 0;
 
   template <typename T>
   static __device__ __forceinline__ void widen(const uint32_t (&words)[1], uint32_t (&a)[4]) {
@@ -105,7 +124,23 @@ struct Nf4 {
   }
 };
 
-// (a - zero) * scale, of two elements each, rounded once: the difference is exact. `minus_zero` counts kOffset in.
+// -(zero + offset), in both halves of a register: exact up to 2048 in f16, up to 256 in bf16.
+template <typename T>
+__device__ __forceinline__ uint32_t packed_minus_zero(int zero, int offset) {
+  const float negative = static_cast<float>(-zero - offset);
+  return T::pack(negative, negative);
+}
+
+// Those of rows g and g + 8.
+template <typename Weights, typename T>
+__device__ __forceinline__ void pack_minus_zeros(int zero, int upper_zero, uint32_t (&minus_zero)[2]) {
+  if constexpr (Weights::kHasZeros) {
+    minus_zero[0] = packed_minus_zero<T>(zero, Weights::template offset<T>(0));
+    minus_zero[1] = packed_minus_zero<T>(upper_zero, Weights::template offset<T>(1));
+  }
+}
+
+// (a - zero) * scale, of two elements each, rounded once: the difference is exact. `minus_zero` counts the offset in.
 template <typename Weights, typename T>
 __device__ __forceinline__ uint32_t scaled(uint32_t a, uint32_t minus_zero, uint32_t scale) {
   if constexpr (std::is_same_v<T, f16>) {

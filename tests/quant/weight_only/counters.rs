@@ -21,14 +21,14 @@ fn conflicts(counters: &Counters) -> f64 {
 fn a_row_takes_few_instructions_for_a_weight_and_moves_bytes_once() {
     let mut failures = Vec::new();
     for (codes, group, dtype, zeros, most) in [
-        (Int4, 128, F16, false, 1.6),
-        (Int4, 128, BF16, false, 1.6),
-        (Int4, 128, F16, true, 1.75),
-        (Int4, 4096, F16, false, 1.6),
-        (Int4, 64, F16, false, 1.75),
-        (Int4, 32, F16, false, 2.0),
+        (Int4, 128, F16, false, 1.5),
+        (Int4, 128, BF16, false, 1.51),
+        (Int4, 128, F16, true, 1.5),
+        (Int4, 4096, F16, false, 1.5),
+        (Int4, 64, F16, false, 1.5),
+        (Int4, 32, F16, false, 1.55),
         (Int8, 128, F16, false, 2.5),
-        (Nf4, 64, BF16, false, 4.0),
+        (Nf4, 64, BF16, false, 3.8),
     ] {
         // The attention output of Llama 3 8B.
         let product = Product::new(codes, group, [1, 4096, 4096]).with_types(dtype, dtype);
@@ -42,7 +42,7 @@ fn a_row_takes_few_instructions_for_a_weight_and_moves_bytes_once() {
         let requested = get(&counters, "global_requested_bytes") / get(&counters, "global_bytes");
         let conflicts = conflicts(&counters);
         let text = format!(
-            "{codes} in {group}, {dtype}, zero-points {zeros}: {instructions:.3} instructions a weight, {moved:.4} of the \
+            "{codes} in {group}, {dtype}, zero-points {zeros}: {instructions:.4} instructions a weight, {moved:.4} of the \
              bytes, sectors used {requested:.4}, conflicts {conflicts:.4}"
         );
         eprintln!("{text}");
@@ -93,7 +93,7 @@ fn few_rows_are_bound_by_memory_and_many_by_tensor_cores() {
 #[test]
 fn sixty_four_rows_take_the_modelled_time_that_is_stated() {
     let mut failures = Vec::new();
-    for (sizes, most) in [([64, 4096, 4096], 4.9), ([64, 28672, 4096], 3.7), ([64, 8192, 8192], 3.0)] {
+    for (sizes, most) in [([64, 4096, 4096], 4.85), ([64, 28672, 4096], 3.65), ([64, 8192, 8192], 2.95)] {
         let Some((_, ratio, text)) = modelled(&Product::new(Int4, 128, sizes)) else {
             return;
         };
@@ -107,7 +107,7 @@ fn sixty_four_rows_take_the_modelled_time_that_is_stated() {
 #[test]
 fn many_rows_have_no_bank_conflicts_and_few_instructions_for_a_product() {
     let mut failures = Vec::new();
-    for (codes, m, most) in [(Int4, 16, 26.0), (Int4, 64, 11.0), (Int4, 256, 7.5), (Int8, 256, 8.5)] {
+    for (codes, m, most) in [(Int4, 16, 24.0), (Int4, 64, 10.5), (Int4, 256, 7.2), (Int8, 256, 8.4)] {
         let product = Product::new(codes, 128, [m, 1024, 4096]);
         let Some(counters) = memory_counters(&product) else {
             return;
