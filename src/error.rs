@@ -391,16 +391,3 @@ pub enum Error {
         problem: String,
     },
 }
-
-impl Error {
-    /// Turns a driver's error into one that says what was being done and, where known, what helps.
-    pub(crate) fn driver(during: impl Into<String>, error: cudarc::driver::DriverError) -> Self {
-        let (during, code) = (during.into(), error.0 as u32);
-        let text = error.error_string().map_or("unknown error".into(), |text| text.to_string_lossy().into_owned());
-        // Invalid image, no binary for this GPU, PTX newer than the driver's compiler.
-        match code {
-            200 | 209 | 222 => Self::DriverTooOld { during, code, text },
-            _ => Self::Driver { during, code, text },
-        }
-    }
-}

@@ -52,7 +52,7 @@ pub enum Output<'a> {
     },
 }
 
-/// Rounds numbers to codes of 4 or 8 bits, to nearest: bit for bit [`reference`].
+/// Rounds numbers to codes of 4 or 8 bits, to nearest: bit for bit [`mod@reference`].
 ///
 /// Rows of `x` may have any stride, rows of i8 and e4m3 any that is a multiple of 4; those of `x` are aligned to 16 bytes.
 ///

@@ -2,9 +2,11 @@
 
 use super::problem::check_dims;
 use super::{OP, Problem};
+#[cfg(feature = "verify")]
+use crate::LaunchPlan;
 use crate::attention::flash_backward::plan::{Instance, instance, plan_with};
 use crate::attention::flash_backward::{Shape, Wanted};
-use crate::{DType, Error, LaunchPlan, Limits, Resources, Result};
+use crate::{DType, Error, Limits, Resources, Result};
 
 pub use crate::attention::flash_backward::Plan;
 
