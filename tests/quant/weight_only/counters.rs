@@ -80,6 +80,7 @@ fn few_rows_are_bound_by_memory_and_many_by_tensor_cores() {
     for (sizes, bound) in [
         ([1, 4096, 4096], "dram"),
         ([16, 4096, 4096], "dram"),
+        ([32, 4096, 4096], "dram"),
         ([256, 4096, 4096], "tensor"),
         ([1024, 4096, 4096], "tensor"),
     ] {
