@@ -14,7 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "attention/cache_format.cuh"
+#include "common/cache_format.cuh"
 #include "common/elements.cuh"
 #include "common/key_rows.cuh"
 #include "common/rotation.cuh"

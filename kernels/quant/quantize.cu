@@ -8,7 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "attention/cache_format.cuh"
+#include "common/cache_format.cuh"
 #include "common/ptx.cuh"
 #include "common/quant/element.cuh"
 #include "common/reduce.cuh"

@@ -59,7 +59,7 @@ const _: () = assert!(
 unsafe impl cudarc::driver::DeviceRepr for AppendParams {}
 impl crate::launch::Params for AppendParams {}
 
-/// `ElementType` of `kernels/common/elements.cuh`, and, for 8 bits, `CacheFormat` of `kernels/attention/cache_format.cuh`.
+/// `ElementType` of `kernels/common/elements.cuh`, and, for 8 bits, `CacheFormat` of `kernels/common/cache_format.cuh`.
 fn format(dtype: DType) -> i32 {
     match dtype {
         DType::F16 => 1,
