@@ -44,9 +44,7 @@ __device__ __forceinline__ void multiply_steps(float (&sums)[4][8][4], const Den
 
   FragmentA a[2][4];  // Of this depth and of the next.
   const int first = loader.first_step, last = loader.last_step;
-  // What the last part's copies and loads may still touch.
-  commit_copies();
-  wait_for_copies();
+  // The last part's loads are over.
   __syncthreads();
   load_packed(first / Tile::Packed::kChunkSteps);
   loader.template load_activations<0, 8>(activations(first), first, thread);
@@ -103,6 +101,9 @@ __device__ __forceinline__ void multiply_steps(float (&sums)[4][8][4], const Den
       load_packed(step / Tile::Packed::kChunkSteps + (Tile::Packed::kSmall ? 3 : 1));
     }
   }
+  // No copy is in flight, of zeros either, when the memory is used again or given back.
+  commit_copies();
+  wait_for_copies();
 }
 
 template <typename Format>
