@@ -7,12 +7,11 @@ mod rejects;
 use llm_kernels::attention::CuSeqlens;
 use llm_kernels::scan::SequenceSizes;
 use llm_kernels::scan::linear_recurrence::{FeatureMap, reference as forward};
-use llm_kernels::scan::linear_recurrence_backward::reference::{Inputs, Output, plain, reference, sum_over_steps};
+use llm_kernels::scan::linear_recurrence_backward::reference::{Inputs, Output, plain, reference};
 use llm_kernels::scan::linear_recurrence_backward::{
-    Args, Decay, DecayKind, Operands, Options, Problem, Shape, linear_recurrence_backward, plan as plan_of,
+    Args, Decay, DecayKind, Operands, Options, Problem, Shape, compare_all, linear_recurrence_backward, plan as plan_of,
 };
-use llm_kernels::verify::tolerance::Tolerance;
-use llm_kernels::verify::{DeviceTensor, HostTensor, compare, compare_rows, random};
+use llm_kernels::verify::{DeviceTensor, HostTensor, random};
 use llm_kernels::{DType, Layout, Limits, Operand, Result};
 
 use crate::{get, poisoned, queue, rounded, shared, upload};
@@ -35,10 +34,13 @@ struct Gradients {
     decay: Vec<f64>,
     initial_state: Vec<f64>,
     d_final_state: Vec<f64>,
+    initial_normaliser: Vec<f64>,
+    d_final_normaliser: Vec<f64>,
     offsets: Vec<i32>,
 }
 
-/// What the kernels gave: d_q, d_k, d_v, d_initial_state, and d_decay if there are decays.
+/// What the kernels gave: d_q, d_k, d_v, d_initial_state, d_decay if there are decays, and d_initial_normaliser if there is a
+/// normaliser.
 type Given = Vec<HostTensor>;
 
 struct Uploaded {
@@ -49,6 +51,9 @@ struct Uploaded {
     initial_state: DeviceTensor,
     d_initial_state: DeviceTensor,
     d_final_state: DeviceTensor,
+    initial_normaliser: Option<DeviceTensor>,
+    d_initial_normaliser: Option<DeviceTensor>,
+    d_final_normaliser: Option<DeviceTensor>,
     cu_seqlens: Option<CuSeqlens<'static>>,
     workspace: DeviceTensor,
 }
@@ -72,6 +77,8 @@ impl Gradients {
         let mut problem = Problem::new(dtype, sequences, shape, decay, &options).unwrap();
         (problem.d_decay, problem.d_final_state) = (decay.is_some(), true);
         let positions = sequences.positions();
+        problem.d_final_normaliser = options.normaliser.is_some();
+        let sums = if options.normaliser.is_some() { sequences.b * h * d_k } else { 0 };
         let normal = |stream, dtype, count| rounded(dtype, &random::normal(8 * seed + stream, count));
         let decays = match decay {
             None => 0,
@@ -90,8 +97,19 @@ impl Gradients {
             decay: normal(4, F32, decays).into_iter().map(|x| rounded(F32, &[log_decay(x)])[0]).collect(),
             initial_state: normal(5, F32, sequences.b * h * d_k * d_v),
             d_final_state: normal(6, F32, sequences.b * h * d_k * d_v),
+            initial_normaliser: normal(7, F32, sums).into_iter().map(f64::abs).collect(),
+            d_final_normaliser: normal(4, F32, sums),
             offsets: Vec::new(),
         }
+    }
+
+    /// With q and k above 0 where nothing else keeps a normaliser from 0.
+    fn positive(mut self) -> Self {
+        let Options { feature_map, normaliser, .. } = self.options;
+        if feature_map == FeatureMap::Identity && normaliser.is_some() {
+            self.q.iter_mut().chain(&mut self.k).for_each(|x| *x = x.abs());
+        }
+        self
     }
 
     fn inputs(&self) -> Inputs<'_> {
@@ -103,6 +121,8 @@ impl Gradients {
             decay: &self.decay,
             initial_state: &self.initial_state,
             d_final_state: &self.d_final_state,
+            initial_normaliser: &self.initial_normaliser,
+            d_final_normaliser: &self.d_final_normaliser,
             cu_seqlens: &self.offsets,
         }
     }
@@ -119,7 +139,7 @@ impl Gradients {
             Some(DecayKind::Channels) => of(&[h, d_k]),
         };
         let plan = plan_of(&self.problem, queue().device().limits()).unwrap();
-        let dtype = forward.dtype;
+        let (dtype, normalised) = (forward.dtype, forward.normaliser.is_some());
         Uploaded {
             inputs: [
                 upload(dtype, &self.q, &keys),
@@ -133,6 +153,9 @@ impl Gradients {
             initial_state: upload(F32, &self.initial_state, &state),
             d_initial_state: poisoned(F32, &state),
             d_final_state: upload(F32, &self.d_final_state, &state),
+            initial_normaliser: normalised.then(|| upload(F32, &self.initial_normaliser, &state[..3])),
+            d_initial_normaliser: normalised.then(|| poisoned(F32, &state[..3])),
+            d_final_normaliser: normalised.then(|| upload(F32, &self.d_final_normaliser, &state[..3])),
             cu_seqlens: (!self.offsets.is_empty()).then(|| CuSeqlens::new(queue(), &self.offsets).unwrap()),
             workspace: poisoned(DType::U8, &[plan.workspace.bytes]),
         }
@@ -152,6 +175,9 @@ impl Gradients {
             initial_state: Some(on.initial_state.view()?),
             d_initial_state: Some(on.d_initial_state.view_mut()?),
             d_final_state: Some(on.d_final_state.view()?),
+            initial_normaliser: on.initial_normaliser.as_ref().map(DeviceTensor::view).transpose()?,
+            d_initial_normaliser: on.d_initial_normaliser.as_mut().map(DeviceTensor::view_mut).transpose()?,
+            d_final_normaliser: on.d_final_normaliser.as_ref().map(DeviceTensor::view).transpose()?,
             cu_seqlens: on.cu_seqlens.as_ref(),
             options: self.options,
             ..Args::new(
@@ -170,7 +196,12 @@ impl Gradients {
         let [d_q, d_k, d_v] = &on.gradients;
         let decay = self.problem.forward.decay.map(|_| (&on.d_decay, "d_decay"));
         let all = [(d_q, "d_q"), (d_k, "d_k"), (d_v, "d_v"), (&on.d_initial_state, "d_initial_state")];
-        all.into_iter().chain(decay).map(|(tensor, name)| tensor.download(queue(), name).unwrap()).collect()
+        let normaliser = on.d_initial_normaliser.iter().map(|tensor| (tensor, "d_initial_normaliser"));
+        all.into_iter()
+            .chain(decay)
+            .chain(normaliser)
+            .map(|(tensor, name)| tensor.download(queue(), name).unwrap())
+            .collect()
     }
 
     #[track_caller]
@@ -182,24 +213,9 @@ impl Gradients {
 
     #[track_caller]
     fn assert_close(&self, given: &Given, exact: &Output, plain: &Output) {
-        let dtype = self.problem.forward.dtype;
-        let rows = [(&exact.d_q, &plain.d_q), (&exact.d_k, &plain.d_k), (&exact.d_v, &plain.d_v)];
-        for ((got, (exact, plain)), terms) in given.iter().zip(rows).zip(&exact.terms) {
-            let agreement = compare_rows(got, exact, plain, |row| Tolerance::gradient_products(terms[row]));
+        for agreement in compare_all(&self.problem, given, exact, plain) {
             assert!(agreement.passed(), "{:?}: {agreement}", self.problem);
         }
-        let states =
-            compare(&given[3], &exact.d_initial_state, &plain.d_initial_state, Tolerance::sums_of_rounded(dtype));
-        assert!(states.passed(), "{:?}: {states}", self.problem);
-        let Some(d_decay) = given.get(4) else { return };
-        let of = |output: &Output| match self.problem.forward.decay {
-            Some(DecayKind::Heads) => sum_over_steps(&self.problem, output),
-            _ => (output.d_decay.clone(), output.terms[3].clone()),
-        };
-        let ((exact, terms), (plain, _)) = (of(exact), of(plain));
-        let each = HostTensor { shape: vec![exact.len(), 1], ..d_decay.clone() };
-        let agreement = compare_rows(&each, &exact, &plain, |row| Tolerance::summed_products(dtype, terms[row]));
-        assert!(agreement.passed(), "{:?}: {agreement}", self.problem);
     }
 }
 
@@ -243,7 +259,7 @@ mod plan {
 
     #[test]
     fn every_instance_is_embedded() {
-        crate::assert_embedded("scan/linear_recurrence_backward", 9);
+        crate::assert_embedded("scan/linear_recurrence_backward", 15);
     }
 
     #[test]
