@@ -7,8 +7,8 @@
 //
 // linear_recurrence_columns_*: the recurrence with a decay of every value column, for d_q and d_k: recurrence_engine.cuh.
 // linear_recurrence_backward_features, _keys: warp: a position and a head of q and k; lane: 4 channels at a time. Sums over heads
-// are in their order. _divide, _add: the normaliser's scans, forward and in reverse: recurrence_normaliser.cuh. linear_recurrence_backward_decays: block: a head, and a sequence or one after the other; from the last step to
-// the first, kThreads at a time; or, with decays of channels, one at a time, a channel a thread. Arithmetic: f32. Memory: everything once.
+// are in their order. _divide, _add: the normaliser's scans, forward and in reverse: recurrence_normaliser.cuh. linear_recurrence_backward_decays: block: a chunk of a head, or, for a head's sum, all of them; from its last step to the first,
+// kThreads at a time; or, with decays of channels, one at a time, a channel a thread. Arithmetic: f32. Memory: everything once.
 // Derivation: src/scan/linear_recurrence_backward/README.md
 #include <cstddef>
 #include <cstdint>
@@ -50,17 +50,24 @@ struct RecurrenceKeysParams {
   FeatureMap feature_map;
 };
 
+// A state, or normaliser, and its gradient; null: none.
+struct StatePair {
+  const float* state;
+  const float* d_state;
+};
+
 // Likewise.
 struct RecurrenceDecaysParams {
-  SequenceTensor d_decay;      // Rows of one element; [h] if all steps of a head are summed.
+  SequenceTensor d_decay;      // Rows of one element, or d_k; [h] if all steps of a head are summed.
   const float* differences;
-  const float* final_state;    // [b, h, state], and the gradient of it; null: none.
-  const float* d_final_state;
-  const float* final_normaliser;    // [b, h, d_k], likewise.
-  const float* d_final_normaliser;
+  StatePair ends;              // [b, h, state]: behind the last step.
+  StatePair end_normalisers;   // [b, h, d_k], likewise.
+  StatePair chunks;            // [b, num_chunks - 1, h, state]: between chunks; gradients in reverse.
+  StatePair chunk_normalisers; // [b, num_chunks - 1, h, d_k], both in the order of steps.
   Sequences sequences;
   int64_t state_size;
   int32_t b, h, d_k;
+  int32_t chunk, num_chunks;   // Steps; chunks of the longest sequence.
   int32_t sums;                // All steps of a head are summed, over all sequences.
   int32_t of_channels;         // Decays are of channels.
   int32_t padding;
@@ -70,8 +77,8 @@ static_assert(sizeof(RecurrenceFeaturesParams) == 104 && offsetof(RecurrenceFeat
               "mirrored in Rust");
 static_assert(sizeof(RecurrenceKeysParams) == 184 && offsetof(RecurrenceKeysParams, num_rows) == 152,
               "mirrored in Rust");
-static_assert(sizeof(RecurrenceDecaysParams) == 120 && offsetof(RecurrenceDecaysParams, sequences) == 72 &&
-                  offsetof(RecurrenceDecaysParams, b) == 96,
+static_assert(sizeof(RecurrenceDecaysParams) == 160 && offsetof(RecurrenceDecaysParams, sequences) == 104 &&
+                  offsetof(RecurrenceDecaysParams, b) == 128,
               "mirrored in Rust");
 
 namespace {
@@ -98,8 +105,9 @@ struct KeyRow {
   }
 };
 
-template <typename T>
-__device__ __forceinline__ void map_features(const RecurrenceFeaturesParams& params) {
+template <typename T, int kUnits>
+__device__ __forceinline__ void map_features_of(const RecurrenceFeaturesParams& params) {
+  using WarpRow = WarpRow<kUnits>;
   const KeyRow place(params.num_rows, params.length, params.h_k);
   if (!place.exists) return;
   const auto feature = [&](float x) { return mapped(x, params.feature_map); };
@@ -112,7 +120,13 @@ __device__ __forceinline__ void map_features(const RecurrenceFeaturesParams& par
 }
 
 template <typename T>
-__device__ __forceinline__ void finish_keys(const RecurrenceKeysParams& params) {
+__device__ __forceinline__ void map_features(const RecurrenceFeaturesParams& params) {
+  with_units(params.width, [&](auto units) { map_features_of<T, units()>(params); });
+}
+
+template <typename T, int kUnits>
+__device__ __forceinline__ void finish_keys_of(const RecurrenceKeysParams& params) {
+  using WarpRow = WarpRow<kUnits>;
   const KeyRow place(params.num_rows, params.length, params.h_k);
   if (!place.exists) return;
   const auto feature = [&](float x) { return rounded<T>(mapped(x, params.feature_map)); };
@@ -143,6 +157,11 @@ __device__ __forceinline__ void finish_keys(const RecurrenceKeysParams& params) 
   d_k.zip(k.map(slope_of), multiply).store_to(place.of<T>(params.d_k), params.width);
 }
 
+template <typename T>
+__device__ __forceinline__ void finish_keys(const RecurrenceKeysParams& params) {
+  with_units(params.width, [&](auto units) { finish_keys_of<T, units()>(params); });
+}
+
 // Sums over this thread and all after it in the block; `total` is that of all.
 __device__ __forceinline__ float suffix_sum(float x, float* scratch, float& total) {
   const unsigned thread = ptx::thread_index(), lane = thread % 32, warp = thread / 32;
@@ -163,107 +182,135 @@ __device__ __forceinline__ float suffix_sum(float x, float* scratch, float& tota
   return x + after;
 }
 
-// Of a sequence, from the last step to the first: a channel of a head.
-__device__ __forceinline__ void finish_channel(const RecurrenceDecaysParams& params, int batch, int head, int channel) {
-  constexpr int kAhead = 8;
-  const Sequence sequence = params.sequences.at(batch);
-  const int64_t begin = params.sequences.offsets == nullptr
-                            ? static_cast<int64_t>(batch) * params.sequences.longest
-                            : sequence.begin;
-  float sum = 0.0f;
-  const int64_t slot = static_cast<int64_t>(batch) * params.h + head;
-  if (params.d_final_state != nullptr) {
-    const int64_t d_v = params.state_size / params.d_k, row = slot * params.state_size + channel * d_v;
-    for (int64_t i = 0; i < d_v; ++i) sum += params.final_state[row + i] * params.d_final_state[row + i];
-  }
-  if (params.d_final_normaliser != nullptr) {
-    const int64_t i = slot * params.d_k + channel;
-    sum += params.final_normaliser[i] * params.d_final_normaliser[i];
-  }
-  for (int last = sequence.length - 1; last >= 0; last -= kAhead) {
-    float differences[kAhead];
-#pragma unroll
-    for (int i = 0; i < kAhead; ++i) {
-      const int64_t row = (begin + max(last - i, 0)) * params.h + head;
-      differences[i] = params.differences[row * params.d_k + channel];
-    }
-#pragma unroll
-    for (int i = 0; i < kAhead; ++i) {
-      sum += differences[i];
-      if (last >= i) params.d_decay.row<float>(batch, sequence.begin + last - i, head)[channel] = sum;
-    }
-  }
-}
+// A chunk of the steps of a head.
+struct DecayChunk {
+  const RecurrenceDecaysParams& params;
+  const int batch, head, index;
+  const Sequence sequence;
+  const int first, last;  // Steps of the sequence; `last` is the next chunk's first.
 
-__device__ __forceinline__ void finish_decays(const RecurrenceDecaysParams& params) {
-  __shared__ float scratch[kThreads / 32];
-  const unsigned thread = ptx::thread_index();
-  const unsigned index = ptx::block_index();
-  if (params.of_channels) {
-    for (int channel = thread; channel < params.d_k; channel += kThreads) {
-      finish_channel(params, index / params.h, index % params.h, channel);
-    }
-    return;
+  __device__ __forceinline__ DecayChunk(const RecurrenceDecaysParams& params_, int batch_, int head_, int index_)
+      : params(params_),
+        batch(batch_),
+        head(head_),
+        index(index_),
+        sequence(params_.sequences.at(batch_)),
+        first(static_cast<int>(min(static_cast<int64_t>(index_) * params_.chunk, static_cast<int64_t>(sequence.length)))),
+        last(min(params_.chunk, sequence.length - first) + first) {}
+
+  // Row of a step in tensors without gaps.
+  __device__ __forceinline__ int64_t row(int step) const {
+    const bool various = params.sequences.offsets != nullptr;
+    const int64_t begin = various ? sequence.begin : static_cast<int64_t>(batch) * params.sequences.longest;
+    return (begin + step) * params.h + head;
   }
-  const int head = params.sums ? index : index % params.h;
-  const int first = params.sums ? 0 : index / params.h, last = params.sums ? params.b - 1 : first;
-  float all = 0.0f;
-  for (int batch = first; batch <= last; ++batch) {
-    const Sequence sequence = params.sequences.at(batch);
-    const int64_t begin = params.sequences.offsets == nullptr
-                              ? static_cast<int64_t>(batch) * params.sequences.longest
-                              : sequence.begin;
-    // Through the final state all decays have a part.
-    float after = 0.0f;
-    const int64_t slot = static_cast<int64_t>(batch) * params.h + head;
-    const auto add_products = [&](const float* end, const float* d_end, int64_t size) {
-      if (d_end == nullptr) return;
-      for (int64_t i = slot * size + thread; i < (slot + 1) * size; i += kThreads) after += end[i] * d_end[i];
-    };
-    add_products(params.final_state, params.d_final_state, params.state_size);
-    add_products(params.final_normaliser, params.d_final_normaliser, params.d_k);
+
+  // Calls visit(state, its gradient, elements of a channel) for the state behind the chunk, and for the normaliser, from
+  // channel 0 on.
+  template <typename Visit>
+  __device__ __forceinline__ void each_state(Visit visit) const {
+    const int64_t widths[2] = {params.state_size, params.d_k};
+    const bool ends = last == sequence.length;
+    const int64_t slots = static_cast<int64_t>(batch) * (params.num_chunks - 1);
+    const int reverse = (sequence.length - 1) / params.chunk - 1 - index;
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const StatePair end = i == 0 ? params.ends : params.end_normalisers;
+      const StatePair within = i == 0 ? params.chunks : params.chunk_normalisers;
+      const StatePair pair = ends ? end : within;
+      if (pair.d_state == nullptr) continue;
+      const int64_t slot = ends ? static_cast<int64_t>(batch) * params.h + head : (slots + index) * params.h + head;
+      const int64_t d_slot = ends || i == 1 ? slot : (slots + reverse) * params.h + head;
+      visit(pair.state + slot * widths[i], pair.d_state + d_slot * widths[i], widths[i] / params.d_k);
+    }
+  }
+
+  // From the last step to the first: a channel.
+  __device__ __forceinline__ void finish_channel(int channel) const {
+    constexpr int kAhead = 8;
+    float sum = 0.0f;
+    each_state([&](const float* state, const float* d_state, int64_t width) {
+      for (int64_t i = channel * width; i < (channel + 1) * width; ++i) sum += state[i] * d_state[i];
+    });
+    for (int step = last - 1; step >= first; step -= kAhead) {
+      float differences[kAhead];
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) differences[i] = params.differences[row(max(step - i, first)) * params.d_k + channel];
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        sum += differences[i];
+        if (step - i >= first) params.d_decay.row<float>(batch, sequence.begin + step - i, head)[channel] = sum;
+      }
+    }
+  }
+
+  // Likewise of all channels: all threads of the block. Returns this thread's sum of the gradients of steps.
+  __device__ __forceinline__ float finish(float* scratch) const {
+    const unsigned thread = ptx::thread_index();
+    float after = 0.0f, all = 0.0f;
+    each_state([&](const float* state, const float* d_state, int64_t width) {
+      for (int64_t i = thread; i < width * params.d_k; i += kThreads) after += state[i] * d_state[i];
+    });
     after = team_sum(after, kThreads, scratch);
-    for (int tile = (sequence.length + kThreads - 1) / kThreads - 1; tile >= 0; --tile) {
-      const int step = tile * kThreads + thread;
-      const bool exists = step < sequence.length;
-      const float difference = exists ? params.differences[(begin + step) * params.h + head] : 0.0f;
+    for (int tile = (last - first + kThreads - 1) / kThreads - 1; tile >= 0; --tile) {
+      const int step = first + tile * kThreads + thread;
+      const bool exists = step < last;
+      const float difference = exists ? params.differences[row(step)] : 0.0f;
       float total;
       const float gradient = suffix_sum(difference, scratch, total) + after;
       after += total;
-      if (exists && params.sums) all += gradient;
+      if (exists) all += gradient;
       if (exists && !params.sums) *params.d_decay.row<float>(batch, sequence.begin + step, head) = gradient;
     }
+    return all;
   }
-  if (!params.sums) return;
+};
+
+__device__ __forceinline__ void finish_decays(const RecurrenceDecaysParams& params) {
+  __shared__ float scratch[kThreads / 32];
+  const unsigned thread = ptx::thread_index(), index = ptx::block_index();
+  if (!params.sums) {
+    const DecayChunk chunk(params, index / params.h / params.num_chunks, index % params.h,
+                           index / params.h % params.num_chunks);
+    if (chunk.first == chunk.last) return;
+    if (!params.of_channels) {
+      chunk.finish(scratch);
+      return;
+    }
+    for (int channel = thread; channel < params.d_k; channel += kThreads) chunk.finish_channel(channel);
+    return;
+  }
+  float all = 0.0f;
+  for (int batch = 0; batch < params.b; ++batch) {
+    for (int i = 0; i < params.num_chunks; ++i) {
+      const DecayChunk chunk(params, batch, index, i);
+      if (chunk.first < chunk.last) all += chunk.finish(scratch);
+    }
+  }
   all = team_sum(all, kThreads, scratch);
-  if (thread == 0) *params.d_decay.row<float>(0, 0, head) = all;
+  if (thread == 0) *params.d_decay.row<float>(0, 0, index) = all;
 }
 
 }  // namespace
 }  // namespace llm_kernels
 
-// Name, parameters, threads, what it runs.
-#define RECURRENCE_ROWS_INSTANCE(NAME, PARAMS, THREADS, RUN)                                                           \
-  extern "C" __global__ void __launch_bounds__(llm_kernels::THREADS) NAME(const __grid_constant__ llm_kernels::PARAMS params) {     \
-    using namespace llm_kernels;                                                                                       \
-    RUN;                                                                                                               \
+// Name, element type, parameters, threads, the function.
+#define RECURRENCE_ROWS_INSTANCE(NAME, T, PARAMS, THREADS, RUN)                                    \
+  extern "C" __global__ void __launch_bounds__(llm_kernels::THREADS)                               \
+      NAME(const __grid_constant__ llm_kernels::PARAMS params) {                                   \
+    llm_kernels::RUN<llm_kernels::T>(params);                                                      \
   }
 
-RECURRENCE_ROWS_INSTANCE(linear_recurrence_backward_features_f16, RecurrenceFeaturesParams,
-                         kThreads, map_features<f16>(params))
-RECURRENCE_ROWS_INSTANCE(linear_recurrence_backward_features_bf16, RecurrenceFeaturesParams,
-                         kThreads, map_features<bf16>(params))
-RECURRENCE_ROWS_INSTANCE(linear_recurrence_backward_divide_f16, RecurrenceNormaliserParams,
-                         kScanThreads, (NormaliserScan<f16, false>(params).run()))
-RECURRENCE_ROWS_INSTANCE(linear_recurrence_backward_divide_bf16, RecurrenceNormaliserParams,
-                         kScanThreads, (NormaliserScan<bf16, false>(params).run()))
-RECURRENCE_ROWS_INSTANCE(linear_recurrence_backward_add_f16, RecurrenceNormaliserParams,
-                         kScanThreads, (NormaliserScan<f16, true>(params).run()))
-RECURRENCE_ROWS_INSTANCE(linear_recurrence_backward_add_bf16, RecurrenceNormaliserParams,
-                         kScanThreads, (NormaliserScan<bf16, true>(params).run()))
-RECURRENCE_ROWS_INSTANCE(linear_recurrence_backward_keys_f16, RecurrenceKeysParams, kThreads, finish_keys<f16>(params))
-RECURRENCE_ROWS_INSTANCE(linear_recurrence_backward_keys_bf16, RecurrenceKeysParams,
-                         kThreads, finish_keys<bf16>(params))
+RECURRENCE_ROWS_INSTANCE(linear_recurrence_backward_features_f16, f16, RecurrenceFeaturesParams, kThreads, map_features)
+RECURRENCE_ROWS_INSTANCE(linear_recurrence_backward_features_bf16, bf16, RecurrenceFeaturesParams, kThreads,
+                         map_features)
+RECURRENCE_ROWS_INSTANCE(linear_recurrence_backward_divide_f16, f16, RecurrenceNormaliserParams, kScanThreads, divide)
+RECURRENCE_ROWS_INSTANCE(linear_recurrence_backward_divide_bf16, bf16, RecurrenceNormaliserParams, kScanThreads, divide)
+RECURRENCE_ROWS_INSTANCE(linear_recurrence_backward_add_f16, f16, RecurrenceNormaliserParams, kScanThreads, add_to_keys)
+RECURRENCE_ROWS_INSTANCE(linear_recurrence_backward_add_bf16, bf16, RecurrenceNormaliserParams, kScanThreads,
+                         add_to_keys)
+RECURRENCE_ROWS_INSTANCE(linear_recurrence_backward_keys_f16, f16, RecurrenceKeysParams, kThreads, finish_keys)
+RECURRENCE_ROWS_INSTANCE(linear_recurrence_backward_keys_bf16, bf16, RecurrenceKeysParams, kThreads, finish_keys)
 
 extern "C" __global__ void __launch_bounds__(llm_kernels::kThreads)
     linear_recurrence_backward_decays(const __grid_constant__ llm_kernels::RecurrenceDecaysParams params) {

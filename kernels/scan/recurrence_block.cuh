@@ -108,8 +108,14 @@ struct RecurrenceBlock {
     chunk = rest % chunks;
     batch = rest / chunks;
     sequence = params.sequences.at(batch);
-    first = static_cast<int>(min(static_cast<int64_t>(chunk) * params.chunk, static_cast<int64_t>(sequence.length)));
-    steps = min(params.chunk, sequence.length - first);
+    // In reverse the first chunk is the one that falls short: chunks are the same steps in both directions.
+    const int short_by = params.reverse ? (params.chunk - sequence.length % params.chunk) % params.chunk : 0;
+    const auto begin = [&](int index) {
+      const int64_t place = static_cast<int64_t>(index) * params.chunk - (index > 0 ? short_by : 0);
+      return static_cast<int>(min(place, static_cast<int64_t>(sequence.length)));
+    };
+    first = begin(chunk);
+    steps = begin(chunk + 1) - first;
     last = first + steps >= sequence.length;
   }
 

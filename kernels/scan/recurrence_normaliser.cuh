@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "common/ptx.cuh"
 #include "common/reduce.cuh"
@@ -30,20 +31,23 @@ struct RecurrenceNormaliserParams {
   float* d_divisors;        // [positions, h]: gradients of n.
   const float* begin;       // [b, h, d_k]: what the scan begins with; null: zeros.
   float* end;               // Likewise what it ends with; null: not wanted.
+  float* chunks;            // [b, num_chunks - 1, h, d_k]: between a chunk of steps and the next; null: not wanted.
   Sequences sequences;
   int32_t h, group;         // Heads of the state, and for each of q and k.
   int32_t d_k, d_v;
   int32_t decay_width;      // 1 or d_k.
   float scale, epsilon;
+  int32_t chunk, num_chunks;  // Steps, a multiple of 64; chunks of the longest sequence.
   int32_t padding;
 };
 
-static_assert(sizeof(RecurrenceNormaliserParams) == 232 && offsetof(RecurrenceNormaliserParams, sequences) == 184 &&
-                  offsetof(RecurrenceNormaliserParams, h) == 200,
+static_assert(sizeof(RecurrenceNormaliserParams) == 248 && offsetof(RecurrenceNormaliserParams, sequences) == 192 &&
+                  offsetof(RecurrenceNormaliserParams, h) == 208,
               "mirrored in Rust");
 
 inline constexpr int kScanWarps = 8;
 inline constexpr int kScanSteps = 8;  // Of a warp, in a row.
+inline constexpr int kScanTile = kScanWarps * kScanSteps;
 inline constexpr int kScanThreads = kScanWarps * 32;
 
 // Largest of the lanes' numbers, in all of them; NaN is left out.
@@ -62,8 +66,10 @@ __device__ __forceinline__ float balance(float of_q, float of_d_out) {
 }
 
 // Block: a head of a sequence.
-template <typename T, bool kReverse>
+template <typename T, bool kReverse, int kUnits>
 struct NormaliserScan {
+  using WarpRow = llm_kernels::WarpRow<kUnits>;
+
   const RecurrenceNormaliserParams& params;
   const int batch, head;
   const Sequence sequence;
@@ -74,7 +80,10 @@ struct NormaliserScan {
         head(ptx::block_index() % params_.h),
         sequence(params_.sequences.at(batch)) {}
 
-  __device__ __forceinline__ int step(int place) const { return kReverse ? sequence.length - 1 - place : place; }
+  // Steps of whole tiles: tiles are the same steps in both directions.
+  __device__ __forceinline__ int padded() const { return (sequence.length + kScanTile - 1) / kScanTile * kScanTile; }
+
+  __device__ __forceinline__ int step(int place) const { return kReverse ? padded() - 1 - place : place; }
 
   // Row of a step in tensors without gaps.
   __device__ __forceinline__ int64_t row(int step) const {
@@ -113,7 +122,11 @@ struct NormaliserScan {
     const float of_z = params.scale * d_divisor;
     d_numerator.zip(z, [&](float x, float sum) { return __fmaf_rn(of_z, sum, x * inverse); }).store_to(d_q_row, params.d_k);
     if (ptx::thread_index() % 32 == 0) ptx::st_global_4(params.d_divisors + row, __float_as_uint(d_divisor));
-    const float factor = balance(warp_largest(q.largest()), warp_largest(d_out.largest()) * fabsf(inverse));
+    float factor = 1.0f;
+    // bf16 has the range of f32.
+    if constexpr (std::is_same_v<T, f16>) {
+      factor = balance(warp_largest(q.largest()), warp_largest(d_out.largest()) * fabsf(inverse));
+    }
     const float weight = inverse / factor;
     q.map([&](float x) { return x * factor; }).store_to(static_cast<T*>(params.q_weighed) + row * params.d_k, params.d_k);
     d_out.map([&](float x) { return x * weight; })
@@ -134,8 +147,16 @@ struct NormaliserScan {
     const int64_t slot = (static_cast<int64_t>(batch) * params.h + head) * params.d_k;
     WarpRow value = WarpRow::filled(0.0f);
     if (params.begin != nullptr) value = WarpRow::load(reinterpret_cast<const f32*>(params.begin) + slot, params.d_k);
-    for (int tile = 0; tile < sequence.length; tile += kScanWarps * kScanSteps) {
-      const int first = tile + warp * kScanSteps, last = min(first + kScanSteps, sequence.length);
+    for (int tile = 0; tile < padded(); tile += kScanTile) {
+      // Steps before what the scan has, or, in reverse, has not.
+      const int before = kReverse ? padded() - tile : tile;
+      if (params.chunks != nullptr && before % params.chunk == 0 && 0 < before && before < sequence.length && warp == 0) {
+        const int64_t index = static_cast<int64_t>(batch) * (params.num_chunks - 1) + before / params.chunk - 1;
+        value.store_to(reinterpret_cast<f32*>(params.chunks) + (index * params.h + head) * params.d_k, params.d_k);
+      }
+      const int begin = tile + warp * kScanSteps, end = begin + kScanSteps;
+      const int first = kReverse ? max(begin, padded() - sequence.length) : begin;
+      const int last = kReverse ? end : min(end, sequence.length);
       // In reverse a step's decay comes after its sum.
       WarpRow sum = WarpRow::filled(0.0f), product = WarpRow::filled(1.0f);
 #pragma unroll 1
@@ -173,5 +194,22 @@ struct NormaliserScan {
     if (params.end != nullptr && warp == 0) value.store_to(reinterpret_cast<f32*>(params.end) + slot, params.d_k);
   }
 };
+
+template <typename T, bool kReverse>
+__device__ __forceinline__ void scan_normaliser(const RecurrenceNormaliserParams& params) {
+  with_units(max(params.d_k, params.d_v), [&](auto units) { NormaliserScan<T, kReverse, units()>(params).run(); });
+}
+
+// Forward: divides, and gives the gradient of what is divided by.
+template <typename T>
+__device__ __forceinline__ void divide(const RecurrenceNormaliserParams& params) {
+  scan_normaliser<T, false>(params);
+}
+
+// In reverse: adds the normaliser's part to the gradients of k.
+template <typename T>
+__device__ __forceinline__ void add_to_keys(const RecurrenceNormaliserParams& params) {
+  scan_normaliser<T, true>(params);
+}
 
 }  // namespace llm_kernels

@@ -1,8 +1,9 @@
-// Rows of up to 256 channels, each in a warp: lane l has the channels 4 l to 4 l + 3, and the four 128 further. What is past a
-// row's width is 0.
+// Rows of up to 128 channels, or 256, each in a warp: lane l has the channels 4 l to 4 l + 3, and the four 128 further. What is
+// past a row's width is 0.
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "common/elements.cuh"
 #include "common/ptx.cuh"
@@ -16,8 +17,9 @@ __device__ __forceinline__ float rounded(float x) {
   return T::unpack(T::pack(x, 0.0f)).x;
 }
 
+// kUnits: of 4 channels in a lane.
+template <int kUnits>
 struct WarpRow {
-  static constexpr int kUnits = 2;  // Of 4 channels in a lane.
   static constexpr int kValues = 4 * kUnits;
 
   float x[kValues];
@@ -98,5 +100,15 @@ struct WarpRow {
     return most;
   }
 };
+
+// Calls run(units): a number, as a type, that rows of `width` channels take.
+template <typename Run>
+__device__ __forceinline__ void with_units(int width, Run run) {
+  if (width <= 128) {
+    run(std::integral_constant<int, 1>());
+  } else {
+    run(std::integral_constant<int, 2>());
+  }
+}
 
 }  // namespace llm_kernels

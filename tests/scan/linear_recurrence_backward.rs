@@ -22,6 +22,9 @@ const PLAIN: Options = Options { scale: None, feature_map: FeatureMap::Identity,
 const DECAYS: [Option<DecayKind>; 4] =
     [None, Some(DecayKind::Heads), Some(DecayKind::Steps), Some(DecayKind::Channels)];
 
+const LINEAR: Options = Options { feature_map: FeatureMap::EluPlusOne, normaliser: Some(1e-2), ..PLAIN };
+const MAPS: [FeatureMap; 4] = [FeatureMap::Identity, FeatureMap::EluPlusOne, FeatureMap::Relu, FeatureMap::Exp];
+
 /// A problem with its input, row-major.
 #[derive(Clone, Debug)]
 struct Gradients {
@@ -275,9 +278,24 @@ mod plan {
         let names = plan.sweeps.map(|sweep| sweep.main.unwrap().instance);
         let (across, along) = ("linear_recurrence_bf16_d64", "linear_recurrence_bf16_d128");
         assert_eq!(names, [across, across, along]);
-        // Rows of q and k, one a warp; heads of sequences.
-        assert_eq!((plan.keys.unwrap().grid[0], plan.decays.unwrap().grid[0]), (500, 16));
+        // Rows of q and k, one a warp; heads of sequences and of chunks of 256 steps.
+        assert_eq!((plan.keys.unwrap().grid[0], plan.decays.unwrap().grid[0]), (500, 64));
         assert_eq!(plan.workspace.d_k, 2 * 1000 * 8 * 128 * 4);
+    }
+
+    #[test]
+    fn only_what_an_option_needs_is_launched() {
+        let launches = |feature_map, normaliser| {
+            let options = Options { feature_map, normaliser, ..PLAIN };
+            let shape = Shape { h_k: 1, h: 2, d_k: 64, d_v: 64 };
+            let problem = Problem::new(F16, SequenceSizes::uniform(1, 100), shape, None, &options).unwrap();
+            let plan = plan_of(&problem, &Limits::of_capability(8, 0)).unwrap();
+            [plan.features, plan.divide, plan.add, plan.keys, plan.decays].map(|launch| launch.is_some())
+        };
+        assert_eq!(launches(FeatureMap::Identity, None), [false, false, false, true, false]);
+        assert_eq!(launches(FeatureMap::Exp, None), [true, false, false, true, false]);
+        assert_eq!(launches(FeatureMap::Identity, Some(0.1)), [false, true, true, true, false]);
+        assert_eq!(launches(FeatureMap::Relu, Some(0.1)), [true, true, true, true, false]);
     }
 }
 
@@ -298,8 +316,47 @@ mod counters {
     }
 
     #[test]
+    fn instructions_for_each_product_stay_below_their_ceiling() {
+        let linear = Options { feature_map: FeatureMap::EluPlusOne, normaliser: Some(1e-6), ..PLAIN };
+        let calls = [
+            (Gradients::new(BF16, [1, 256, 1, 4, 128, 64], Some(DecayKind::Steps), PLAIN), 1e9),
+            (Gradients::new(BF16, [1, 256, 1, 1, 256, 256], Some(DecayKind::Heads), PLAIN), 1e9),
+            (Gradients::new(F16, [1, 256, 4, 4, 64, 64], None, linear), 1e9),
+            (Gradients::new(BF16, [1, 256, 2, 2, 128, 128], Some(DecayKind::Channels), PLAIN), 1e9),
+        ];
+        for (mut call, ceiling) in calls {
+            // As they are in models: most near 1.
+            call.decay.iter_mut().for_each(|decay| *decay = rounded(F32, &[0.2 * *decay])[0]);
+            let mut on = call.upload();
+            let Some(counters) = crate::count(|| call.launch(&mut on)) else { return };
+            let ratio = get(&counters, "inst_executed") / get(&counters, "inst_executed_pipe_tensor");
+            eprintln!("{:?}: {ratio:.2} instructions for each of the tensor cores'", call.problem.forward.decay);
+            assert!(ratio <= ceiling, "{:?}: {ratio}", call.problem);
+        }
+    }
+
+    #[test]
+    fn feature_maps_and_the_normaliser_move_what_they_read_and_write() {
+        let options = Options { feature_map: FeatureMap::EluPlusOne, normaliser: Some(1e-6), ..PLAIN };
+        let call = Gradients::new(BF16, [1, 512, 4, 4, 64, 64], None, options);
+        let mut on = call.upload();
+        let Some(counters) = crate::count(|| call.launch(&mut on)) else { return };
+        let (rows, heads) = (512.0 * 4.0 * 64.0 * 2.0, 512.0 * 4.0 * 64.0 * 4.0);
+        // Features: q and k, read and written. Recurrences: as without. Division: q, k and d_out, two written, a gradient of heads
+        // in f32 changed; addition: q, and another. Keys: as without.
+        let expected = 4.0 * rows + (9.0 + 2.0 + 3.0) * rows + 4.0 * heads + 5.0 * rows + rows + 4.0 * heads;
+        let states = 4.0 * 4.0 * 64.0 * 65.0 * 4.0;
+        let moved = get(&counters, "dram_bytes");
+        eprintln!("{moved} bytes for {expected} and states of {states}");
+        assert!(moved <= 1.05 * (expected + states), "{moved} for {expected}");
+        let (taken, ideal) = (get(&counters, "shared_wavefronts"), get(&counters, "shared_ideal_wavefronts"));
+        assert!(taken <= 1.02 * ideal, "{taken} wavefronts for {ideal}");
+    }
+
+    #[test]
     fn device_memory_moves_little_beside_the_gradients_of_heads() {
-        let call = Gradients::new(BF16, [1, 512, 4, 4, 64, 64], Some(DecayKind::Steps), PLAIN);
+        let options = Options { chunk: Some(512), ..PLAIN };
+        let call = Gradients::new(BF16, [1, 512, 4, 4, 64, 64], Some(DecayKind::Steps), options);
         let mut on = call.upload();
         let Some(counters) = crate::count(|| call.launch(&mut on)) else { return };
         let plan = plan_of(&call.problem, queue().device().limits()).unwrap();

@@ -39,6 +39,8 @@ pub(super) struct NormaliserParams {
     /// 0: none, as `end`.
     begin: u64,
     end: u64,
+    /// Likewise.
+    chunks: u64,
     sequences: Sequences,
     h: i32,
     group: i32,
@@ -47,6 +49,8 @@ pub(super) struct NormaliserParams {
     decay_width: i32,
     scale: f32,
     epsilon: f32,
+    chunk: i32,
+    num_chunks: i32,
     padding: i32,
 }
 
@@ -71,21 +75,31 @@ pub(super) struct KeysParams {
     feature_map: i32,
 }
 
+/// A state, or normaliser, and its gradient; 0: none.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
+struct StatePair {
+    state: u64,
+    d_state: u64,
+}
+
 /// `RecurrenceDecaysParams`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 pub(super) struct DecaysParams {
     d_decay: DecayTensor,
     differences: u64,
-    final_state: u64,
-    d_final_state: u64,
-    final_normaliser: u64,
-    d_final_normaliser: u64,
+    ends: StatePair,
+    end_normalisers: StatePair,
+    chunks: StatePair,
+    chunk_normalisers: StatePair,
     sequences: Sequences,
     state_size: i64,
     b: i32,
     h: i32,
     d_k: i32,
+    chunk: i32,
+    num_chunks: i32,
     sums: i32,
     of_channels: i32,
     padding: i32,
@@ -94,13 +108,15 @@ pub(super) struct DecaysParams {
 // The kernels assert the same numbers.
 const _: () = assert!(size_of::<FeaturesParams>() == 104 && offset_of!(FeaturesParams, num_rows) == 80);
 const _: () = assert!(
-    size_of::<NormaliserParams>() == 232
-        && offset_of!(NormaliserParams, sequences) == 184
-        && offset_of!(NormaliserParams, h) == 200
+    size_of::<NormaliserParams>() == 248
+        && offset_of!(NormaliserParams, sequences) == 192
+        && offset_of!(NormaliserParams, h) == 208
 );
 const _: () = assert!(size_of::<KeysParams>() == 184 && offset_of!(KeysParams, num_rows) == 152);
 const _: () = assert!(
-    size_of::<DecaysParams>() == 120 && offset_of!(DecaysParams, sequences) == 72 && offset_of!(DecaysParams, b) == 96
+    size_of::<DecaysParams>() == 160
+        && offset_of!(DecaysParams, sequences) == 104
+        && offset_of!(DecaysParams, b) == 128
 );
 
 // SAFETY: `repr(C)`, plain data, no padding.
@@ -159,7 +175,7 @@ pub(super) fn sweeps(problem: &Problem, plan: &Plan, operands: &Operands) -> Res
         final_state: if problem.d_decay && problem.d_final_state { at(plan.workspace.final_state) } else { 0 },
         initial_normaliser: 0,
         final_normaliser: 0,
-        workspace: at(plan.workspace.sweeps),
+        workspace: at(plan.workspace.sweeps[0]),
         cu_seqlens: operands.cu_seqlens,
         heads_per_query: 1,
         heads_per_value: group,
@@ -175,6 +191,7 @@ pub(super) fn sweeps(problem: &Problem, plan: &Plan, operands: &Operands) -> Res
         out: heads(plan.workspace.d_k, DType::F32, d_k)?,
         initial_state: address(&operands.d_final_state),
         final_state: 0,
+        workspace: at(plan.workspace.sweeps[1]),
         heads_per_value: group_of_weighed,
         reverse: true,
         scales: [1.0, scale],
@@ -186,6 +203,7 @@ pub(super) fn sweeps(problem: &Problem, plan: &Plan, operands: &Operands) -> Res
         v: d_out_weighed,
         out: operands.d_v,
         final_state: address(&operands.d_initial_state),
+        workspace: at(plan.workspace.sweeps[2]),
         heads_per_query: group,
         heads_per_value: 1,
         transposed: false,
@@ -218,17 +236,18 @@ impl NormaliserParams {
     pub(super) fn forward(problem: &Problem, plan: &Plan, operands: &Operands) -> Result<Self> {
         let wanted = problem.d_decay && problem.d_final_normaliser;
         let end = if wanted { operands.workspace.address + plan.workspace.final_normaliser as u64 } else { 0 };
-        Ok(Self { begin: address(&operands.initial_normaliser), end, ..Self::new(problem, plan, operands)? })
+        let chunks = plan.workspace.chunk_normalisers[0];
+        Ok(Self { begin: address(&operands.initial_normaliser), end, ..Self::new(problem, plan, operands, chunks)? })
     }
 
     /// Of the scan in reverse, behind the others.
     pub(super) fn reverse(problem: &Problem, plan: &Plan, operands: &Operands) -> Result<Self> {
         let (begin, end) = (address(&operands.d_final_normaliser), address(&operands.d_initial_normaliser));
-        Ok(Self { begin, end, ..Self::new(problem, plan, operands)? })
+        Ok(Self { begin, end, ..Self::new(problem, plan, operands, plan.workspace.chunk_normalisers[1])? })
     }
 
     /// Likewise.
-    fn new(problem: &Problem, plan: &Plan, operands: &Operands) -> Result<Self> {
+    fn new(problem: &Problem, plan: &Plan, operands: &Operands, chunks: usize) -> Result<Self> {
         let Shape { h, d_k, d_v, .. } = problem.forward.shape;
         let at = |offset: usize| operands.workspace.address + offset as u64;
         let [q, k] = features(problem, plan, operands)?;
@@ -245,6 +264,7 @@ impl NormaliserParams {
             d_divisors: at(plan.workspace.d_divisors),
             begin: 0,
             end: 0,
+            chunks: if problem.d_decay { at(chunks) } else { 0 },
             sequences: Sequences::new(operands.cu_seqlens, problem.forward.sequences.s),
             h: h as i32,
             group: problem.forward.heads_per_key() as i32,
@@ -253,6 +273,8 @@ impl NormaliserParams {
             decay_width: if channels { d_k as i32 } else { 1 },
             scale: problem.forward.scale,
             epsilon: problem.forward.normaliser.unwrap_or(0.0),
+            chunk: plan.sweeps[0].chunk as i32,
+            num_chunks: plan.sweeps[0].num_chunks as i32,
             padding: 0,
         })
     }
@@ -290,20 +312,29 @@ impl DecaysParams {
         let (shape, sequences) = (problem.forward.shape, problem.forward.sequences);
         let at = |offset: usize| operands.workspace.address + offset as u64;
         let channels = problem.forward.decay == Some(DecayKind::Channels);
+        let states = [0, 1].map(|sweep| at(plan.workspace.sweeps[sweep] + plan.sweeps[sweep].workspace.states));
         let kind = problem.forward.decay.unwrap_or(DecayKind::Heads);
         let d_decay = DecayTensor::new(operands.d_decay.map(|d_decay| (kind, d_decay)).as_ref());
         Self {
             d_decay,
             differences: at(if channels { plan.workspace.d_q } else { plan.workspace.differences }),
-            final_state: at(plan.workspace.final_state),
-            d_final_state: address(&operands.d_final_state),
-            final_normaliser: at(plan.workspace.final_normaliser),
-            d_final_normaliser: address(&operands.d_final_normaliser),
+            ends: StatePair { state: at(plan.workspace.final_state), d_state: address(&operands.d_final_state) },
+            end_normalisers: StatePair {
+                state: at(plan.workspace.final_normaliser),
+                d_state: address(&operands.d_final_normaliser),
+            },
+            chunks: StatePair { state: states[0], d_state: states[1] },
+            chunk_normalisers: problem.forward.normaliser.map_or(StatePair::default(), |_| {
+                let [state, d_state] = plan.workspace.chunk_normalisers.map(at);
+                StatePair { state, d_state }
+            }),
             sequences: Sequences::new(operands.cu_seqlens, sequences.s),
             state_size: (shape.d_k * shape.d_v) as i64,
             b: sequences.b as i32,
             h: shape.h as i32,
             d_k: shape.d_k as i32,
+            chunk: plan.sweeps[0].chunk as i32,
+            num_chunks: plan.sweeps[0].num_chunks as i32,
             sums: i32::from(problem.forward.decay == Some(DecayKind::Heads)),
             of_channels: i32::from(channels),
             padding: 0,

@@ -50,8 +50,11 @@ pub struct Workspace {
     pub d_divisors: usize,
     /// The final normaliser, if that has a gradient which the decays' needs.
     pub final_normaliser: usize,
-    /// What the recurrences need, one after the other.
-    pub sweeps: usize,
+    /// Normalisers between chunks, and their gradients, if the gradient of the decays is wanted.
+    pub chunk_normalisers: [usize; 2],
+    /// What the recurrences need: one after the other, or, if the gradient of the decays is wanted, which the states between
+    /// chunks have a part in, each its own.
+    pub sweeps: [usize; 3],
     /// All of it.
     pub bytes: usize,
 }
@@ -138,8 +141,15 @@ pub fn plan(problem: &Problem, limits: &Limits) -> Result<Plan> {
     let weighed = [d_k, d_v].map(|width| place(divides, &[positions, h, width, element]));
     let d_divisors = place(divides, &[positions, h, 4]);
     let final_normaliser = place(problem.d_decay && problem.d_final_normaliser, &[b, h, d_k, 4]);
-    let most = sweeps.iter().map(|sweep| sweep.workspace.bytes).max().unwrap_or(0);
-    let sweep_place = place(true, &[most]);
+    let num_chunks = sweeps[0].num_chunks;
+    let of_chunks = problem.d_decay && divides;
+    let chunk_normalisers = [0; 2].map(|_| place(of_chunks, &[b, num_chunks - 1, h, d_k, 4]));
+    let sweep_bytes = sweeps.map(|sweep| sweep.workspace.bytes);
+    let sweep_places = if problem.d_decay {
+        sweep_bytes.map(|bytes| place(true, &[bytes]))
+    } else {
+        [place(true, &[sweep_bytes.into_iter().max().unwrap_or(0)]); 3]
+    };
     let too_large = |what, got: u128, limit: u64| {
         Err(Error::TooLarge { op: OP, what, got: u64::try_from(got).unwrap_or(u64::MAX), limit })
     };
@@ -157,7 +167,8 @@ pub fn plan(problem: &Problem, limits: &Limits) -> Result<Plan> {
         d_out_weighed: weighed[1],
         d_divisors,
         final_normaliser,
-        sweeps: sweep_place,
+        chunk_normalisers,
+        sweeps: sweep_places,
         bytes: end as usize,
     };
     let rows = (positions as u128 * h_k as u128).div_ceil(ROWS);
@@ -166,7 +177,7 @@ pub fn plan(problem: &Problem, limits: &Limits) -> Result<Plan> {
     }
     let decays = match problem.forward.decay {
         Some(DecayKind::Heads) => h,
-        _ => b * h,
+        _ => b * num_chunks * h,
     };
     let some = |wanted: bool, name, blocks: usize, threads| {
         (wanted && blocks > 0).then(|| launch(name, blocks as u32, threads, workspace.bytes))

@@ -65,7 +65,7 @@ const CHECKS: Checks = Checks { op: OP };
 /// The kernels load and store 16 bytes a lane.
 const ALIGNMENT: u64 = 16;
 /// Steps of a chunk where the gradient of the decays is wanted.
-const DECAY_CHUNK: usize = 512;
+const DECAY_CHUNK: usize = 256;
 
 impl Problem {
     /// Checks tensors and options.
@@ -152,7 +152,8 @@ impl Problem {
     pub(super) fn sweeps(&self) -> [linear_recurrence::Problem; 3] {
         let Shape { h_k, h, d_k, d_v } = self.forward.shape;
         let plain = linear_recurrence::Problem { feature_map: FeatureMap::Identity, normaliser: None, ..self.forward };
-        let across = linear_recurrence::Problem { shape: Shape { h_k: h, h, d_k: d_v, d_v: d_k }, ..plain };
+        let chunk = if self.d_decay { Some(self.decay_chunk()) } else { self.forward.chunk };
+        let across = linear_recurrence::Problem { shape: Shape { h_k: h, h, d_k: d_v, d_v: d_k }, chunk, ..plain };
         // Queries that were divided are those of a head of the state.
         let h_k = if self.forward.normaliser.is_some() { h } else { h_k };
         [across, across, linear_recurrence::Problem { shape: Shape { h_k, h, d_k, d_v }, ..plain }]

@@ -21,10 +21,9 @@ fn every_decay_agrees_in_both_types_at_every_width_of_instance() {
 
 #[test]
 fn every_feature_map_and_the_normaliser_agree_with_every_decay_in_both_types() {
-    let maps = [FeatureMap::Identity, FeatureMap::EluPlusOne, FeatureMap::Relu, FeatureMap::Exp];
     for decay in DECAYS {
         for (i, (feature_map, normaliser)) in
-            maps.into_iter().flat_map(|map| [(map, None), (map, Some(1e-2))]).enumerate().skip(1)
+            MAPS.into_iter().flat_map(|map| [(map, None), (map, Some(1e-2))]).enumerate().skip(1)
         {
             let (dtype, (d_k, d_v)) = ([F16, BF16][i % 2], [(32, 48), (64, 64), (128, 32), (16, 144)][i % 4]);
             let options = Options { feature_map, normaliser, ..PLAIN };
@@ -35,6 +34,14 @@ fn every_feature_map_and_the_normaliser_agree_with_every_decay_in_both_types() {
 
 /// The loss that the gradients are of: `sum out d_out + sum S_T d_final_state + sum z_T d_final_normaliser`.
 fn loss(call: &Gradients) -> f64 {
+    let output = forward_of(call);
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let sums = if call.d_final_normaliser.is_empty() { 0.0 } else { dot(&output.normaliser, &call.d_final_normaliser) };
+    dot(&output.out, &call.d_out) + dot(&output.state, &call.d_final_state) + sums
+}
+
+/// What the forward pass gives, in double precision.
+pub(super) fn forward_of(call: &Gradients) -> forward::Output {
     let inputs = forward::Inputs {
         q: &call.q,
         k: &call.k,
@@ -44,17 +51,13 @@ fn loss(call: &Gradients) -> f64 {
         initial_normaliser: &call.initial_normaliser,
         cu_seqlens: &[],
     };
-    let output = forward::reference(&call.problem.forward, &inputs);
-    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-    let sums = if call.d_final_normaliser.is_empty() { 0.0 } else { dot(&output.normaliser, &call.d_final_normaliser) };
-    dot(&output.out, &call.d_out) + dot(&output.state, &call.d_final_state) + sums
+    forward::reference(&call.problem.forward, &inputs)
 }
 
 #[test]
 fn the_reference_is_the_slope_of_the_forward_reference() {
     const STEP: f64 = 1e-5;
-    let maps = [FeatureMap::Identity, FeatureMap::EluPlusOne, FeatureMap::Relu, FeatureMap::Exp];
-    let options = maps
+    let options = MAPS
         .into_iter()
         .flat_map(|feature_map| [None, Some(0.5)].map(|normaliser| Options { feature_map, normaliser, ..PLAIN }));
     for (decay, options) in DECAYS.into_iter().flat_map(|decay| options.clone().map(move |options| (decay, options))) {
@@ -105,7 +108,8 @@ fn a_difference_beyond_the_tolerance_is_seen() {
             let mut changed = given.clone();
             let mut values = given[output].to_f64();
             values[7] += wrong;
-            changed[output] = HostTensor::from_f64("", given[output].dtype, &given[output].shape, &values);
+            changed[output] =
+                HostTensor::from_f64(&given[output].name, given[output].dtype, &given[output].shape, &values);
             let seen = std::panic::catch_unwind(|| call.assert_close(&changed, &exact, &plain)).is_err();
             assert!(seen, "output {output} off by {wrong}");
         }
