@@ -50,21 +50,6 @@ inline constexpr int kScanSteps = 8;  // Of a warp, in a row.
 inline constexpr int kScanTile = kScanWarps * kScanSteps;
 inline constexpr int kScanThreads = kScanWarps * 32;
 
-// Largest of the lanes' numbers, in all of them; NaN is left out.
-__device__ __forceinline__ float warp_largest(float x) {
-#pragma unroll
-  for (int distance = 16; distance > 0; distance /= 2) x = fmaxf(x, __shfl_xor_sync(kAllLanes, x, distance));
-  return x;
-}
-
-// A power of two by which q is multiplied and d_out / n divided, so that their rows are alike in size: neither becomes
-// subnormal, where their product is not. 1 if one of them is 0 or not finite.
-__device__ __forceinline__ float balance(float of_q, float of_d_out) {
-  const int q = __float_as_int(of_q) >> 23, d_out = __float_as_int(of_d_out) >> 23;
-  if (q == 0 || q == 255 || d_out == 0 || d_out == 255) return 1.0f;
-  return __int_as_float((127 + ((d_out - q) >> 1)) << 23);
-}
-
 // Block: a head of a sequence.
 template <typename T, bool kReverse, int kUnits>
 struct NormaliserScan {

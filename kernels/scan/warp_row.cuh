@@ -7,6 +7,7 @@
 
 #include "common/elements.cuh"
 #include "common/ptx.cuh"
+#include "common/reduce.cuh"
 #include "common/types.cuh"
 
 namespace llm_kernels {
@@ -100,6 +101,21 @@ struct WarpRow {
     return most;
   }
 };
+
+// Largest of the lanes' numbers, in all of them; NaN is left out.
+__device__ __forceinline__ float warp_largest(float x) {
+#pragma unroll
+  for (int distance = 16; distance > 0; distance /= 2) x = fmaxf(x, __shfl_xor_sync(kAllLanes, x, distance));
+  return x;
+}
+
+// A power of two by which one row is multiplied and another divided, so that their largest elements are alike in size: neither
+// row becomes subnormal where products of both are not. 1 if one of them is 0 or not finite.
+__device__ __forceinline__ float balance(float of_one, float of_other) {
+  const int one = __float_as_int(of_one) >> 23, other = __float_as_int(of_other) >> 23;
+  if (one == 0 || one == 255 || other == 0 || other == 255) return 1.0f;
+  return __int_as_float((127 + ((other - one) >> 1)) << 23);
+}
 
 // Calls run(units): a number, as a type, that rows of `width` channels take.
 template <typename Run>
