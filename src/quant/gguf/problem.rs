@@ -11,7 +11,7 @@ pub enum Activations {
     /// As integers of 8 bits, in blocks of 32 with a scale: the fast way.
     #[default]
     Q8,
-    /// As they are, by dequantised weights.
+    /// As they are, by dequantised weights, as exactly as in f32.
     Exact,
 }
 

@@ -141,6 +141,29 @@ fn many_rows_go_by_tensor_cores_without_waste() {
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
+/// Three products of tf32 parts each.
+#[test]
+fn exact_rows_go_by_tensor_cores_without_bank_conflicts() {
+    let mut failures = Vec::new();
+    for format in Format::ALL {
+        let product = Product::new(format, Exact, [832, 64, 1024]);
+        let Some(counters) = counters(&product) else {
+            return;
+        };
+        let multiply_adds = get(&counters, "tensor_multiply_adds");
+        assert_eq!(multiply_adds, 3.0 * 832.0 * 64.0 * 1024.0, "{format}");
+        let ratio = get(&counters, "inst_executed") / (multiply_adds / 1024.0);
+        let odd = Product::new(format, Exact, [832, 64, 768]);
+        let conflicts = conflicts(&counters).max(self::conflicts(&self::counters(&odd).unwrap()));
+        let text = format!("{format}: {ratio:.2} warp instructions for 16 x 8 x 8 products, conflicts {conflicts:.4}");
+        eprintln!("{text}");
+        if ratio > 11.2 || conflicts > 0.01 {
+            failures.push(text);
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
 /// Where rows are too few for bf16.
 #[test]
 fn integers_of_a_few_dozen_rows_have_no_bank_conflicts() {
