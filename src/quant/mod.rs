@@ -9,6 +9,7 @@ pub mod gguf_rows;
 mod grouped;
 mod grouped_matrix;
 mod packed;
+mod product;
 pub mod quantize;
 pub mod repack;
 #[cfg(feature = "verify")]
