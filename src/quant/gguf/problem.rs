@@ -67,7 +67,7 @@ impl Problem {
     /// # Errors
     /// Rank, element types, sizes that disagree or are no multiple of a block, packed data that end too early, a last
     /// stride other than 1, misaligned tensors, an output that overlaps itself or another tensor, sizes beyond 2^29:
-    /// each its own [`Error`], naming the argument, what it has and what is expected.
+    /// each its own [`Error`](crate::Error), naming the argument, what it has and what is expected.
     pub fn check(operands: &Operands, activations: Activations) -> Result<Self> {
         let Operands { w, x, bias, y, workspace } = operands;
         w.check(OP)?;

@@ -45,7 +45,7 @@ impl Problem {
     /// # Errors
     /// Rank, element types, scales of another type than the activations, sizes that disagree, a group that doesn't divide a
     /// row, packed data that end too early, a last stride other than 1, misaligned tensors, an output that overlaps itself or
-    /// another tensor, sizes beyond 2^29: each its own [`Error`], naming the argument, what it has and what is expected.
+    /// another tensor, sizes beyond 2^29: each its own [`Error`](crate::Error), naming the argument, what it has and what is expected.
     pub fn check(operands: &Operands) -> Result<Self> {
         let Operands { w, x, bias, y, workspace } = operands;
         let format = w.format;
