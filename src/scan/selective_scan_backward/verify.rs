@@ -108,6 +108,7 @@ fn prepare(queue: &Queue, bindings: &Bindings) -> Result<Box<dyn Prepared>> {
             initial_state: view(initial_state)?,
             final_state: None,
             boundary_states: Some(boundary_states.view_mut()?),
+            workspace: None,
             cu_seqlens: cu_seqlens.as_ref(),
         },
         options: forward_options,
