@@ -60,10 +60,10 @@ fn every_position_costs_as_much_as_any_other() {
         for sizes in lengths {
             let case = Case { sizes, ..bench_case(PATH, "Mamba 130M, 1024 tokens") };
             let Some((counters, _)) = profile(PATH, &case) else { return };
-            counted.push(["thread_inst_executed", "global_bytes"].map(|name| get(&counters, name)));
+            counted.push::<[f64; 2]>(["thread_inst_executed", "global_bytes"].map(|name| get(&counters, name)));
         }
-        for which in 0..2 {
-            let [first, second] = [1, 2].map(|i| counted[i][which] - counted[i - 1][which]);
+        let more = |i: usize| counted[i].iter().zip(&counted[i - 1]).map(|(after, before)| after - before);
+        for (first, second) in more(1).zip(more(2)) {
             assert!((second / first - 1.0).abs() < 0.01, "{:?}: {first} more, then {second} more", lengths[0]);
         }
     }
