@@ -60,7 +60,7 @@ fn every_position_costs_as_much_as_any_other() {
         for sizes in lengths {
             let case = Case { sizes, ..bench_case(PATH, "Mamba 130M, 1024 tokens") };
             let Some((counters, _)) = profile(PATH, &case) else { return };
-            counted.push::<[f64; 2]>(["thread_inst_executed", "global_bytes"].map(|name| get(&counters, name)));
+            counted.push(["thread_inst_executed", "global_bytes"].map(|name| get(&counters, name)));
         }
         let more = |i: usize| counted[i].iter().zip(&counted[i - 1]).map(|(after, before)| after - before);
         for (first, second) in more(1).zip(more(2)) {
