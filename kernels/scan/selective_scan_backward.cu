@@ -95,9 +95,9 @@ struct Place {
   }
 };
 
-// A chunk to shared memory, as f32. Where there is nothing, all is 0: such positions change nothing.
+// Channels of a chunk to shared memory, as f32. Where there is nothing, all is 0: such positions change nothing.
 template <typename G>
-__device__ __forceinline__ void load_chunk(const SelectiveScanBackwardParams& params, const Place<G>& place, int first,
+__device__ __forceinline__ void load_channels(const SelectiveScanBackwardParams& params, const Place<G>& place, int first,
                                            BackwardShared<G>& shared) {
   constexpr int kRow = G::kChannels / kScanUnit, kStateRow = G::kMaxStates / kScanUnit;
   const ElementType type = params.type;
@@ -130,9 +130,17 @@ __device__ __forceinline__ void load_chunk(const SelectiveScanBackwardParams& pa
     *reinterpret_cast<float4*>(&shared.dy[at][column]) = share<G>(dy);
     *reinterpret_cast<float4*>(&shared.gate[at][column]) = share<G>(gate);
   }
+}
+
+// B and C of a window of positions, in the same way.
+template <typename G>
+__device__ __forceinline__ void load_states(const SelectiveScanBackwardParams& params, const Place<G>& place, int first,
+                                            BackwardShared<G>& shared) {
+  constexpr int kStateRow = G::kMaxStates / kScanUnit;
+  const ElementType type = params.type;
   const PositionRows rows_B(params.B, type, place.row, place.begin, place.group, 0);
   const PositionRows rows_C(params.C, type, place.row, place.begin, place.group, 0);
-  for (int unit = threadIdx.x; unit < kChunk * kStateRow; unit += G::kThreads) {
+  for (int unit = threadIdx.x; unit < G::kWindow * kStateRow; unit += G::kThreads) {
     const int at = unit / kStateRow, state = unit % kStateRow * kScanUnit;
     float B[1][kScanUnit] = {}, C[1][kScanUnit] = {};
     if (first + at < place.length && state < params.d_state) {
@@ -185,13 +193,12 @@ __device__ __forceinline__ void selective_scan_backward(const SelectiveScanBackw
   Backward<G> own = {};
   own.lane = threadIdx.x % G::kLanes, own.channel = threadIdx.x / G::kLanes;
   own.D = shared.D[own.channel];
-  const bool exists = own.channel < place.channels && own.lane * kScanUnit < params.d_state;
+  const bool exists = own.channel < place.channels;
   const int64_t channel = place.first_channel + own.channel;
-  const int64_t of_state = own.lane * kScanUnit;
-  const int64_t state = (static_cast<int64_t>(place.batch) * params.dim + channel) * params.d_state + of_state;
+  const int64_t state = (static_cast<int64_t>(place.batch) * params.dim + channel) * params.d_state;
   if (exists) {
-    own.read(params.A + channel * params.d_state + of_state, CUDART_L2E_F, own.A);
-    if (params.d_final_state != nullptr) own.read(params.d_final_state + state, 1.0f, own.dh);
+    own.load(params.A + channel * params.d_state, params.d_state, CUDART_L2E_F, own.A);
+    own.load(params.d_final_state == nullptr ? nullptr : params.d_final_state + state, params.d_state, 1.0f, own.dh);
   }
   // Sums of staged d_B and d_C over the warps go to the workspace.
   const int64_t first_position = place.begin + static_cast<int64_t>(place.row) * place.length;
@@ -214,28 +221,37 @@ __device__ __forceinline__ void selective_scan_backward(const SelectiveScanBackw
   const int first_chunk = first_tile(params.sequences, place.batch, kChunk);
   for (int chunk = num_chunks - 1; chunk >= 0; --chunk) {
     const int first = chunk * kChunk;
-    load_chunk(params, place, first, shared);
+    load_channels(params, place, first, shared);
     if (exists) {
       const int64_t before = (static_cast<int64_t>(first_chunk) + chunk) * params.dim + channel;
-      own.read(params.boundary_states + before * params.d_state + of_state, 1.0f, own.h);
+      own.load(params.boundary_states + before * params.d_state, params.d_state, 1.0f, own.h);
     }
-    __syncthreads();
-    own.keep_states(shared);
-    for (int at = kChunk - kSub; at >= 0; at -= kSub) {
-      if (first + at >= place.length) continue;
-      own.positions(shared, at, place.length - first, params.d_z.data != nullptr, params.softplus,
-                    [&](int from) { sum_stage(first + from); });
+    for (int window = 0; window < kChunk; window += G::kWindow) {
+      if (window > 0) __syncthreads();
+      load_states(params, place, first + window, shared);
+      __syncthreads();
+      own.keep_states(shared, window);
+    }
+    for (int window = kChunk - G::kWindow; window >= 0; window -= G::kWindow) {
+      if (first + window >= place.length) continue;
+      if (window < kChunk - G::kWindow) {
+        __syncthreads();
+        load_states(params, place, first + window, shared);
+        __syncthreads();
+      }
+      for (int at = window + G::kWindow - kSub; at >= window; at -= kSub) {
+        if (first + at >= place.length) continue;
+        own.positions(shared, at, place.length - first, params.d_z.data != nullptr, params.softplus,
+                      [&](int from) { sum_stage(first + from); });
+      }
     }
     store_chunk(params, place, first, shared);
     __syncthreads();
   }
 
-  const auto store_states = [&](float* row, const float(&values)[kScanUnit]) {
-    *reinterpret_cast<float4*>(row) = {values[0], values[1], values[2], values[3]};
-  };
   if (exists) {
-    store_states(params.d_A + state, own.d_A);
-    if (params.d_initial_state != nullptr) store_states(params.d_initial_state + state, own.dh);
+    own.store(params.d_A + state, params.d_state, own.d_A);
+    if (params.d_initial_state != nullptr) own.store(params.d_initial_state + state, params.d_state, own.dh);
   }
   float ends[2] = {own.d_D, own.d_delta_bias};
 #pragma unroll
@@ -250,14 +266,16 @@ __device__ __forceinline__ void selective_scan_backward(const SelectiveScanBackw
   }
 }
 
-// Lanes of a channel, 4 states each; channels of a block; positions summed over warps together; blocks of a
-// multiprocessor.
-using UpTo16 = BackwardGeometry<4, 32, 8, 3>;
-using UpTo64 = BackwardGeometry<16, 16, 4, 1>;
-using UpTo128 = BackwardGeometry<32, 8, 4, 1>;
+// Lanes of a channel and states of a lane; channels of a block; positions with B and C in shared memory; positions summed
+// over warps together; blocks of a multiprocessor.
+using UpTo16 = BackwardGeometry<4, 4, 32, 32, 8, 3>;
+using UpTo64 = BackwardGeometry<16, 4, 16, 32, 4, 1>;
+using UpTo128 = BackwardGeometry<32, 4, 8, 32, 4, 1>;
+using UpTo256 = BackwardGeometry<32, 8, 8, 16, 2, 1>;
 
-static_assert(sizeof(BackwardShared<UpTo16>) == 37120 && sizeof(BackwardShared<UpTo64>) == 61568 &&
-                  sizeof(BackwardShared<UpTo128>) == 90176, "mirrored in Rust: plan.rs");
+static_assert(sizeof(BackwardShared<UpTo16>) == 35072 && sizeof(BackwardShared<UpTo64>) == 57472 &&
+                  sizeof(BackwardShared<UpTo128>) == 86080 && sizeof(BackwardShared<UpTo256>) == 98368,
+              "mirrored in Rust: plan.rs");
 
 }  // namespace
 }  // namespace llm_kernels
@@ -271,6 +289,7 @@ static_assert(sizeof(BackwardShared<UpTo16>) == 37120 && sizeof(BackwardShared<U
 SELECTIVE_SCAN_BACKWARD_INSTANCE(selective_scan_backward_16, UpTo16)
 SELECTIVE_SCAN_BACKWARD_INSTANCE(selective_scan_backward_64, UpTo64)
 SELECTIVE_SCAN_BACKWARD_INSTANCE(selective_scan_backward_128, UpTo128)
+SELECTIVE_SCAN_BACKWARD_INSTANCE(selective_scan_backward_256, UpTo256)
 
 extern "C" __global__ void __launch_bounds__(llm_kernels::kSumColumns * llm_kernels::kSumGroups)
     selective_scan_backward_sum(const __grid_constant__ llm_kernels::ColumnSumParams params) {

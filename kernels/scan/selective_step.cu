@@ -5,9 +5,9 @@
 //
 //   h = exp(delta A) h + delta B u,  delta = softplus(delta + delta_bias),  out = (sum over n of C h + D u) silu(z)
 //
-// kLanes neighbouring lanes own a channel of a sequence, each kStates of its states; neighbouring lanes move
-// neighbouring 16 bytes of them. Accumulation: f32, in the order of the scan: the same bits. Memory: the state once in,
-// once out.
+// kTogether neighbouring lanes own as many states of a channel of a sequence as lanes of the scan do, and kGroups such
+// groups of lanes its channel, each kStates of a lane's; neighbouring lanes move neighbouring 16 bytes of them.
+// Accumulation: f32, in the order of the scan: the same bits. Memory: the state once in, once out.
 // Derivation: src/scan/selective_step/README.md
 #include <cstddef>
 #include <cstdint>
@@ -45,14 +45,18 @@ namespace {
 
 constexpr int kThreads = 128;
 
-template <int kLanes, int kStates>
+template <int kGroups, int kStates>
 __device__ __forceinline__ void selective_step(const SelectiveStepParams& params) {
+  constexpr int kLanes = kTogether * kGroups;
   const uint32_t index = (blockIdx.x * kThreads + threadIdx.x) / kLanes;
   // Warps stay together: lanes past the last channel work for it too, without its state, and store nothing.
   const bool exists = index < params.num_channels;
   const uint32_t pair = exists ? index : params.num_channels - 1;
   const int batch = pair / params.dim, channel = pair % params.dim;
-  const ChannelStates<kLanes, kStates> own = {static_cast<int>(threadIdx.x % kLanes)};
+  const ChannelStates<kTogether, kStates> own = {static_cast<int>(threadIdx.x % kTogether)};
+  const int lane = threadIdx.x % kLanes;
+  // Of the lane's group, and how many there are from there on.
+  const int first_state = lane / kTogether * (kTogether * kStates), num_states = params.d_state - first_state;
   const ElementType type = params.type;
   const auto number = [&](const SequenceTensor& tensor) {
     Units<1> unit;
@@ -61,16 +65,16 @@ __device__ __forceinline__ void selective_step(const SelectiveStepParams& params
     unpack(type, unit, value);
     return value[0][0];
   };
-  float* state = params.state + static_cast<int64_t>(pair) * params.d_state;
+  float* state = params.state + static_cast<int64_t>(pair) * params.d_state + first_state;
   float A[kStates] = {}, h[kStates] = {};
-  own.load(exists ? state : nullptr, params.d_state, 1.0f, h);
-  own.load(params.A + static_cast<int64_t>(channel) * params.d_state, params.d_state, CUDART_L2E_F, A);
+  own.load(exists ? state : nullptr, num_states, 1.0f, h);
+  own.load(params.A + static_cast<int64_t>(channel) * params.d_state + first_state, num_states, CUDART_L2E_F, A);
   const auto coefficients = [&](const SequenceTensor& tensor, float(&values)[kStates / kScanUnit][kScanUnit]) {
     Units<kScanUnit, kStates / kScanUnit> units = {};
-    const PositionRows rows(tensor, type, 0, batch, channel / params.channels_of_group, 0);
+    const PositionRows rows(tensor, type, 0, batch, channel / params.channels_of_group, first_state);
 #pragma unroll
     for (int i = 0; i < kStates / kScanUnit; ++i) {
-      if (own.state(i * kScanUnit) < params.d_state) rows.load(0, own.state(i * kScanUnit), units, i);
+      if (own.state(i * kScanUnit) < num_states) rows.load(0, own.state(i * kScanUnit), units, i);
     }
     unpack(type, units, values);
   };
@@ -82,20 +86,24 @@ __device__ __forceinline__ void selective_step(const SelectiveStepParams& params
   float delta = number(params.delta) + (params.delta_bias == nullptr ? 0.0f : params.delta_bias[channel]);
   if (params.softplus) delta = softplus(delta);
   const float delta_u = delta * u;
-  float sum = 0.0f;
 #pragma unroll
   for (int i = 0; i < kStates; ++i) {
     h[i] = __fmaf_rn(ptx::ex2_approx_ftz(delta * A[i]), h[i], delta_u * B[i / kScanUnit][i % kScanUnit]);
-    sum = __fmaf_rn(C[i / kScanUnit][i % kScanUnit], h[i], sum);
   }
-  // The order of the scan's sums over lanes.
+  // The order of the scan's sums: those of a lane one after the other, each group from where the one before ended, then
+  // over lanes.
+  float sum = 0.0f;
+#pragma unroll
+  for (int group = 0; group < kGroups; ++group) {
+#pragma unroll
+    for (int i = 0; i < kStates; ++i) sum = __fmaf_rn(C[i / kScanUnit][i % kScanUnit], h[i], sum);
+    if (kGroups > 1) sum = __shfl_sync(kAllLanes, sum, group * kTogether + own.lane, kLanes);
+  }
   sum += __shfl_xor_sync(kAllLanes, sum, 2);
   sum += __shfl_xor_sync(kAllLanes, sum, 1);
-#pragma unroll
-  for (int distance = kTogether; distance < kLanes; distance *= 2) sum += __shfl_xor_sync(kAllLanes, sum, distance);
   if (!exists) return;
-  own.store(state, params.d_state, h);
-  if (own.lane > 0) return;
+  own.store(state, num_states, h);
+  if (lane > 0) return;
   float result[1][1] = {{__fmaf_rn(params.D == nullptr ? 0.0f : params.D[channel], u, sum)}};
   if (params.z.data != nullptr) result[0][0] *= activate<Activation::kSilu>(number(params.z));
   Units<1> unit;
@@ -106,13 +114,13 @@ __device__ __forceinline__ void selective_step(const SelectiveStepParams& params
 }  // namespace
 }  // namespace llm_kernels
 
-// Name, lanes of a channel, states of a lane: as in the scan.
-#define SELECTIVE_STEP_INSTANCE(NAME, LANES, STATES)                                \
+// Name, groups of lanes of a channel, states of a lane.
+#define SELECTIVE_STEP_INSTANCE(NAME, GROUPS, STATES)                               \
   extern "C" __global__ void __launch_bounds__(llm_kernels::kThreads)               \
       NAME(const __grid_constant__ llm_kernels::SelectiveStepParams params) {       \
-    llm_kernels::selective_step<LANES, STATES>(params);                             \
+    llm_kernels::selective_step<GROUPS, STATES>(params);                            \
   }
 
-SELECTIVE_STEP_INSTANCE(selective_step_16, 4, 4)
-SELECTIVE_STEP_INSTANCE(selective_step_64, 8, 8)
-SELECTIVE_STEP_INSTANCE(selective_step_256, 16, 16)
+SELECTIVE_STEP_INSTANCE(selective_step_16, 1, 4)
+SELECTIVE_STEP_INSTANCE(selective_step_64, 1, 16)
+SELECTIVE_STEP_INSTANCE(selective_step_256, 4, 16)

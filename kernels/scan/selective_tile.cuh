@@ -77,7 +77,7 @@ struct ChannelStates {
   __device__ __forceinline__ void store(float* row, int d_state, const float (&values)[kStates]) const {
 #pragma unroll
     for (int i = 0; i < kStates; i += kScanUnit) {
-      if (state(i) >= d_state) continue;
+      if (row == nullptr || state(i) >= d_state) continue;
       *reinterpret_cast<float4*>(row + state(i)) = {values[i], values[i + 1], values[i + 2], values[i + 3]};
     }
   }

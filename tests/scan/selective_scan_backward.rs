@@ -239,7 +239,7 @@ mod agrees {
 
     #[test]
     fn every_number_of_states_agrees() {
-        for d_state in (4..=128).step_by(4) {
+        for d_state in (4..=256).step_by(4) {
             Backward::new(FLOATS[d_state / 4 % 3], [1, 19, 20, d_state, 1]).assert_agrees();
         }
     }
@@ -271,7 +271,7 @@ mod plan {
 
     #[test]
     fn every_instance_is_embedded_without_spills() {
-        assert_embedded(PATH, 4);
+        assert_embedded(PATH, 5);
     }
 
     #[test]
@@ -285,14 +285,15 @@ mod plan {
         assert_eq!(planned(72, 4, 2), ("selective_scan_backward_16", 12, 2));
         assert_eq!(planned(64, 20, 1), ("selective_scan_backward_64", 12, 4));
         assert_eq!(planned(64, 68, 1), ("selective_scan_backward_128", 24, 8));
+        assert_eq!(planned(64, 132, 1), ("selective_scan_backward_256", 24, 8));
     }
 
     #[test]
     fn a_device_with_too_little_shared_memory_is_refused() {
-        let problem = Backward::new(F16, [1, 5, 8, 128, 1]).problem();
+        let problem = Backward::new(F16, [1, 5, 8, 256, 1]).problem();
         let limits = Limits { shared_bytes_per_block: 64 << 10, ..Limits::of_capability(8, 6) };
         let error = plan(&problem, &limits).unwrap_err().to_string();
-        let needs = "selective_scan_backward_128 needs 90176 bytes of shared memory a block, the device allows 65536";
+        let needs = "selective_scan_backward_256 needs 98368 bytes of shared memory a block, the device allows 65536";
         assert_eq!(error, format!("{PATH}: {needs}"));
     }
 
@@ -319,7 +320,7 @@ mod counters {
             let size = |name: &str| case.sizes.iter().find(|(known, _)| *known == name).unwrap().1;
             let states = (size("b") * size("s") * size("dim") * size("d_state")) as f64;
             let each = get(&counters, "thread_inst_executed") / states;
-            assert_at_most(&format!("{name}: thread instructions a state"), each, 63.0);
+            assert_at_most(&format!("{name}: thread instructions a state"), each, 64.2);
             let conflicts = get(&counters, "shared_wavefronts") / get(&counters, "shared_ideal_wavefronts");
             assert_at_most(&format!("{name}: wavefronts of shared memory"), conflicts, 1.05);
         }

@@ -312,7 +312,7 @@ mod plan {
             (plan.launch.unwrap().instance, plan.launch.unwrap().grid[0])
         };
         assert_eq!(planned(16), ("selective_step_16", 6));
-        assert_eq!(planned(20), ("selective_step_64", 12));
+        assert_eq!(planned(20), ("selective_step_64", 6));
         assert_eq!(planned(68), ("selective_step_256", 24));
     }
 }

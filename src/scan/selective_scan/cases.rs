@@ -40,6 +40,8 @@ pub(super) const CHECK_CASES: &[Case] = &[
     case!("states",         F16,  [3, 33, 36, 12, 1],   SOFTPLUS,   &[("z", "f16"), ("initial_state", "f32")]),
     case!("update",         BF16, [4, 1, 72, 16, 1],    UPDATE,     &[("D", "f32"), ("z", "bf16"), ("initial_state", "f32")]),
     case!("64 states",      F32,  [1, 45, 72, 64, 2],   SOFTPLUS,   &[("D", "f32")]),
+    case!("128 states",     F16,  [1, 45, 100, 128, 1], SOFTPLUS,   &[("D", "f32")]),
+    case!("segments",       BF16, [1, 500, 36, 16, 1],  SOFTPLUS,   &[("D", "f32"), ("z", "bf16"), ("initial_state", "f32")]),
     case!("256 states",     BF16, [1, 37, 56, 256, 1],  SOFTPLUS,   &[("z", "bf16")]),
     case!("sequences",      F16,  [4, 60, 48, 16, 1],   SOFTPLUS,   &[("D", "f32"), ("z", "f16"), ("delta_bias", "f32"), ("initial_state", "f32"), ("cu_seqlens", "0 60 60 62 100")]),
 ];

@@ -11,7 +11,7 @@ pub(crate) mod verify;
 
 #[cfg(feature = "verify")]
 pub(crate) use plan::launches;
-pub use plan::{Plan, plan};
+pub use plan::{Plan, Segments, plan};
 pub use problem::{CHUNK, MAX_STATES, Operands, Options, Parts, Problem, Shape};
 pub(super) use problem::{check_coefficients, check_like_channels, check_states, check_vector};
 
@@ -59,6 +59,9 @@ pub struct Extras<'a> {
     /// The states before each chunk of [`CHUNK`] positions, [`Shape::boundary_states`], f32: what
     /// [`selective_scan_backward`](super::selective_scan_backward()) begins its chunks with.
     pub boundary_states: Option<TensorViewMut<'a>>,
+    /// At least as many bytes (u8) as the plan says, at a multiple of 16; what it holds does not matter. With it, long
+    /// sequences of few channels may be done in segments at a time, where the device would be idle else.
+    pub workspace: Option<TensorViewMut<'a>>,
     /// Where the sequences of `[total, ..]` tensors lie.
     pub cu_seqlens: Option<&'a CuSeqlens<'a>>,
 }
@@ -104,15 +107,23 @@ pub fn selective_scan(queue: &Queue, mut args: Args) -> Result<()> {
     let (initial_state, _initial_state) = open!(initial_state, as_ref, "initial_state");
     let (final_state, _final_state) = open!(final_state, as_mut, "final_state");
     let (boundary_states, _boundary_states) = open!(boundary_states, as_mut, "boundary_states");
+    let (workspace, _workspace) = open!(workspace, as_mut, "workspace");
     let (cu_seqlens, _cu_seqlens) = open!(cu_seqlens, as_ref, "cu_seqlens");
     #[rustfmt::skip]
     let operands = Operands {
-        u, delta, a, b, c, out, d, z, delta_bias, initial_state, final_state, boundary_states, cu_seqlens,
+        u, delta, a, b, c, out, d, z, delta_bias, initial_state, final_state, boundary_states, workspace,
+        cu_seqlens,
     };
     let problem = Problem::check(&operands, &args.options)?;
     let plan = plan(&problem, queue.device().limits())?;
+    operands.check_workspace(&plan)?;
     let Some(launch) = &plan.launch else { return Ok(()) };
-    // SAFETY: the parameters are the kernel's, of operands that were checked; the guards above keep them in use until
-    // the launch is in the stream.
+    // SAFETY, of both launches: the parameters are the kernel's, of operands and a workspace that were checked; the guards
+    // above keep them in use until the launches are in the stream, which runs them one after the other.
+    if let (Some(clear), Some(workspace)) = (&plan.clear, &workspace) {
+        // SAFETY: see above.
+        unsafe { queue.launch(clear, &params::ClearParams::new(&plan, workspace)) }?;
+    }
+    // SAFETY: see above.
     unsafe { queue.launch(launch, &params::SelectiveScanParams::new(&problem, &plan, &operands)) }
 }

@@ -1,6 +1,6 @@
 //! The checked problem.
 
-use super::OP;
+use super::{OP, Plan};
 use crate::attention::SequenceOperand;
 use crate::check::Checks;
 use crate::fused::rows;
@@ -41,6 +41,8 @@ pub struct Operands {
     pub final_state: Option<Operand>,
     /// [`Shape::boundary_states`]
     pub boundary_states: Option<Operand>,
+    /// `[bytes]`
+    pub workspace: Option<Operand>,
     /// Sequences of all tensors of positions.
     pub cu_seqlens: Option<SequenceOperand>,
 }
@@ -82,6 +84,8 @@ pub struct Parts {
     pub final_state: bool,
     /// The states before each chunk.
     pub boundary_states: bool,
+    /// A workspace, with which long sequences may be done in segments.
+    pub workspace: bool,
 }
 
 /// A problem that the kernel can solve.
@@ -192,7 +196,17 @@ impl Problem {
         let mut others = vec![("u", u), ("delta", delta), ("A", a), ("B", b), ("C", c)];
         let given = [("D", d), ("z", z), ("delta_bias", delta_bias), ("initial_state", initial_state)];
         others.extend(given.iter().filter_map(|(name, tensor)| Some((*name, tensor.as_ref()?))));
-        let written = [("final_state", final_state), ("boundary_states", &operands.boundary_states)];
+        if let Some(workspace) = &operands.workspace {
+            CHECKS.rank("workspace", workspace, 1, "[bytes]")?;
+            CHECKS.element_type("workspace", workspace, DType::U8, "")?;
+            CHECKS.contiguous("workspace", workspace)?;
+            CHECKS.aligned("workspace", || "address".to_owned(), workspace.address, 16)?;
+        }
+        let written = [
+            ("final_state", final_state),
+            ("boundary_states", &operands.boundary_states),
+            ("workspace", &operands.workspace),
+        ];
         let written = written.into_iter().filter_map(|(name, tensor)| Some((name, tensor.as_ref()?)));
         for (name, tensor) in [("out", out)].into_iter().chain(written) {
             CHECKS.writable(name, tensor, &others)?;
@@ -205,6 +219,7 @@ impl Problem {
             initial_state: initial_state.is_some(),
             final_state: final_state.is_some(),
             boundary_states: operands.boundary_states.is_some(),
+            workspace: operands.workspace.is_some(),
         };
         Self::new(u.dtype, shape, parts, *options)
     }
@@ -217,6 +232,17 @@ impl Problem {
         rows::check_type(OP, "u", dtype)?;
         let parts = Parts { initial_state: parts.initial_state || options.update, ..parts };
         Ok(Self { dtype, shape: shape.supported(OP)?, parts, options })
+    }
+}
+
+impl Operands {
+    /// Whether the workspace is large enough for a plan.
+    pub(super) fn check_workspace(&self, plan: &Plan) -> Result<()> {
+        let (got, needed) = (self.workspace.map_or(0, |workspace| workspace.layout.len()), plan.workspace_bytes);
+        if got >= needed {
+            return Ok(());
+        }
+        Err(Error::Workspace { op: OP, got: got as u64, needed: needed as u64 })
     }
 }
 

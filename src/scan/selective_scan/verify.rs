@@ -154,6 +154,7 @@ struct Setup {
     inputs: Inputs,
     out: DeviceTensor,
     final_state: DeviceTensor,
+    workspace: DeviceTensor,
 }
 
 fn prepare(queue: &Queue, bindings: &Bindings) -> Result<Box<dyn Prepared>> {
@@ -167,6 +168,7 @@ fn prepare(queue: &Queue, bindings: &Bindings) -> Result<Box<dyn Prepared>> {
         initial_state: inputs.initial_state.is_some(),
         final_state: true,
         boundary_states: false,
+        workspace: true,
     };
     let problem = Problem::new(inputs.u.0.dtype, shape, parts, options)?;
     let out = DeviceTensor::poisoned(queue, inputs.u.0.dtype, *inputs.u.1.layout())?;
@@ -176,7 +178,9 @@ fn prepare(queue: &Queue, bindings: &Bindings) -> Result<Box<dyn Prepared>> {
         let zeros = vec![0; states.len() * 4];
         final_state.write(queue, inputs.initial_state.as_ref().map_or(&zeros, |(host, _)| &host.bytes))?;
     }
-    Ok(Box::new(Setup { problem, inputs, out, final_state }))
+    let bytes = plan(&problem, queue.device().limits())?.workspace_bytes;
+    let workspace = DeviceTensor::poisoned(queue, DType::U8, Layout::contiguous(&[bytes])?)?;
+    Ok(Box::new(Setup { problem, inputs, out, final_state, workspace }))
 }
 
 /// A view of a tensor that may be left out.
@@ -196,6 +200,7 @@ impl Prepared for Setup {
                 initial_state: if update { None } else { view(initial_state)? },
                 final_state: Some(self.final_state.view_mut()?),
                 boundary_states: None,
+                workspace: Some(self.workspace.view_mut()?),
                 cu_seqlens: cu_seqlens.as_ref(),
             },
             options: self.problem.options,

@@ -39,6 +39,7 @@ pub(super) const CHECK_CASES: &[Case] = &[
     case!("states",         F16,  [3, 33, 36, 12, 1],   SOFTPLUS,   &[("z", "f16"), ("initial_state", "f32"), ("d_final_state", "f32")]),
     case!("64 states",      F32,  [1, 45, 72, 64, 2],   SOFTPLUS,   &[("D", "f32")]),
     case!("128 states",     BF16, [1, 37, 20, 128, 1],  SOFTPLUS,   &[("z", "bf16")]),
+    case!("256 states",     F16,  [1, 41, 20, 256, 1],  SOFTPLUS,   &[("D", "f32"), ("z", "f16"), ("d_final_state", "f32")]),
     case!("sequences",      F16,  [4, 60, 48, 16, 1],   SOFTPLUS,   &[("D", "f32"), ("z", "f16"), ("delta_bias", "f32"), ("initial_state", "f32"), ("cu_seqlens", "0 60 60 62 100")]),
 ];
 

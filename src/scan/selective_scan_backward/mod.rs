@@ -9,11 +9,11 @@ pub mod reference;
 #[cfg(feature = "verify")]
 pub(crate) mod verify;
 
-pub use super::selective_scan::Shape;
+pub use super::selective_scan::{MAX_STATES, Shape};
 #[cfg(feature = "verify")]
 pub(crate) use plan::launches;
 pub use plan::{Plan, plan};
-pub use problem::{MAX_STATES, Operands, Options, Parts, Problem};
+pub use problem::{Operands, Options, Parts, Problem};
 
 use super::column_sum::ColumnSumParams;
 use crate::attention::CuSeqlens;

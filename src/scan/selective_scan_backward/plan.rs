@@ -41,10 +41,11 @@ struct Instance {
     shared_bytes: u32,
 }
 
-const INSTANCES: [Instance; 3] = [
-    Instance { name: "selective_scan_backward_16", max_states: 16, channels: 32, threads: 128, shared_bytes: 37_120 },
-    Instance { name: "selective_scan_backward_64", max_states: 64, channels: 16, threads: 256, shared_bytes: 61_568 },
-    Instance { name: "selective_scan_backward_128", max_states: 128, channels: 8, threads: 256, shared_bytes: 90_176 },
+const INSTANCES: [Instance; 4] = [
+    Instance { name: "selective_scan_backward_16", max_states: 16, channels: 32, threads: 128, shared_bytes: 35_072 },
+    Instance { name: "selective_scan_backward_64", max_states: 64, channels: 16, threads: 256, shared_bytes: 57_472 },
+    Instance { name: "selective_scan_backward_128", max_states: 128, channels: 8, threads: 256, shared_bytes: 86_080 },
+    Instance { name: "selective_scan_backward_256", max_states: 256, channels: 8, threads: 256, shared_bytes: 98_368 },
 ];
 const SUM: &str = "selective_scan_backward_sum";
 
@@ -66,7 +67,7 @@ pub(crate) fn launches(_: &Limits) -> Vec<LaunchPlan> {
 pub fn plan(problem: &Problem, limits: &Limits) -> Result<Plan> {
     let Shape { sequences, dim, d_state, groups } = problem.shape;
     let suits = INSTANCES.iter().find(|instance| d_state <= instance.max_states);
-    let instance = suits.unwrap_or(&INSTANCES[2]);
+    let instance = suits.unwrap_or(&INSTANCES[3]);
     let (needed, available) = (instance.shared_bytes, limits.shared_bytes_per_block);
     if needed > available {
         return Err(Error::SharedMemory { op: OP, instance: instance.name, needed, available });

@@ -7,9 +7,6 @@ use crate::fused::rows;
 use crate::scan::selective_scan::{check_coefficients, check_like_channels, check_states, check_vector};
 use crate::{DType, Error, Operand, Result};
 
-/// Most states of a channel.
-pub const MAX_STATES: usize = 128;
-
 /// The tensors, as the kernels see them; see [`Args`](super::Args) and [`Extras`](super::Extras).
 #[derive(Clone, Copy, Debug)]
 pub struct Operands {
@@ -108,8 +105,8 @@ impl Problem {
     /// Checks tensors and options.
     ///
     /// # Errors
-    /// As [`selective_scan::Problem::check`](crate::scan::selective_scan::Problem::check); more than 128 states; a
-    /// gradient of what is not there.
+    /// As [`selective_scan::Problem::check`](crate::scan::selective_scan::Problem::check); a gradient of
+    /// what is not there.
     pub fn check(operands: &Operands, options: &Options) -> Result<Self> {
         let Operands { u, delta, a, b, c, boundary_states, d_out, d_u, d_delta, d_a, d_b, d_c, workspace, .. } =
             operands;
@@ -198,13 +195,7 @@ impl Problem {
         rows::check_type(OP, "u", dtype)?;
         rows::check_type(OP, "d_B", of_states[0])?;
         rows::check_type(OP, "d_C", of_states[1])?;
-        let shape = shape.supported(OP)?;
-        if shape.d_state > MAX_STATES {
-            let (argument, what, got, supported) =
-                ("A", "d_state", shape.d_state.to_string(), "multiples of 4 up to 128");
-            return Err(Error::Unsupported { op: OP, argument, what, got, supported });
-        }
-        Ok(Self { dtype, of_states, shape, parts, options })
+        Ok(Self { dtype, of_states, shape: shape.supported(OP)?, parts, options })
     }
 }
 

@@ -30,7 +30,7 @@ const DESCRIPTION: Description = Description {
     inputs: &[
         channels(tensor("u", FLOATS, &[], "inputs; dim / groups a multiple of 4")),
         channels(tensor("delta", FLOATS, &[], "step sizes, of u's type")),
-        tensor("A", F32, &["dim", "d_state"], "d_state a multiple of 4 up to 128"),
+        tensor("A", F32, &["dim", "d_state"], "d_state a multiple of 4 up to 256"),
         states(tensor("B", FLOATS, &[], "of u's type; neighbouring channels share a group")),
         states(tensor("C", FLOATS, &[], "as B")),
         channels(tensor("d_out", FLOATS, &[], "the gradient of the result, of u's type")),
@@ -108,6 +108,7 @@ fn prepare(queue: &Queue, bindings: &Bindings) -> Result<Box<dyn Prepared>> {
             initial_state: view(initial_state)?,
             final_state: None,
             boundary_states: Some(boundary_states.view_mut()?),
+            workspace: None,
             cu_seqlens: cu_seqlens.as_ref(),
         },
         options: forward_options,

@@ -16,7 +16,7 @@ pub struct Plan {
 
 /// The instances at the end of `kernels/scan/selective_step.cu`: most states of a channel, its lanes.
 const INSTANCES: [(&str, usize, usize); 3] =
-    [("selective_step_16", 16, 4), ("selective_step_64", 64, 8), ("selective_step_256", 256, 16)];
+    [("selective_step_16", 16, 4), ("selective_step_64", 64, 4), ("selective_step_256", 256, 16)];
 
 const THREADS: usize = 128;
 

@@ -93,3 +93,59 @@ fn boundary_states_of_various_lengths_lie_where_the_shape_says() {
         assert_eq!(alone.run()[2].to_f64()[..count], boundaries.to_f64()[first * 64..][..count], "{i}");
     }
 }
+
+proptest! {
+    #![proptest_config(cases(8))]
+
+    #[test]
+    fn segments_agree_and_give_the_same_bits_in_every_run(
+        b in 1..3_usize, s in 257..800_usize, channels in 1..12_usize, states in 1..24_usize, dtype in 0..3_usize,
+        parts in 0..16_u8,
+    ) {
+        let inputs = Inputs::new(FLOATS[dtype], [b, s, 4 * channels, 4 * states, 1]).with_parts(parts);
+        let mut scan = Scan { workspace: true, boundary_states: true, ..Scan::of(inputs) };
+        let segments = scan.plan().segments;
+        prop_assert!(segments.is_some_and(|segments| segments.count == s.div_ceil(segments.positions)));
+        let cut = scan.assert_agrees();
+        prop_assert_eq!(&scan.run(), &cut);
+        // The first two begin with the very states of a scan without segments; those before chunks are as near as results.
+        scan.workspace = false;
+        let whole = scan.run();
+        let width = 4 * channels;
+        for batch in 0..b {
+            let of = |which: usize, from: usize, count: usize| {
+                [&cut, &whole].map(|run| run[which].to_f64()[from..from + count].to_vec())
+            };
+            let [got, expected] = of(0, batch * s * width, 256 * width);
+            prop_assert_eq!(got, expected);
+            let (chunks, size) = (s.div_ceil(CHUNK), width * 4 * states);
+            let [got, expected] = of(2, batch * chunks * size, chunks * size);
+            prop_assert_eq!(&got[..8 * size], &expected[..8 * size]);
+            for (got, expected) in got.iter().zip(expected) {
+                prop_assert!((got - expected).abs() < 1e-4 * (1.0 + expected.abs()), "{} {}", got, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn segments_of_various_lengths_are_as_each_alone(
+        lengths in prop::collection::vec(0..600_usize, 1..3), states in 1..20_usize, dtype in 0..3_usize,
+    ) {
+        let lengths = [&lengths[..], &[700]].concat();
+        let scan = Scan { workspace: true, ..Scan::of(Inputs::various(FLOATS[dtype], &lengths, [16, 4 * states, 2])) };
+        let positions = scan.plan().segments.map(|segments| segments.positions);
+        prop_assert!(positions.is_some());
+        let [out, state, _] = scan.assert_agrees();
+        let (mut at, size) = (0, 16 * 4 * states);
+        for (i, &length) in lengths.iter().enumerate() {
+            let alone = Scan { workspace: true, ..Scan::of(scan.inputs.alone(i)) };
+            let same = length <= 256 || alone.plan().segments.map(|segments| segments.positions) == positions;
+            let [alone, last, _] = alone.run();
+            if same {
+                prop_assert_eq!(&alone.to_f64()[..], &out.to_f64()[at * 16..(at + length) * 16]);
+                prop_assert_eq!(&last.to_f64()[..], &state.to_f64()[i * size..][..size]);
+            }
+            at += length;
+        }
+    }
+}

@@ -39,6 +39,12 @@ fn bad_tensors_are_refused_each_with_its_reason() {
     assert_eq!(error(|t, _| t.final_state.as_mut().unwrap().dtype = F16), "final_state is f16, expected f32");
     let state = error(|t, _| t.boundary_states.as_mut().unwrap().layout = shape(&[1, 24, 16]));
     assert_eq!(state, "boundary_states has chunks 1, expected 2 (= u and cu_seqlens)");
+    let workspace = |address, dtype| Some(llm_kernels::Operand { address, dtype, layout: shape(&[1 << 20]) });
+    assert_eq!(error(|t, _| t.workspace = workspace(1 << 50, F32)), "workspace is f32, expected u8");
+    let odd = error(|t, _| t.workspace = workspace((1 << 50) + 8, DType::U8));
+    assert!(odd.ends_with("expected a multiple of 16"), "{odd}");
+    let overlapping = error(|t, _| t.workspace = workspace(t.out.address, DType::U8));
+    assert_eq!(overlapping, "workspace overlaps out in memory");
     assert_eq!(error(|t, _| t.out.address = t.u.address), "out overlaps u in memory");
     assert_eq!(error(|t, _| t.final_state = t.initial_state), "final_state overlaps initial_state in memory");
     assert_eq!(error(|t, _| t.u.address += 2), "u has address 1099511627778, expected a multiple of 8");
@@ -66,4 +72,19 @@ fn too_many_positions_or_blocks_are_refused() {
     let problem = Problem::new(F16, Shape { sequences, dim: 1024, ..shape }, Parts::default(), SOFTPLUS).unwrap();
     let error = plan(&problem, &Limits::of_capability(8, 0)).unwrap_err().to_string();
     assert_eq!(error, "scan/selective_scan: blocks is 8589934592, the limit is 2147483647");
+}
+
+#[test]
+fn a_small_workspace_is_refused_before_anything_is_written() {
+    let scan = Scan { workspace: true, ..Scan::new(F16, [1, 600, 16, 16, 1]) };
+    let inputs = &scan.inputs;
+    let [u, delta, a, b, c] = [&inputs.u, &inputs.delta, &inputs.a, &inputs.b, &inputs.c].map(Tensor::upload);
+    let (mut out, mut workspace) = (poisoned(F16, scan.out), poisoned(DType::U8, Layout::contiguous(&[64]).unwrap()));
+    let [u, delta, a, b, c] = [&u, &delta, &a, &b, &c].map(|tensor| tensor.view().unwrap());
+    let mut args = Args::new(u, delta, [a, b, c], out.view_mut().unwrap());
+    args.extras.workspace = Some(workspace.view_mut().unwrap());
+    let error = selective_scan(queue(), args).unwrap_err().to_string();
+    let needed = scan.plan().workspace_bytes;
+    assert_eq!(error, format!("{PATH}: workspace has 64 bytes, the plan needs {needed}"));
+    assert!(download(&out, "out").to_f64().iter().all(|x| x.is_nan()));
 }

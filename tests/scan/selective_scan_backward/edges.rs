@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn lengths_around_a_chunk_agree() {
     for s in [0, 1, 2, 3, 4, 5, 7, 8, 9, 24, 31, 32, 33, 40, 63, 64, 65] {
-        for d_state in [16, 64, 128] {
+        for d_state in [16, 64, 128, 256] {
             Backward::new(F16, [2, s, 8, d_state, 1]).assert_agrees();
         }
     }
@@ -14,7 +14,7 @@ fn lengths_around_a_chunk_agree() {
 #[test]
 fn channels_around_a_block_agree() {
     for dim in [4, 8, 12, 16, 20, 28, 32, 36, 68] {
-        for d_state in [16, 64, 128] {
+        for d_state in [16, 64, 128, 256] {
             Backward::new(BF16, [1, 9, dim, d_state, 1]).assert_agrees();
             Backward::new(F32, [1, 9, 2 * dim, d_state, 2]).assert_agrees();
         }

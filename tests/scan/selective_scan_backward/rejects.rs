@@ -40,9 +40,12 @@ fn bad_tensors_are_refused_each_with_its_reason() {
 
 #[test]
 fn more_states_than_there_is_room_for_are_refused() {
-    let shape = Backward::new(F16, [1, 1, 8, 132, 1]).inputs.shape();
+    let shape = llm_kernels::scan::selective_scan_backward::Shape {
+        d_state: 260,
+        ..Backward::new(F16, [1, 1, 8, 256, 1]).inputs.shape()
+    };
     let error = Problem::new(F16, [F16; 2], shape, Parts::default(), Options::default()).unwrap_err().to_string();
-    assert_eq!(error, "scan/selective_scan_backward: A has d_state 132; supported: multiples of 4 up to 128");
+    assert_eq!(error, "scan/selective_scan_backward: A has d_state 260; supported: multiples of 4 up to 256");
 }
 
 #[test]
