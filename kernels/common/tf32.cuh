@@ -54,6 +54,21 @@ using SplitA = SplitFragment<4>;
 // An 8x8 operand B.
 using SplitB = SplitFragment<2>;
 
+// sum += A B of kDepths neighbouring operands, which are all added up before the addition that rounds.
+template <int kDepths>
+__device__ __forceinline__ void mma_f32(float (&sum)[4], const SplitA (&a)[kDepths], const SplitB (&b)[kDepths]) {
+  float product[4] = {};
+#pragma unroll
+  for (int d = 0; d < kDepths; ++d) {
+    ptx::mma_m16n8k8_tf32(product, a[d].small, b[d].big[0], b[d].big[1], product);
+    ptx::mma_m16n8k8_tf32(product, a[d].big, b[d].small[0], b[d].small[1], product);
+  }
+#pragma unroll
+  for (int d = 0; d < kDepths; ++d) ptx::mma_m16n8k8_tf32(product, a[d].big, b[d].big[0], b[d].big[1], product);
+#pragma unroll
+  for (int e = 0; e < 4; ++e) sum[e] = __fadd_rn(sum[e], product[e]);
+}
+
 // sum += A B.
 __device__ __forceinline__ void mma_f32(float (&sum)[4], const SplitA& a, const SplitB& b) {
   const float zero[4] = {};

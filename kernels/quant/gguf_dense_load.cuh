@@ -1,11 +1,10 @@
 // Products of packed matrices with many rows of activations in bf16: tiles, their copies, and weights made bf16.
 #pragma once
 
-#include <utility>
-
 #include "common/mma.cuh"
 #include "common/pipeline.cuh"
 #include "common/shared_tile.cuh"
+#include "quant/gguf_group_weights.cuh"
 #include "quant/gguf_matrix_params.cuh"
 #include "quant/gguf_packed_columns.cuh"
 
@@ -51,47 +50,21 @@ struct DenseLoader {
     }
   }
 
-  // This thread's group of 32 weights of a step.
-  struct Group {
-    decltype(Format::decode(std::declval<BlockOf<Format>>(), {}, 0)) weights;
-    float scale[Format::kHalves], minimum[Format::kHalves];
-    int number;  // In its block.
-  };
-
-  // Reads a group; one behind the end of a row has factors of 0.
-  __device__ __forceinline__ Group read_group(const char* packed, int step, unsigned thread) const {
-    const int column = thread % Tile::kColumns, group = thread / Tile::kColumns;
-    const bool exists = step * 2 + group < params.k / 32;
-    const auto block = Tile::Packed::block(packed, params, first_column, column, step * 2 + group);
-    Group read;
-    read.number = Tile::Packed::group_of_block(step * 2 + group);
-    const auto header = Format::header(block);
-    read.weights = Format::decode(block, header, read.number);
-#pragma unroll
-    for (int half = 0; half < Format::kHalves; ++half) {
-      const float scale = header.d * static_cast<float>(read.weights.scale[half]);
-      const float minimum = Format::kHasMinimum ? header.m * static_cast<float>(read.weights.minimum[half]) : 0.0f;
-      read.scale[half] = exists ? scale : 0.0f, read.minimum[half] = exists ? minimum : 0.0f;
-    }
-    return read;
+  // Reads this thread's group of 32 weights of a step; one behind the end of a row is zeros.
+  __device__ __forceinline__ GroupWeights<Format> read_group(const char* packed, int step, unsigned thread) const {
+    const int column = thread % Tile::kColumns, group = step * 2 + thread / Tile::kColumns;
+    const auto block = Tile::Packed::block(packed, params, first_column, column, group);
+    return GroupWeights<Format>::read(block, Tile::Packed::group_of_block(group), group < params.k / 32);
   }
 
   // Dequantises a quarter of a group.
-  __device__ __forceinline__ void dequantise(typename Tile::Weights to, const Group& from, int quarter, unsigned thread) const {
-    // A byte below the exponent of 2^23 is a number that much too large.
-    constexpr float kBias = 0x1p23f + (Format::kSigned ? 128 : Format::kOffset);
+  __device__ __forceinline__ void dequantise(typename Tile::Weights to, const GroupWeights<Format>& from, int quarter,
+                                             unsigned thread) const {
     uint32_t pairs[4];
 #pragma unroll
     for (int word = 0; word < 2; ++word) {
-      const int i = quarter * 2 + word, half = i / 4 * Format::kHalves / 2;
-      const uint32_t bytes = from.weights.q[i];
-      const uint32_t q = Format::kSigned ? bytes ^ 0x80808080 : bytes >> Format::shift(from.number, i / 4);
       float values[4];
-#pragma unroll
-      for (int b = 0; b < 4; ++b) {
-        const float value = __uint_as_float(ptx::prmt(q, 0x4b000000, 0x7440 + b)) - kBias;
-        values[b] = Format::kHasMinimum ? __fmaf_rn(value, from.scale[half], from.minimum[half]) : value * from.scale[half];
-      }
+      from.dequantise(quarter * 2 + word, values);
       pairs[2 * word] = bf16::pack(values[0], values[1]), pairs[2 * word + 1] = bf16::pack(values[2], values[3]);
     }
     const int column = thread % Tile::kColumns, group = thread / Tile::kColumns;

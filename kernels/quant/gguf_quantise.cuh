@@ -81,4 +81,14 @@ __device__ __forceinline__ void round_activations(const QuantiseParams& params) 
                                               bf16::pack(x[6], x[7])};
 }
 
+// To f32. A thread has 8 neighbouring elements.
+__device__ __forceinline__ void widen_activations(const QuantiseParams& params) {
+  const int64_t item = static_cast<int64_t>(ptx::block_index()) * kQuantiseThreads + ptx::thread_index();
+  if (item >= params.num_items) return;
+  const int64_t row = item / params.items_per_row;
+  const int64_t from = row * params.x_stride + (item - row * params.items_per_row) * 8;
+  float4* to = reinterpret_cast<float4*>(params.q) + item * 2;
+  to[0] = load_four(params.x, from, params.x_type), to[1] = load_four(params.x, from + 4, params.x_type);
+}
+
 }  // namespace llm_kernels

@@ -2,8 +2,10 @@
 //
 //   x: [n, k] f16, bf16 or f32   codes, scales, zeros: as kernels/common/quant/grouped.cuh says
 //   or   q: [n, k] i8 or e4m3, scales: [n] f32
+//   or   q: [n * k / 2] bytes of two codes of NF4, magnitudes: [n * k / block] f32, and quantised themselves
 //
 // quantize_groups: a warp has a group of rows g and g + 8 of a tile, and goes over it twice. quantize_rows: a block has a row.
+// quantize_blocks and the kernels of magnitudes: see quantize_blocks.cuh.
 // Bit for bit what the definition gives: every operation is rounded by itself. Derivation: src/quant/quantize/README.md
 #include <cstddef>
 #include <cstdint>
@@ -12,6 +14,8 @@
 #include "common/ptx.cuh"
 #include "common/quant/element.cuh"
 #include "common/reduce.cuh"
+#include "quant/quantize_blocks.cuh"
+#include "quant/quantize_nf4.cuh"
 
 namespace llm_kernels {
 
@@ -40,18 +44,7 @@ static_assert(sizeof(QuantizeParams) == 88 && offsetof(QuantizeParams, n) == 56 
 
 namespace {
 
-constexpr int kThreads = 128;
-
-// Halfway between neighbours of NF4's values.
-__device__ __forceinline__ int nf4_code(float x) {
-  constexpr float kValues[16] = {-1.0f,         -0.6961928f,   -0.52507305f, -0.3949175f, -0.28444138f, -0.18477343f,
-                                 -0.091050036f, 0.0f,          0.0795803f,   0.1609302f,  0.2461123f,   0.33791524f,
-                                 0.44070983f,   0.562617f,     0.72295684f,  1.0f};
-  int code = 0;
-#pragma unroll
-  for (int i = 0; i < 15; ++i) code += x > (kValues[i] + kValues[i + 1]) * 0.5f;
-  return code;
-}
+constexpr int kThreads = kQuantizeThreads;
 
 // How a group's weights become codes.
 struct GroupScale {
@@ -199,4 +192,24 @@ extern "C" __global__ void __launch_bounds__(llm_kernels::kThreads)
 extern "C" __global__ void __launch_bounds__(llm_kernels::kThreads)
     quantize_rows(const __grid_constant__ llm_kernels::QuantizeParams params) {
   llm_kernels::quantize_rows(params);
+}
+
+extern "C" __global__ void __launch_bounds__(llm_kernels::kQuantizeThreads)
+    quantize_blocks(const __grid_constant__ llm_kernels::QuantizeBlocksParams params) {
+  llm_kernels::quantize_blocks(params);
+}
+
+extern "C" __global__ void __launch_bounds__(llm_kernels::kQuantizeThreads)
+    quantize_block_sums(const __grid_constant__ llm_kernels::QuantizeBlocksParams params) {
+  llm_kernels::add_magnitudes(params);
+}
+
+extern "C" __global__ void __launch_bounds__(llm_kernels::kQuantizeThreads)
+    quantize_block_offset(const __grid_constant__ llm_kernels::QuantizeBlocksParams params) {
+  llm_kernels::add_sums(params);
+}
+
+extern "C" __global__ void __launch_bounds__(llm_kernels::kQuantizeThreads)
+    quantize_block_magnitudes(const __grid_constant__ llm_kernels::QuantizeBlocksParams params) {
+  llm_kernels::quantize_magnitudes(params);
 }

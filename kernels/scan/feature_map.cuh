@@ -1,4 +1,4 @@
-// What the elements of q and k are replaced by.
+// What the elements of q and k are replaced by, and the slope of that.
 #pragma once
 
 #include <math_constants.h>
@@ -17,6 +17,13 @@ __device__ __forceinline__ float mapped(float x, FeatureMap map) {
   if (map == FeatureMap::kRelu) return x < 0.0f ? 0.0f : x;
   const float power = ptx::ex2_approx_ftz(x * CUDART_L2E_F);
   return map == FeatureMap::kExp || x < 0.0f ? power : x + 1.0f;
+}
+
+// At 0, where relu has two, that of the numbers below.
+__device__ __forceinline__ float slope(float x, FeatureMap map) {
+  if (map == FeatureMap::kIdentity) return 1.0f;
+  if (map == FeatureMap::kRelu) return x > 0.0f ? 1.0f : 0.0f;
+  return map == FeatureMap::kExp || x < 0.0f ? ptx::ex2_approx_ftz(x * CUDART_L2E_F) : 1.0f;
 }
 
 }  // namespace llm_kernels

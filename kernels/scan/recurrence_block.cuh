@@ -28,7 +28,8 @@ struct LinearRecurrenceParams {
   float* chunk_decays;              // [b, num_chunks - 1, h, decay_width]: base-2 logarithms, of whole chunks.
   Sequences sequences;              // At most 2^29 positions.
   int32_t h;                        // Heads of the state.
-  int32_t heads_per_key;            // Heads of the state for each head of q and k,
+  int32_t heads_per_query;          // Heads of the state for each head of q,
+  int32_t heads_per_key;            // of k,
   int32_t heads_per_value;          // and of v.
   int32_t d_k, d_v;                 // Multiples of 16.
   int32_t chunk, num_chunks;        // Steps, a multiple of 64; chunks of the longest sequence.
@@ -41,11 +42,12 @@ struct LinearRecurrenceParams {
   int32_t normalised;               // Outputs are divided by q z + epsilon.
   float epsilon;
   float scale, key_scale;           // Of q and of k.
+  int32_t padding;
 };
 
-static_assert(sizeof(LinearRecurrenceParams) == 304 && offsetof(LinearRecurrenceParams, initial_state) == 160 &&
+static_assert(sizeof(LinearRecurrenceParams) == 312 && offsetof(LinearRecurrenceParams, initial_state) == 160 &&
                   offsetof(LinearRecurrenceParams, sequences) == 216 && offsetof(LinearRecurrenceParams, h) == 232 &&
-                  offsetof(LinearRecurrenceParams, scale) == 296,
+                  offsetof(LinearRecurrenceParams, scale) == 300,
               "mirrored in Rust");
 
 // What has a decay of its own.
@@ -106,8 +108,14 @@ struct RecurrenceBlock {
     chunk = rest % chunks;
     batch = rest / chunks;
     sequence = params.sequences.at(batch);
-    first = static_cast<int>(min(static_cast<int64_t>(chunk) * params.chunk, static_cast<int64_t>(sequence.length)));
-    steps = min(params.chunk, sequence.length - first);
+    // In reverse the first chunk is the one that falls short: chunks are the same steps in both directions.
+    const int short_by = params.reverse ? (params.chunk - sequence.length % params.chunk) % params.chunk : 0;
+    const auto begin = [&](int index) {
+      const int64_t place = static_cast<int64_t>(index) * params.chunk - (index > 0 ? short_by : 0);
+      return static_cast<int>(min(place, static_cast<int64_t>(sequence.length)));
+    };
+    first = begin(chunk);
+    steps = begin(chunk + 1) - first;
     last = first + steps >= sequence.length;
   }
 
@@ -135,7 +143,6 @@ __device__ __forceinline__ void load_steps(const LinearRecurrenceParams& params,
   using T = typename Traits::T;
   const unsigned thread = ptx::thread_index();
   const int valid = block.steps - step;
-  const int key_head = block.head / params.heads_per_key;
   const auto rows = [&](const SequenceTensor& tensor, int head) {
     return [&, head](int row) -> const T* {
       if (row >= valid) return nullptr;
@@ -144,10 +151,11 @@ __device__ __forceinline__ void load_steps(const LinearRecurrenceParams& params,
   };
   if (!params.states_only) {
     load_rows<Traits::kTile, Traits::kKeys, Traits::kThreads>(typename Traits::KeyTile{stage}, thread, params.d_k,
-                                                              rows(params.q, key_head));
+                                                              rows(params.q, block.head / params.heads_per_query));
   }
   load_rows<Traits::kTile, Traits::kKeys, Traits::kThreads>(
-      typename Traits::KeyTile{stage + Traits::KeyTile::kBytes}, thread, params.d_k, rows(params.k, key_head));
+      typename Traits::KeyTile{stage + Traits::KeyTile::kBytes}, thread, params.d_k,
+      rows(params.k, block.head / params.heads_per_key));
   load_rows<Traits::kTile, Traits::kValues, Traits::kThreads>(
       typename Traits::ValueTile{stage + Traits::kValueOffset}, thread, min(params.d_v - block.value_first, Traits::kValues),
       [&](int row) -> const T* {

@@ -9,6 +9,7 @@ pub mod gguf_rows;
 mod grouped;
 mod grouped_matrix;
 mod packed;
+mod product;
 pub mod quantize;
 pub mod repack;
 #[cfg(feature = "verify")]
@@ -28,7 +29,7 @@ pub use grouped::{Codes, GroupedFormat, GroupedOperand, GroupedTensor, NF4};
 pub use grouped_matrix::{GroupedMatrix, PackedMatrix};
 pub use packed::{PackedOperand, PackedTensor};
 #[doc(inline)]
-pub use quantize::quantize;
+pub use quantize::{dynamic_table, quantize};
 #[doc(inline)]
 pub use repack::repack;
 pub use shares::Shares;

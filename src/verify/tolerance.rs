@@ -27,14 +27,17 @@ impl Tolerance {
         Self { factor: 2.0, ulps, least_scale: 0.0 }
     }
 
-    /// Sums of so many products by tensor cores: as values, and in f32 a unit more for each 16.
+    /// Sums of so many products by tensor cores: as values, and in f32 a unit more for each 16. Where products cancel in f32,
+    /// a row is judged at `terms`, the root of the sum of their squares: the size that partial sums have.
     ///
     /// A tensor core adds up 16 products at a time and cuts the sum off where a processor rounds it: a unit each time. In
     /// 16-bit types this is far below a unit.
-    pub fn sums(dtype: DType, products: usize) -> Self {
+    pub fn sums(dtype: DType, products: usize, terms: f64) -> Self {
         let values = Self::values(dtype);
-        let cut = if dtype == DType::F32 { products as f64 / 16.0 } else { 0.0 };
-        Self { ulps: values.ulps + cut, ..values }
+        match dtype {
+            DType::F32 => Self { ulps: values.ulps + products as f64 / 16.0, least_scale: terms, ..values },
+            _ => values,
+        }
     }
 
     /// Means of values weighed by a softmax, whose scores are of `sizes`: as values, and in f32 a unit more for each 1 of

@@ -10,7 +10,7 @@ mod rejects;
 use std::sync::PoisonError;
 
 use llm_kernels::quant::PackedTensor;
-use llm_kernels::quant::gguf::reference::{Inputs, plain, reference};
+use llm_kernels::quant::gguf::reference::{Inputs, plain, reference, terms};
 use llm_kernels::quant::gguf::{Activations, Args, Problem, gguf, plan};
 use llm_kernels::verify::tolerance::Tolerance;
 use llm_kernels::verify::{Agreement, DeviceTensor, HostTensor, compare, random};
@@ -83,19 +83,32 @@ impl Product {
         })
     }
 
-    fn references(&self) -> [Vec<f64>; 2] {
+    /// The kernel for many rows takes it.
+    #[track_caller]
+    fn assert_is_for_many(&self) {
+        let plan = plan(&self.problem, queue().device().limits()).unwrap();
+        assert!(plan.tile.is_none(), "{:?} goes to {}", self.problem, plan.multiply.instance);
+    }
+
+    /// The result in double precision, a plain one, and how they may differ.
+    fn references(&self) -> ([Vec<f64>; 2], Tolerance) {
         let w = self.problem.format.dequantise(&self.w);
         let inputs = Inputs { w: &w, x: &self.x, bias: self.bias.as_deref() };
         let rows = || 0..self.problem.m;
         let elements = plan(&self.problem, queue().device().limits()).unwrap().elements;
-        [reference(&self.problem, &inputs, rows()), plain(&self.problem, elements, &inputs, rows())]
+        let plain = plain(&self.problem, elements, &inputs, rows());
+        let tolerance = match self.problem.activations {
+            Exact => Tolerance::products(self.problem.y_dtype, terms(&self.problem, &inputs, rows())),
+            Q8 => Tolerance::values(self.problem.y_dtype),
+        };
+        ([reference(&self.problem, &inputs, rows()), plain], tolerance)
     }
 
     #[track_caller]
     fn assert_agrees(&self) -> HostTensor {
         let y = self.run();
-        let [exact, plain] = self.references();
-        let compared = compare(&y, &exact, &plain, Tolerance::values(self.problem.y_dtype));
+        let ([exact, plain], tolerance) = self.references();
+        let compared = compare(&y, &exact, &plain, tolerance);
         let agreement = Agreement { outputs: vec![compared] };
         assert!(agreement.passed(), "{:?}: {}", self.problem, agreement.report());
         y

@@ -9,7 +9,7 @@ mod rejects;
 
 use std::sync::PoisonError;
 
-use llm_kernels::quant::weight_only::reference::{Inputs, plain, reference};
+use llm_kernels::quant::weight_only::reference::{Inputs, plain, reference, terms};
 use llm_kernels::quant::weight_only::{Args, Problem, plan, weight_only};
 use llm_kernels::quant::{ActOrder, Codes, GroupedFormat, GroupedMatrix, GroupedTensor, sample};
 use llm_kernels::verify::tolerance::Tolerance;
@@ -114,18 +114,22 @@ impl Product {
         })
     }
 
-    fn references(&self) -> [Vec<f64>; 2] {
+    /// The result in double precision, a plain one, and how they may differ.
+    fn references(&self) -> ([Vec<f64>; 2], Tolerance) {
         let (w, rounded) = (self.w.dequantised(), self.w.rounded(self.problem.x_dtype));
         let inputs = Inputs { w: &w, x: &self.x, bias: self.bias.as_deref() };
         let rows = || 0..self.problem.m;
-        [reference(&self.problem, &inputs, rows()), plain(&self.problem, &Inputs { w: &rounded, ..inputs }, rows())]
+        let plain = plain(&self.problem, &Inputs { w: &rounded, ..inputs }, rows());
+        let terms = terms(&self.problem, &inputs, rows());
+        let tolerance = Tolerance::sums(self.problem.y_dtype, self.problem.format.k, terms);
+        ([reference(&self.problem, &inputs, rows()), plain], tolerance)
     }
 
     #[track_caller]
     fn assert_agrees(&self) -> HostTensor {
         let y = self.run();
-        let [exact, plain] = self.references();
-        let compared = compare(&y, &exact, &plain, Tolerance::sums(self.problem.y_dtype, self.problem.format.k));
+        let ([exact, plain], tolerance) = self.references();
+        let compared = compare(&y, &exact, &plain, tolerance);
         let agreement = Agreement { outputs: vec![compared] };
         assert!(agreement.passed(), "{:?}: {}", self.problem, agreement.report());
         y

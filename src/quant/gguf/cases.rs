@@ -35,6 +35,8 @@ pub(super) const CHECK_CASES: &[Case] = &[
     case!("exact",        F32,  "q4_k",   [1, 67, 1024], "activations" = "exact"),
     case!("exact",        F16,  "q6_k",   [5, 40, 512], "activations" = "exact"),
     case!("exact",        BF16, "q5_0",   [1, 67, 640], "activations" = "exact"),
+    case!("exact, many",  F16,  "q4_k",   [70, 720, 512], "activations" = "exact"),
+    case!("exact, many",  F32,  "q5_0",   [2000, 67, 96], "activations" = "exact"),
     case!("no rows",      F32,  "q8_0",   [0, 30, 64]),
 ];
 
@@ -48,4 +50,5 @@ pub(super) const BENCH_CASES: &[Case] = &[
     case!("Llama 3 8B, keys, 8 rows",             F16, "q4_k",   [8, 1024, 4096]),
     case!("Llama 3 8B, keys",                     F16, "q6_k",   [1, 1024, 4096]),
     case!("Llama 3 8B, keys, exact",              F16, "q4_k",   [1, 1024, 4096], "activations" = "exact"),
+    case!("Llama 3 8B, attention output, exact, 256 rows", F16, "q4_k", [256, 4096, 4096], "activations" = "exact"),
 ];

@@ -1,14 +1,14 @@
-//! How the kernels for many rows share the work out: the numbers of `MatrixTile` in `kernels/quant/gguf_matrix.cuh` and of
-//! `DenseTile` in `kernels/quant/gguf_dense.cuh`.
+//! How the kernels for many rows share the work out: the numbers of `MatrixTile` in `kernels/quant/gguf_matrix.cuh`, of
+//! `DenseTile` in `kernels/quant/gguf_dense_load.cuh` and of `ExactTile` in `kernels/quant/gguf_exact.cuh`.
 
-use super::Problem;
+use super::{Activations, Problem};
 use crate::{DType, Format, Limits};
 
 /// How many rows are multiplied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MatrixTile {
-    /// What tensor cores multiply: `I8`, activations quantised in blocks of 32 and weights as they are packed; or `BF16`,
-    /// both rounded.
+    /// What tensor cores multiply: `I8`, activations quantised in blocks of 32 and weights as they are packed; `BF16`, both
+    /// rounded; or `F32`, neither.
     pub elements: DType,
     /// Rows and columns of the result that a thread block computes.
     pub rows: usize,
@@ -30,6 +30,10 @@ impl MatrixTile {
     /// have 64 lanes for them, or tensor cores multiply bf16 at full rate (A100, H100, B200), that is longer than the two
     /// mma of bf16 take; where they have 128 lanes and bf16 at half rate (the others), it is shorter.
     pub(super) fn new(problem: &Problem, limits: &Limits) -> Self {
+        if problem.activations == Activations::Exact {
+            let shared_bytes = exact_shared_bytes(problem.format);
+            return Self { elements: DType::F32, rows: 64, columns: 64, threads: 128, shared_bytes };
+        }
         let full_rate = matches!(limits.compute_capability, (8..=10, 0));
         let dense = Self {
             elements: DType::BF16,
@@ -52,6 +56,11 @@ fn packed_bytes(format: Format) -> usize {
     let bytes = format.block_bytes();
     let blocks = if format.block_weights() == 32 { 2 } else { 1 };
     4 * ((blocks * bytes + bytes % 4).div_ceil(4) | 1)
+}
+
+/// Two stages of activations and packed bytes, one of weights.
+fn exact_shared_bytes(format: Format) -> usize {
+    (2 * 64 + 64) * 64 * 4 + 2 * 64 * packed_bytes(format)
 }
 
 /// Two stages of activations, weights and packed bytes.

@@ -45,7 +45,8 @@ pub struct Args<'a> {
 /// The product of activations with a packed matrix: `y = x w^T + bias`, accumulated in f32.
 ///
 /// Rows of `x` and `y` may have any stride; those of `x` are aligned to 16 bytes. A row of `x` with a NaN or an infinity
-/// gives a row of NaN with [`Activations::Q8`], or of NaN and infinities if there are many rows, of bf16.
+/// gives a row of NaN with [`Activations::Q8`], and with [`Activations::Exact`] if there are more than 8 rows; or of NaN and
+/// infinities if there are many rows, of bf16.
 ///
 /// # Errors
 /// See [`Problem::check`] and [`plan()`]; nothing is written then.

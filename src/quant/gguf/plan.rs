@@ -7,19 +7,20 @@ use crate::{DType, Error, Format, LaunchPlan, Limits, Resources, Result};
 /// Planned launches, in their order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Plan {
-    /// Activations to integers of 8 bits or to bf16, if they are to be such and are not.
+    /// Activations to integers of 8 bits, to bf16 or to f32, if they are to be such and are not.
     pub prepare: Option<LaunchPlan>,
     /// The product.
     pub multiply: LaunchPlan,
     /// Sums of the tiles that blocks share, if there are any.
     pub add: Option<LaunchPlan>,
-    /// How it is shared out among blocks, where rows of activations are few or exact.
+    /// How it is shared out among blocks, where rows of activations are few.
     pub tile: Option<VectorTile>,
     /// And how where they are many.
     pub matrix: MatrixTile,
     /// Which blocks compute which tiles, where rows are many.
     pub shares: Shares,
-    /// What activations are when they are multiplied: integers of 8 bits, rounded to bf16 as weights are, or as they were.
+    /// What activations are when they are multiplied: integers of 8 bits, rounded to bf16 as weights are, or as they were,
+    /// perhaps in f32.
     pub elements: DType,
     /// Where in the workspace what lies.
     pub workspace: Workspace,
@@ -46,6 +47,9 @@ const ADD_THREADS: u32 = 256;
 const UNIT_DEPTH: usize = 256;
 /// What sharing costs, in units' time.
 const SHARING_COST: usize = 2;
+/// Exact kernels take equal times, modelled on an A100, at so many rows of weights for each multiprocessor and 8 rows of
+/// activations: that for few takes a time for each, that for many the time of a tile, however few of them there are.
+const EXACT_ROWS: usize = 48;
 /// A grid's second axis ends here.
 const MAX_GRID_Y: usize = 65_535;
 
@@ -56,9 +60,10 @@ struct Instances {
     /// Few.
     quantised: &'static str,
     exact: &'static str,
-    /// Many, of integers and of bf16.
+    /// Many, of integers, of bf16 and exact.
     matrix: &'static str,
     dense: &'static str,
+    exact_matrix: &'static str,
 }
 
 macro_rules! instances {
@@ -69,6 +74,7 @@ macro_rules! instances {
             exact: concat!("gguf_vectors_exact_", $format),
             matrix: concat!("gguf_matrix_", $format),
             dense: concat!("gguf_dense_", $format),
+            exact_matrix: concat!("gguf_matrix_exact_", $format),
         }
     };
 }
@@ -105,10 +111,11 @@ pub(crate) fn launches(limits: &Limits) -> Vec<LaunchPlan> {
     };
     let kinds = |format| {
         let quantised = [1, 2, 16, 256].map(|m| (format, m, Activations::Q8));
-        quantised.into_iter().chain([(format, 1, Activations::Exact)])
+        quantised.into_iter().chain([1, 16].map(|m| (format, m, Activations::Exact)))
     };
     let products = Format::ALL.into_iter().flat_map(kinds).filter_map(product);
-    let prepare = ["gguf_quantise", "gguf_round"].map(|instance| launch(instance, [1; 3], PREPARE_THREADS, 0, 0));
+    let prepare =
+        ["gguf_quantise", "gguf_round", "gguf_widen"].map(|instance| launch(instance, [1; 3], PREPARE_THREADS, 0, 0));
     let add = launch("gguf_dense_add", [1; 3], ADD_THREADS, 0, 0);
     prepare.into_iter().chain(products).chain([add]).collect()
 }
@@ -119,16 +126,15 @@ pub(crate) fn launches(limits: &Limits) -> Vec<LaunchPlan> {
 /// More shared memory than the chip has, or more blocks than a grid holds.
 pub fn plan(problem: &Problem, limits: &Limits) -> Result<Plan> {
     problem.check_sizes()?;
-    let quantises = problem.activations == Activations::Q8;
     let vector = VectorTile::new(problem, limits);
     let fits = vector.shared_bytes <= limits.shared_bytes_per_block as usize;
     // Rows too long for shared memory are no obstacle to the kernel for many.
-    let tile = (!quantises || problem.m <= MAX_VECTORS && fits).then_some(vector);
+    let tile = (is_few(problem, limits) && fits).then_some(vector);
     let matrix = MatrixTile::new(problem, limits);
-    let elements = match &tile {
-        _ if !quantises => problem.x_dtype,
-        Some(_) => DType::I8,
-        None => matrix.elements,
+    let elements = match (&tile, problem.activations) {
+        (Some(_), Activations::Exact) => problem.x_dtype,
+        (Some(_), Activations::Q8) => DType::I8,
+        (None, _) => matrix.elements,
     };
     let prepares = elements != problem.x_dtype;
     let tiles = problem.m.div_ceil(matrix.rows) * problem.n.div_ceil(matrix.columns);
@@ -156,6 +162,13 @@ pub fn plan(problem: &Problem, limits: &Limits) -> Result<Plan> {
     Ok(Plan { prepare, multiply, add, tile, matrix, shares, elements, workspace, resources })
 }
 
+/// Whether rows of activations are few.
+fn is_few(problem: &Problem, limits: &Limits) -> bool {
+    let passes = problem.m.div_ceil(MAX_VECTORS);
+    let most = EXACT_ROWS * limits.multiprocessors as usize;
+    passes <= 1 || problem.activations == Activations::Exact && passes * problem.n <= most
+}
+
 fn vector_launch(problem: &Problem, tile: &VectorTile, workspace: Workspace) -> Result<LaunchPlan> {
     let Problem { format, m, n, activations, .. } = *problem;
     let passes = m.div_ceil(tile.vectors_per_block.max(1));
@@ -180,7 +193,11 @@ fn matrix_launch(problem: &Problem, tile: &MatrixTile, shares: &Shares, workspac
         return Err(Error::TooLarge { op: OP, what: "number of blocks", got: blocks, limit });
     }
     let names = instances(problem.format);
-    let instance = if tile.elements == DType::I8 { names.matrix } else { names.dense };
+    let instance = match tile.elements {
+        DType::I8 => names.matrix,
+        DType::BF16 => names.dense,
+        _ => names.exact_matrix,
+    };
     Ok(launch(instance, [blocks as u32, 1, 1], tile.threads, tile.shared_bytes, workspace.bytes))
 }
 
@@ -191,11 +208,15 @@ fn prepare_launch(problem: &Problem, elements: DType, workspace: Workspace) -> R
         let got = u64::try_from(blocks).unwrap_or(u64::MAX);
         return Err(Error::TooLarge { op: OP, what: "number of blocks", got, limit });
     }
-    let instance = if elements == DType::I8 { "gguf_quantise" } else { "gguf_round" };
+    let instance = match elements {
+        DType::I8 => "gguf_quantise",
+        DType::BF16 => "gguf_round",
+        _ => "gguf_widen",
+    };
     Ok(launch(instance, [blocks as u32, 1, 1], PREPARE_THREADS, 0, workspace.bytes))
 }
 
-/// Of activations a byte for each element, and 8 bytes for each 32: 40 bytes for 32. Or 2 bytes for each. Then partial sums.
+/// Of activations a byte for each element, and 8 bytes for each 32: 40 bytes for 32. Or 2 or 4 bytes for each. Then partial sums.
 fn workspace(prepared: Option<DType>, problem: &Problem, partial_bytes: usize) -> Workspace {
     let scales = problem.m * problem.k * prepared.map_or(0, DType::size_bytes);
     let scale_bytes = if prepared == Some(DType::I8) { problem.m * (problem.k / 32) * 8 } else { 0 };

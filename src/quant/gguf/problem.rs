@@ -1,9 +1,9 @@
 //! The checked problem.
 
 use super::{OP, Plan};
-use crate::check::Checks;
+use crate::quant::product::{self, Product};
 use crate::quant::{PackedOperand, element_type, packed};
-use crate::{DType, Error, Format, Operand, Result};
+use crate::{DType, Format, Operand, Result};
 
 /// How activations are multiplied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -11,7 +11,7 @@ pub enum Activations {
     /// As integers of 8 bits, in blocks of 32 with a scale: the fast way.
     #[default]
     Q8,
-    /// As they are, by dequantised weights.
+    /// As they are, by dequantised weights, as exactly as in f32.
     Exact,
 }
 
@@ -61,28 +61,20 @@ pub struct Problem {
     pub activations: Activations,
 }
 
-const CHECKS: Checks = Checks { op: OP };
-/// Most rows of activations.
-const MAX_M: usize = 1 << 29;
-
 impl Problem {
     /// Checks tensors.
     ///
     /// # Errors
     /// Rank, element types, sizes that disagree or are no multiple of a block, packed data that end too early, a last
     /// stride other than 1, misaligned tensors, an output that overlaps itself or another tensor, sizes beyond 2^29:
-    /// each its own [`Error`], naming the argument, what it has and what is expected.
+    /// each its own [`Error`](crate::Error), naming the argument, what it has and what is expected.
     pub fn check(operands: &Operands, activations: Activations) -> Result<Self> {
-        let Operands { w, x, bias, y, .. } = operands;
+        let Operands { w, x, bias, y, workspace } = operands;
         w.check(OP)?;
-        CHECKS.rank("x", x, 2, "[m, k]")?;
-        CHECKS.rank("y", y, 2, "[m, n]")?;
-        let m = x.layout.shape()[0];
-        CHECKS.sizes("x", x, [("m", m, "x"), ("k", w.k, "w")])?;
-        CHECKS.sizes("y", y, [("m", m, "x"), ("n", w.n, "w")])?;
+        let product = Product { op: OP, x, bias: bias.as_ref(), y, workspace: workspace.as_ref() };
         let problem = Self {
             format: w.format,
-            m,
+            m: product.check_shapes(w.n, w.k)?,
             n: w.n,
             k: w.k,
             x_dtype: x.dtype,
@@ -91,24 +83,7 @@ impl Problem {
             activations,
         };
         problem.check_sizes()?;
-        CHECKS.rows("x", x, 16)?;
-        CHECKS.rows("y", y, y.dtype.size_bytes() as u64)?;
-        let mut inputs = vec![("w", &w.bytes), ("x", x)];
-        if let Some(bias) = bias {
-            CHECKS.rank("bias", bias, 1, "[n]")?;
-            CHECKS.sizes("bias", bias, [("n", w.n, "w")])?;
-            CHECKS.contiguous("bias", bias)?;
-            inputs.push(("bias", bias));
-        }
-        CHECKS.writable("y", y, &inputs)?;
-        if let Some(workspace) = &operands.workspace {
-            CHECKS.rank("workspace", workspace, 1, "[bytes]")?;
-            CHECKS.element_type("workspace", workspace, DType::U8, "")?;
-            CHECKS.contiguous("workspace", workspace)?;
-            CHECKS.rows("workspace", workspace, 16)?;
-            inputs.push(("y", y));
-            CHECKS.writable("workspace", workspace, &inputs)?;
-        }
+        product.check_memory(w.n, vec![("w", &w.bytes)])?;
         Ok(problem)
     }
 
@@ -119,14 +94,7 @@ impl Problem {
     pub fn check_sizes(&self) -> Result<()> {
         packed::check_sizes(OP, self.format, self.n, self.k)?;
         element_type::check(OP, "x", self.x_dtype)?;
-        element_type::check(OP, "y", self.y_dtype)?;
-        if let Some(dtype) = self.bias_dtype {
-            element_type::check(OP, "bias", dtype)?;
-        }
-        if self.m > MAX_M {
-            return Err(Error::TooLarge { op: OP, what: "m", got: self.m as u64, limit: MAX_M as u64 });
-        }
-        Ok(())
+        product::check_sizes(OP, self.m, self.bias_dtype, self.y_dtype)
     }
 
     /// Whether there is nothing to write. With `k = 0` there is: the bias.
@@ -143,11 +111,6 @@ impl Problem {
 impl Operands {
     /// That the workspace is as large as the plan says.
     pub(super) fn check_workspace(&self, plan: &Plan) -> Result<()> {
-        let needed = plan.workspace.bytes;
-        let got = self.workspace.map_or(0, |workspace| workspace.layout.len());
-        if got >= needed {
-            return Ok(());
-        }
-        Err(Error::Workspace { op: OP, got: got as u64, needed: needed as u64 })
+        product::check_workspace(OP, self.workspace.as_ref(), plan.workspace.bytes)
     }
 }

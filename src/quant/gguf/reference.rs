@@ -53,6 +53,18 @@ pub fn reference(problem: &Problem, inputs: &Inputs, rows: impl Iterator<Item = 
     rows.flat_map(|row| (0..problem.n).map(move |column| (row, column))).map(|(i, j)| element(i, j)).collect()
 }
 
+/// The largest size that sums have on the way to an element: the root of the sum of its products' squares. Elements that are
+/// not finite count for nothing.
+pub fn terms(problem: &Problem, inputs: &Inputs, rows: impl Iterator<Item = usize>) -> f64 {
+    let k = problem.k;
+    let squares = |row: usize, column: usize| -> f64 {
+        let (x, w) = (&inputs.x[row * k..][..k], &inputs.w[column * k..][..k]);
+        x.iter().zip(w).map(|(x, w)| (x * f64::from(*w)).powi(2)).sum()
+    };
+    let all = rows.flat_map(|row| (0..problem.n).map(move |column| squares(row, column)));
+    all.filter(|sum| sum.is_finite()).fold(0.0, f64::max).sqrt()
+}
+
 /// The product in f32, rounded to the result's type: of quantised activations if the problem says so, or, where those are
 /// multiplied as `elements` bf16 ([`Plan::elements`](super::Plan::elements)), of activations and weights rounded to that.
 pub fn plain(problem: &Problem, elements: DType, inputs: &Inputs, rows: impl Iterator<Item = usize>) -> Vec<f64> {

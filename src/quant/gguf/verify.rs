@@ -1,7 +1,7 @@
 //! How the operator is checked, measured and run by name.
 
 use super::cases::{BENCH_CASES, CHECK_CASES};
-use super::reference::{Inputs, plain, reference};
+use super::reference::{Inputs, plain, reference, terms};
 use super::{Activations, Args, OP, Problem, gguf, launches, plan};
 use crate::quant::{PackedTensor, sample, verify};
 use crate::verify::tolerance::Tolerance;
@@ -128,6 +128,10 @@ impl Prepared for Setup {
         let y = self.y.download(queue, "y")?.to_f64();
         let sampled: Vec<f64> = rows().flat_map(|row| &y[row * n..][..n]).copied().collect();
         let got = HostTensor::from_f64("y", y_dtype, &[count, n], &sampled);
-        Ok(Agreement { outputs: vec![compare(&got, &exact, &plain, Tolerance::values(y_dtype))] })
+        let tolerance = match self.problem.activations {
+            Activations::Exact => Tolerance::products(y_dtype, terms(&self.problem, &inputs, rows())),
+            Activations::Q8 => Tolerance::values(y_dtype),
+        };
+        Ok(Agreement { outputs: vec![compare(&got, &exact, &plain, tolerance)] })
     }
 }

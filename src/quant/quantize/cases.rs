@@ -4,12 +4,12 @@ use crate::DType;
 use crate::verify::Case;
 
 macro_rules! case {
-    ($name:literal, $dtype:ident, $to:literal, $group:literal, $zeros:literal, [$n:literal, $k:literal]) => {
+    ($name:literal, $dtype:ident, $to:literal, $group:literal, $zeros:literal, [$n:literal, $k:literal] $(, $extra:literal)?) => {
         Case {
             name: $name,
             dtype: DType::$dtype,
             sizes: &[("n", $n), ("k", $k)],
-            options: &[("to", $to), ("group", stringify!($group)), ("zeros", $zeros)],
+            options: &[("to", $to), ("group", stringify!($group)), ("zeros", $zeros) $(, ($extra, "true"))?],
             extras: &[],
             gpu_only: false,
         }
@@ -26,6 +26,8 @@ pub(super) const CHECK_CASES: &[Case] = &[
     case!("uneven",  BF16, "nf4",  64,  "false", [37, 192]),
     case!("uneven",  F32,  "i8",   32,  "false", [7, 1032]),
     case!("uneven",  F16,  "e4m3", 32,  "false", [7, 72]),
+    case!("checkpoint", BF16, "nf4_blocks", 64, "false", [37, 192]),
+    case!("checkpoint", F16,  "nf4_blocks", 64, "false", [37, 768], "nested"),
     case!("no rows", F16,  "nf4",  64,  "false", [0, 64]),
 ];
 
@@ -33,6 +35,7 @@ pub(super) const CHECK_CASES: &[Case] = &[
 pub(super) const BENCH_CASES: &[Case] = &[
     case!("Llama 3 8B, keys, 4 bits",      BF16, "int4", 128, "true",  [1024, 4096]),
     case!("Llama 3 8B, keys, NF4",         BF16, "nf4",  64,  "false", [1024, 4096]),
+    case!("Llama 3 8B, keys, NF4 checkpoint", BF16, "nf4_blocks", 64, "false", [1024, 4096], "nested"),
     case!("Llama 3 8B, 512 tokens, int8",  BF16, "i8",   32,  "false", [512, 4096]),
     case!("Llama 3 8B, 512 tokens, e4m3",  BF16, "e4m3", 32,  "false", [512, 4096]),
 ];

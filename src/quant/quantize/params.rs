@@ -72,6 +72,8 @@ impl QuantizeParams {
                 },
                 ..params
             },
+            // These have kernels and parameters of their own.
+            Target::Blocks { .. } => params,
             // The numbers of CacheFormat.
             Target::Rows(dtype) => {
                 Self { q_stride: operands.q.layout.stride(0), kind: if dtype == DType::I8 { 3 } else { 4 }, ..params }

@@ -1,13 +1,14 @@
 //! The plan of a launch: pure data.
 
+use super::problem::NESTED;
 use super::{OP, Problem, Target};
 use crate::{Error, LaunchPlan, Resources, Result};
 
-/// A planned launch; none where there is nothing to write.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Planned launches; none where there is nothing to write.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// Instance and grid.
-    pub launch: Option<LaunchPlan>,
+    /// Instances and grids, in order.
+    pub launches: Vec<LaunchPlan>,
     /// What it costs.
     pub resources: Resources,
 }
@@ -22,31 +23,43 @@ fn launch(instance: &'static str, blocks: u32) -> LaunchPlan {
 /// One block of each instance.
 #[cfg(feature = "verify")]
 pub(crate) fn launches(_: &crate::Limits) -> Vec<LaunchPlan> {
-    ["quantize_groups", "quantize_rows"].map(|instance| launch(instance, 1)).to_vec()
+    let of_blocks = ["quantize_blocks", "quantize_block_sums", "quantize_block_offset", "quantize_block_magnitudes"];
+    ["quantize_groups", "quantize_rows"].into_iter().chain(of_blocks).map(|instance| launch(instance, 1)).collect()
 }
 
-/// Chooses instance and grid.
+/// Chooses instances and grids.
 ///
 /// # Errors
 /// More blocks than a grid holds.
 pub fn plan(problem: &Problem) -> Result<Plan> {
     problem.check_sizes()?;
-    let (instance, blocks, written) = match problem.target {
+    let (launches, written) = match problem.target {
         // A warp has a group of two rows.
         Target::Groups(format) => {
             let factors = format.scales_len() * (2 + usize::from(problem.has_zeros));
-            (
-                "quantize_groups",
-                (format.scales_len() / 2).div_ceil(THREADS as usize / 32),
-                format.code_bytes() + factors,
-            )
+            let blocks = (format.scales_len() / 2).div_ceil(THREADS as usize / 32);
+            (vec![("quantize_groups", blocks)], format.code_bytes() + factors)
         }
-        Target::Rows(_) => ("quantize_rows", problem.n, problem.n * (problem.k + 4)),
+        // 8 lanes have a block; magnitudes are read anew for each step, mostly from a cache.
+        Target::Blocks { block, nested } => {
+            let blocks = problem.num_blocks(block);
+            let parts = blocks.div_ceil(NESTED);
+            let mut launches = vec![("quantize_blocks", blocks.div_ceil(THREADS as usize / 8))];
+            if nested {
+                launches.extend([("quantize_block_sums", parts), ("quantize_block_offset", 1)]);
+                launches.push(("quantize_block_magnitudes", parts));
+            }
+            let nested_bytes = if nested { blocks + parts * 4 + 4 } else { 0 };
+            (launches, problem.n * problem.k / 2 + blocks * 4 + nested_bytes)
+        }
+        Target::Rows(_) => (vec![("quantize_rows", problem.n)], problem.n * (problem.k + 4)),
     };
     let limit = i32::MAX as u64;
-    if blocks as u64 > limit {
-        return Err(Error::TooLarge { op: OP, what: "number of blocks", got: blocks as u64, limit });
+    if let Some((_, blocks)) = launches.iter().find(|(_, blocks)| *blocks as u64 > limit) {
+        return Err(Error::TooLarge { op: OP, what: "number of blocks", got: *blocks as u64, limit });
     }
+    let launches = launches.into_iter().filter(|(_, blocks)| *blocks > 0);
+    let launches = launches.map(|(instance, blocks)| launch(instance, blocks as u32)).collect();
     let bytes = (problem.n * problem.k * problem.x_dtype.size_bytes() + written) as f64;
     let resources = Resources {
         flops: Some(0.0),
@@ -56,5 +69,5 @@ pub fn plan(problem: &Problem) -> Result<Plan> {
         workspace_bytes: Some(0.0),
         ..Resources::default()
     };
-    Ok(Plan { launch: (blocks > 0).then(|| launch(instance, blocks as u32)), resources })
+    Ok(Plan { launches, resources })
 }

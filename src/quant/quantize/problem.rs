@@ -2,7 +2,7 @@
 
 use super::OP;
 use crate::check::Checks;
-use crate::quant::{GroupedFormat, element_type};
+use crate::quant::{Codes, GroupedFormat, element_type};
 use crate::{DType, Error, Operand, Result};
 
 /// What numbers become.
@@ -10,6 +10,13 @@ use crate::{DType, Error, Operand, Result};
 pub enum Target {
     /// Codes of groups, packed.
     Groups(GroupedFormat),
+    /// Codes of NF4 in blocks, as bitsandbytes' checkpoints have them.
+    Blocks {
+        /// Weights of a block: 32, 64, 128 or a row.
+        block: usize,
+        /// Whether largest magnitudes are quantised too.
+        nested: bool,
+    },
     /// Rows of i8 or e4m3.
     Rows(DType),
 }
@@ -19,12 +26,27 @@ pub enum Target {
 pub struct Operands {
     /// `[n, k]`
     pub x: Operand,
-    /// Packed codes, or rows `[n, k]`.
+    /// Packed codes, or rows `[n, k]`, or bytes of two codes `[n * k / 2]`.
     pub q: Operand,
-    /// Packed scales, or `[n]`.
+    /// Packed scales, or `[n]`, or magnitudes `[n * k / block]`.
     pub scales: Operand,
     /// Packed zero-points.
     pub zeros: Option<Operand>,
+    /// What becomes of magnitudes.
+    pub nested: Option<NestedOperands>,
+}
+
+/// Quantised magnitudes, as the kernels see them.
+#[derive(Clone, Copy, Debug)]
+pub struct NestedOperands {
+    /// `[256]`
+    pub table: Operand,
+    /// `[n * k / block]`
+    pub codes: Operand,
+    /// One for each 256 of them.
+    pub magnitudes: Operand,
+    /// `[1]`
+    pub offset: Operand,
 }
 
 /// A problem that the kernels can solve.
@@ -45,6 +67,8 @@ pub struct Problem {
 }
 
 const CHECKS: Checks = Checks { op: OP };
+/// Magnitudes that share one when they are quantised.
+pub(super) const NESTED: usize = 256;
 
 impl Problem {
     /// Checks tensors.
@@ -54,27 +78,38 @@ impl Problem {
     /// 4, zero-points of NF4, gaps, misaligned tensors, an output that overlaps itself or another tensor: each its own
     /// [`Error`].
     pub fn check(target: Target, operands: &Operands) -> Result<Self> {
-        let Operands { x, q, scales, zeros } = operands;
+        let Operands { x, q, scales, zeros, nested } = operands;
         CHECKS.rank("x", x, 2, "[n, k]")?;
         let (n, k) = (x.layout.shape()[0], x.layout.shape()[1]);
         let (has_zeros, x_dtype, scales_dtype) = (zeros.is_some(), x.dtype, scales.dtype);
         let problem = Self { target, n, k, has_zeros, x_dtype, scales_dtype };
         problem.check_sizes()?;
         CHECKS.rows("x", x, 16)?;
-        let flat = |argument, tensor: &Operand, dtype, elements: usize| {
+        let flat = |argument, tensor: &Operand, dtype, elements: usize, alignment| {
             CHECKS.element_type(argument, tensor, dtype, "")?;
             CHECKS.rank(argument, tensor, 1, "[elements]")?;
             CHECKS.sizes(argument, tensor, [("elements", elements, "x")])?;
             CHECKS.contiguous(argument, tensor)?;
-            CHECKS.rows(argument, tensor, if elements == n { 4 } else { 16 })
+            CHECKS.rows(argument, tensor, alignment)
         };
         match target {
             Target::Groups(format) => {
                 CHECKS.sizes("x", x, [("n", format.n, "format"), ("k", format.k, "format")])?;
-                flat("q", q, DType::U8, format.code_bytes())?;
-                flat("scales", scales, scales_dtype, format.scales_len())?;
+                flat("q", q, DType::U8, format.code_bytes(), 16)?;
+                flat("scales", scales, scales_dtype, format.scales_len(), 16)?;
                 if let Some(zeros) = zeros {
-                    flat("zeros", zeros, DType::U8, format.scales_len())?;
+                    flat("zeros", zeros, DType::U8, format.scales_len(), 16)?;
+                }
+            }
+            Target::Blocks { block, .. } => {
+                let blocks = problem.num_blocks(block);
+                flat("q", q, DType::U8, n * k / 2, 2)?;
+                flat("magnitudes", scales, DType::F32, blocks, 4)?;
+                if let Some(NestedOperands { table, codes, magnitudes, offset }) = nested {
+                    flat("nested_table", table, DType::F32, 256, 4)?;
+                    flat("nested_codes", codes, DType::U8, blocks, 1)?;
+                    flat("nested_magnitudes", magnitudes, DType::F32, blocks.div_ceil(NESTED), 4)?;
+                    flat("nested_offset", offset, DType::F32, 1, 4)?;
                 }
             }
             Target::Rows(dtype) => {
@@ -82,17 +117,30 @@ impl Problem {
                 CHECKS.rank("q", q, 2, "[n, k]")?;
                 CHECKS.sizes("q", q, [("n", n, "x"), ("k", k, "x")])?;
                 CHECKS.rows("q", q, 4)?;
-                flat("scales", scales, DType::F32, n)?;
+                flat("scales", scales, DType::F32, n, 4)?;
             }
         }
         let mut others = vec![("x", x)];
-        for (argument, output) in [("q", Some(q)), ("scales", Some(scales)), ("zeros", zeros.as_ref())] {
-            if let Some(output) = output {
-                CHECKS.writable(argument, output, &others)?;
-                others.push((argument, output));
-            }
+        let mut outputs = vec![("q", q), (problem.scales_name(), scales)];
+        outputs.extend(zeros.as_ref().map(|zeros| ("zeros", zeros)));
+        if let Some(NestedOperands { table, codes, magnitudes, offset }) = nested {
+            others.push(("nested_table", table));
+            outputs.extend([("nested_codes", codes), ("nested_magnitudes", magnitudes), ("nested_offset", offset)]);
+        }
+        for (argument, output) in outputs {
+            CHECKS.writable(argument, output, &others)?;
+            others.push((argument, output));
         }
         Ok(problem)
+    }
+
+    /// Blocks of all rows.
+    pub(super) fn num_blocks(&self, block: usize) -> usize {
+        self.n * self.k.checked_div(block).unwrap_or(0)
+    }
+
+    fn scales_name(&self) -> &'static str {
+        if matches!(self.target, Target::Blocks { .. }) { "magnitudes" } else { "scales" }
     }
 
     /// Checks what doesn't concern memory.
@@ -111,6 +159,14 @@ impl Problem {
                 }
                 if self.has_zeros && !format.codes.has_zeros() {
                     return unsupported("zeros", "codes", format.codes.to_string(), "int4, int8");
+                }
+            }
+            Target::Blocks { block, .. } => {
+                // The matrix that `repack` makes of it.
+                GroupedFormat { codes: Codes::Nf4, n: self.n, k: self.k, group: block }.check(OP)?;
+                if self.scales_dtype != DType::F32 {
+                    let (argument, got, expected) = ("magnitudes", self.scales_dtype, DType::F32);
+                    return Err(Error::ElementType { op: OP, argument, got, expected, reason: "" });
                 }
             }
             Target::Rows(dtype) => {

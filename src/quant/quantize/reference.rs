@@ -65,3 +65,67 @@ fn quantize_group(kind: Codes, weights: &[f32], has_zeros: bool, dtype: DType) -
     };
     (scale, zero as u8, weights.iter().map(code).collect())
 }
+
+/// Codes of NF4 in blocks, of a matrix whose rows are whole blocks: a byte of two, the first in the upper bits; and the
+/// blocks' largest magnitudes.
+///
+/// The code is that of the value nearest to `w / magnitude`, rounded to f32, of two the lower one. A block of zeros, and one that is
+/// not all finite, whose magnitude is NaN, has codes that stand for 0.
+pub fn quantize_blocks(block: usize, x: &[f32]) -> (Vec<u8>, Vec<f32>) {
+    let (mut codes, mut magnitudes) = (vec![], vec![]);
+    for weights in x.chunks(block) {
+        let finite = weights.iter().all(|w| w.is_finite());
+        let magnitude = weights.iter().fold(0.0, |largest: f32, w| largest.max(w.abs()));
+        magnitudes.push(if finite { magnitude } else { f32::NAN });
+        codes.extend(weights.iter().map(|w| {
+            let above = |pair: &&[f32]| w / magnitude > (pair[0] + pair[1]) * 0.5;
+            if finite && magnitude > 0.0 { NF4.windows(2).filter(above).count() as u8 } else { 7 }
+        }));
+    }
+    (codes.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect(), magnitudes)
+}
+
+/// Magnitudes that were quantised themselves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NestedMagnitudes {
+    /// One for each block of weights.
+    pub codes: Vec<u8>,
+    /// One for each 256 of them.
+    pub magnitudes: Vec<f32>,
+    /// The mean of all.
+    pub offset: f32,
+}
+
+/// Quantises magnitudes in blocks of 256, as `table[code] * magnitude + offset`.
+///
+/// The offset is the mean of those that are finite, over the number of all: each is divided by that number, 256 of them are
+/// added up by adding numbers 128 apart, then 64, to 1; of those sums each 256th one after the other, and the results like
+/// the first. A code is that of the value nearest to the difference from the offset over the largest of a block, of several the
+/// first; each operation is rounded to f32. A block that is not all finite has the magnitude NaN, and codes nearest to 0.
+pub fn quantize_magnitudes(all: &[f32], table: &[f32; 256]) -> NestedMagnitudes {
+    let halving = |mut sums: Vec<f32>| {
+        sums.resize(256, 0.0);
+        for half in [128, 64, 32, 16, 8, 4, 2, 1] {
+            (0..half).for_each(|i| sums[i] += sums[i + half]);
+        }
+        sums[0]
+    };
+    let term = |m: &f32| if m.is_finite() { m / all.len() as f32 } else { 0.0 };
+    let parts: Vec<f32> = all.chunks(256).map(|block| halving(block.iter().map(term).collect())).collect();
+    let offset =
+        halving((0..256).map(|i| parts.iter().skip(i).step_by(256).fold(0.0, |sum, part| sum + part)).collect());
+    let mut nested = NestedMagnitudes { codes: vec![], magnitudes: vec![], offset };
+    for block in all.chunks(256) {
+        let distances: Vec<f32> = block.iter().map(|m| m - offset).collect();
+        let finite = distances.iter().all(|distance| distance.is_finite());
+        let largest = distances.iter().fold(0.0, |largest: f32, distance| largest.max(distance.abs()));
+        nested.magnitudes.push(if finite { largest } else { f32::NAN });
+        nested.codes.extend(distances.iter().map(|distance| {
+            let fraction = if finite && largest > 0.0 { distance / largest } else { 0.0 };
+            let distance = |i: &usize| (fraction - table[*i]).abs();
+            // Of equals the first.
+            (0..256).min_by(|a, b| distance(a).total_cmp(&distance(b))).unwrap_or(0) as u8
+        }));
+    }
+    nested
+}

@@ -1,8 +1,9 @@
 //! How the operator is checked, measured and run by name.
 
 use super::cases::{BENCH_CASES, CHECK_CASES};
-use super::reference::{quantize_groups, quantize_row};
-use super::{Args, OP, Output, Problem, Target, launches, plan, quantize};
+use super::problem::NESTED;
+use super::reference::{quantize_blocks, quantize_groups, quantize_magnitudes, quantize_row};
+use super::{Args, NestedOutput, OP, Output, Problem, Target, dynamic_table, launches, plan, quantize};
 use crate::quant::{Codes, GroupedFormat, verify};
 use crate::verify::tolerance::Tolerance;
 use crate::verify::{
@@ -14,7 +15,7 @@ use crate::{DType, Error, Layout, Limits, Queue, Resources, Result};
 /// The operator's entry in the family's table.
 pub(crate) const ENTRY: Op = Op {
     path: OP,
-    summary: "weights to 4 or 8 bits in groups, or activations to 8 bits row by row",
+    summary: "weights to 4 or 8 bits in groups or NF4 blocks, or activations to 8 bits row by row",
     description: DESCRIPTION,
     check_cases: CHECK_CASES,
     bench_cases: BENCH_CASES,
@@ -26,17 +27,23 @@ pub(crate) const ENTRY: Op = Op {
 const DESCRIPTION: Description = Description {
     inputs: &[tensor("x", verify::FLOATS, &["n", "k"], false, "numbers to be rounded")],
     options: &[
-        option("to", OptionType::Choice(&["int4", "int8", "nf4", "i8", "e4m3"]), "must be set", "what they become"),
+        option("to", OptionType::Choice(TARGETS), "must be set", "what they become; nf4_blocks: as in a checkpoint"),
         option("group", OptionType::Count, "k", "columns that share a scale; not of i8 and e4m3"),
         option("zeros", OptionType::Bool, "false", "with zero-points"),
-        option("dtype", OptionType::Choice(&["f16", "bf16"]), "f16", "element type of the scales; not of i8 and e4m3"),
+        option("nested", OptionType::Bool, "false", "of nf4_blocks: magnitudes are quantised too"),
+        option("dtype", OptionType::Choice(&["f16", "bf16"]), "f16", "element type of the scales of groups"),
     ],
     outputs: &[
-        tensor("q", &[DType::U8, DType::I8, DType::E4M3], &["codes"], false, "codes, packed or [n, k]"),
-        tensor("scales", verify::FLOATS, &["scales"], false, "scales, packed or [n]"),
+        tensor("q", &[DType::U8, DType::I8, DType::E4M3], &["codes"], false, "codes, packed, bytes of two or [n, k]"),
+        tensor("scales", verify::FLOATS, &["scales"], false, "scales, packed or [n], or magnitudes"),
         tensor("zeros", &[DType::U8], &["scales"], true, "zero-points, packed"),
+        tensor("nested_codes", &[DType::U8], &["blocks"], true, "quantised magnitudes, of bitsandbytes' dynamic type"),
+        tensor("nested_magnitudes", &[DType::F32], &["parts"], true, "of 256 of them each"),
+        tensor("nested_offset", &[DType::F32], &["one"], true, "their mean"),
     ],
 };
+
+const TARGETS: &[&str] = &["int4", "int8", "nf4", "nf4_blocks", "i8", "e4m3"];
 
 const fn option(name: &'static str, kind: OptionType, default: &'static str, meaning: &'static str) -> OptionSpec {
     OptionSpec { name, kind, default, meaning }
@@ -65,18 +72,21 @@ struct Setup {
     q: DeviceTensor,
     scales: DeviceTensor,
     zeros: Option<DeviceTensor>,
+    /// Table, codes, magnitudes, offset.
+    nested: Option<[DeviceTensor; 4]>,
 }
 
 fn prepare(queue: &Queue, bindings: &Bindings) -> Result<Box<dyn Prepared>> {
     let missing = || Error::Binding { op: OP, problem: "option to is missing".to_owned() };
     let host = bindings.required(OP, "x")?;
     let (n, k) = (host.shape[0], host.shape[1]);
+    let group = bindings.count("group").map_or(k, |group| group as usize);
     let target = match bindings.choice("to").ok_or_else(missing)? {
+        "nf4_blocks" => Target::Blocks { block: group, nested: bindings.bool("nested") },
         "i8" => Target::Rows(DType::I8),
         "e4m3" => Target::Rows(DType::E4M3),
         name => {
             let codes: Codes = name.parse().map_err(|problem| Error::Binding { op: OP, problem })?;
-            let group = bindings.count("group").map_or(k, |group| group as usize);
             Target::Groups(GroupedFormat { codes, n, k, group })
         }
     };
@@ -98,9 +108,21 @@ fn prepare(queue: &Queue, bindings: &Bindings) -> Result<Box<dyn Prepared>> {
             let zeros = problem.has_zeros.then(|| poisoned(DType::U8, &len)).transpose()?;
             (poisoned(DType::U8, &[format.code_bytes()])?, poisoned(dtype, &len)?, zeros)
         }
+        Target::Blocks { block, .. } => {
+            (poisoned(DType::U8, &[n * k / 2])?, poisoned(DType::F32, &[problem.num_blocks(block)])?, None)
+        }
         Target::Rows(dtype) => (poisoned(dtype, &[n, k])?, poisoned(DType::F32, &[n])?, None),
     };
-    Ok(Box::new(Setup { problem, x: (host.clone(), host.upload(queue)?), q, scales, zeros }))
+    let nested = match target {
+        Target::Blocks { block, nested: true } => {
+            let blocks = problem.num_blocks(block);
+            let table = HostTensor::from_slice("nested_table", &[256], &dynamic_table()).upload(queue)?;
+            let codes = poisoned(DType::U8, &[blocks])?;
+            Some([table, codes, poisoned(DType::F32, &[blocks.div_ceil(NESTED)])?, poisoned(DType::F32, &[1])?])
+        }
+        _ => None,
+    };
+    Ok(Box::new(Setup { problem, x: (host.clone(), host.upload(queue)?), q, scales, zeros, nested }))
 }
 
 impl Setup {
@@ -118,6 +140,18 @@ impl Setup {
                 let zeros = packed.zeros.map(|zeros| host("zeros", DType::U8, zeros));
                 let both = [host("q", DType::U8, packed.codes), host("scales", dtype, packed.scales)];
                 both.into_iter().chain(zeros).collect()
+            }
+            Target::Blocks { block, nested } => {
+                let (codes, magnitudes) = quantize_blocks(block, &x);
+                let floats = |name: &str, values: &[f32]| HostTensor::from_slice(name, &[values.len()], values);
+                let mut all = vec![host("q", DType::U8, codes), floats("magnitudes", &magnitudes)];
+                if nested {
+                    let nested = quantize_magnitudes(&magnitudes, &dynamic_table());
+                    all.push(host("nested_codes", DType::U8, nested.codes));
+                    all.push(floats("nested_magnitudes", &nested.magnitudes));
+                    all.push(floats("nested_offset", &[nested.offset]));
+                }
+                all
             }
             Target::Rows(dtype) => {
                 let (scales, codes): (Vec<f32>, Vec<Vec<f64>>) =
@@ -138,6 +172,18 @@ impl Prepared for Setup {
                 let zeros = self.zeros.as_mut().map(DeviceTensor::view_mut).transpose()?;
                 Output::Groups { format, codes: q, scales, zeros }
             }
+            Target::Blocks { block, .. } => {
+                let nested = match &mut self.nested {
+                    Some([table, codes, magnitudes, offset]) => Some(NestedOutput {
+                        table: table.view()?,
+                        codes: codes.view_mut()?,
+                        magnitudes: magnitudes.view_mut()?,
+                        offset: offset.view_mut()?,
+                    }),
+                    None => None,
+                };
+                Output::Blocks { block, q, magnitudes: scales, nested }
+            }
             Target::Rows(_) => Output::Rows { q, scales },
         };
         quantize(queue, Args { x: self.x.1.view()?, to })
@@ -146,7 +192,13 @@ impl Prepared for Setup {
     fn outputs(&self, queue: &Queue) -> Result<Vec<HostTensor>> {
         let zeros = self.zeros.as_ref().map(|zeros| zeros.download(queue, "zeros")).transpose()?;
         let both = [self.q.download(queue, "q")?, self.scales.download(queue, "scales")?];
-        Ok(both.into_iter().chain(zeros).collect())
+        let mut outputs: Vec<HostTensor> = both.into_iter().chain(zeros).collect();
+        if let Some([_, codes, magnitudes, offset]) = &self.nested {
+            outputs.push(codes.download(queue, "nested_codes")?);
+            outputs.push(magnitudes.download(queue, "nested_magnitudes")?);
+            outputs.push(offset.download(queue, "nested_offset")?);
+        }
+        Ok(outputs)
     }
 
     fn resources(&self, _: &Limits) -> Result<Resources> {

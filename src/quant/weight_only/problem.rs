@@ -1,8 +1,8 @@
 //! The checked problem.
 
 use super::{OP, Plan};
-use crate::check::Checks;
-use crate::quant::{GroupedFormat, GroupedOperand, element_type};
+use crate::quant::product::{self, Product};
+use crate::quant::{GroupedFormat, GroupedOperand};
 use crate::{DType, Error, Operand, Result};
 
 /// The tensors, as the kernels see them.
@@ -39,54 +39,29 @@ pub struct Problem {
     pub y_dtype: DType,
 }
 
-const CHECKS: Checks = Checks { op: OP };
-/// Most rows of activations.
-const MAX_M: usize = 1 << 29;
-
 impl Problem {
     /// Checks tensors.
     ///
     /// # Errors
     /// Rank, element types, scales of another type than the activations, sizes that disagree, a group that doesn't divide a
     /// row, packed data that end too early, a last stride other than 1, misaligned tensors, an output that overlaps itself or
-    /// another tensor, sizes beyond 2^29: each its own [`Error`], naming the argument, what it has and what is expected.
+    /// another tensor, sizes beyond 2^29: each its own [`Error`](crate::Error), naming the argument, what it has and what is expected.
     pub fn check(operands: &Operands) -> Result<Self> {
-        let Operands { w, x, bias, y, .. } = operands;
-        CHECKS.rank("x", x, 2, "[m, k]")?;
-        CHECKS.rank("y", y, 2, "[m, n]")?;
-        let (m, format) = (x.layout.shape()[0], w.format);
-        CHECKS.sizes("x", x, [("m", m, "x"), ("k", format.k, "w")])?;
-        CHECKS.sizes("y", y, [("m", m, "x"), ("n", format.n, "w")])?;
+        let Operands { w, x, bias, y, workspace } = operands;
+        let format = w.format;
+        let product = Product { op: OP, x, bias: bias.as_ref(), y, workspace: workspace.as_ref() };
         let problem = Self {
             format,
             has_zeros: w.zeros.is_some(),
             permuted: w.columns.is_some(),
-            m,
+            m: product.check_shapes(format.n, format.k)?,
             x_dtype: x.dtype,
             bias_dtype: bias.map(|bias| bias.dtype),
             y_dtype: y.dtype,
         };
         problem.check_sizes()?;
         w.check(OP, x.dtype, " (= x)")?;
-        CHECKS.rows("x", x, 16)?;
-        CHECKS.rows("y", y, y.dtype.size_bytes() as u64)?;
-        let mut inputs = w.parts();
-        inputs.push(("x", x));
-        if let Some(bias) = bias {
-            CHECKS.rank("bias", bias, 1, "[n]")?;
-            CHECKS.sizes("bias", bias, [("n", format.n, "w")])?;
-            CHECKS.contiguous("bias", bias)?;
-            inputs.push(("bias", bias));
-        }
-        CHECKS.writable("y", y, &inputs)?;
-        if let Some(workspace) = &operands.workspace {
-            CHECKS.rank("workspace", workspace, 1, "[bytes]")?;
-            CHECKS.element_type("workspace", workspace, DType::U8, "")?;
-            CHECKS.contiguous("workspace", workspace)?;
-            CHECKS.rows("workspace", workspace, 16)?;
-            inputs.push(("y", y));
-            CHECKS.writable("workspace", workspace, &inputs)?;
-        }
+        product.check_memory(format.n, w.parts())?;
         Ok(problem)
     }
 
@@ -100,14 +75,7 @@ impl Problem {
             let (got, supported) = (self.x_dtype.to_string(), "f16, bf16");
             return Err(Error::Unsupported { op: OP, argument: "x", what: "dtype", got, supported });
         }
-        element_type::check(OP, "y", self.y_dtype)?;
-        if let Some(dtype) = self.bias_dtype {
-            element_type::check(OP, "bias", dtype)?;
-        }
-        if self.m > MAX_M {
-            return Err(Error::TooLarge { op: OP, what: "m", got: self.m as u64, limit: MAX_M as u64 });
-        }
-        Ok(())
+        product::check_sizes(OP, self.m, self.bias_dtype, self.y_dtype)
     }
 
     /// Whether there is nothing to write. With `k = 0` there is: the bias.
@@ -119,11 +87,6 @@ impl Problem {
 impl Operands {
     /// That the workspace is as large as the plan says.
     pub(super) fn check_workspace(&self, plan: &Plan) -> Result<()> {
-        let needed = plan.workspace.bytes;
-        let got = self.workspace.map_or(0, |workspace| workspace.layout.len());
-        if got >= needed {
-            return Ok(());
-        }
-        Err(Error::Workspace { op: OP, got: got as u64, needed: needed as u64 })
+        product::check_workspace(OP, self.workspace.as_ref(), plan.workspace.bytes)
     }
 }

@@ -29,6 +29,16 @@ pub fn reference(problem: &Problem, inputs: &Inputs, rows: impl Iterator<Item = 
     rows.flat_map(|row| (0..problem.format.n).map(move |column| (row, column))).map(|(i, j)| element(i, j)).collect()
 }
 
+/// The largest size that sums have on the way to an element: the root of the sum of its products' squares. Elements that are
+/// not finite count for nothing.
+pub fn terms(problem: &Problem, inputs: &Inputs, rows: impl Iterator<Item = usize>) -> f64 {
+    let squares = |values: &[f64]| values.iter().map(|value| value * value).collect::<Vec<_>>();
+    let (w, x) = (squares(inputs.w), squares(inputs.x));
+    let bias = inputs.bias.map(squares);
+    let sums = reference(problem, &Inputs { w: &w, x: &x, bias: bias.as_deref() }, rows);
+    sums.into_iter().filter(|sum| sum.is_finite()).fold(0.0, f64::max).sqrt()
+}
+
 /// The product in f32 of weights in the activations' type, rounded to the result's.
 pub fn plain(problem: &Problem, inputs: &Inputs, rows: impl Iterator<Item = usize>) -> Vec<f64> {
     let k = problem.format.k;

@@ -1,7 +1,7 @@
 //! How the operator is checked, measured and run by name.
 
 use super::cases::{BENCH_CASES, CHECK_CASES};
-use super::reference::{Inputs, plain, reference};
+use super::reference::{Inputs, plain, reference, terms};
 use super::{Args, OP, Problem, launches, plan, weight_only};
 use crate::quant::{GroupedFormat, GroupedMatrix, GroupedTensor, PackedMatrix, sample, verify};
 use crate::verify::tolerance::Tolerance;
@@ -166,6 +166,7 @@ impl Prepared for Setup {
         let y = self.y.download(queue, "y")?.to_f64();
         let sampled: Vec<f64> = rows().flat_map(|row| &y[row * n..][..n]).copied().collect();
         let got = HostTensor::from_f64("y", y_dtype, &[count, n], &sampled);
-        Ok(Agreement { outputs: vec![compare(&got, &exact, &plain, Tolerance::sums(y_dtype, k))] })
+        let tolerance = Tolerance::sums(y_dtype, k, terms(&self.problem, &inputs, rows()));
+        Ok(Agreement { outputs: vec![compare(&got, &exact, &plain, tolerance)] })
     }
 }

@@ -11,7 +11,7 @@ pub mod reference;
 pub(crate) mod verify;
 
 pub use models::{lightning_log_decays, retention_log_decays};
-pub(crate) use params::{Sweep, launch};
+pub(crate) use params::{DecayTensor, Sweep, launch};
 #[cfg(feature = "verify")]
 pub(crate) use plan::launches;
 pub(crate) use plan::{DecayOf, Instance, instance, plan_of};
@@ -205,6 +205,7 @@ pub fn linear_recurrence(queue: &Queue, mut args: Args) -> Result<()> {
         final_normaliser: address(&operands.final_normaliser),
         workspace: address(&operands.workspace),
         cu_seqlens,
+        heads_per_query: problem.heads_per_key(),
         heads_per_value: 1,
         transposed: false,
         reverse: false,

@@ -26,6 +26,7 @@ struct LinearRecurrenceParams {
     chunk_decays: u64,
     sequences: Sequences,
     h: i32,
+    heads_per_query: i32,
     heads_per_key: i32,
     heads_per_value: i32,
     d_k: i32,
@@ -43,12 +44,13 @@ struct LinearRecurrenceParams {
     epsilon: f32,
     scale: f32,
     key_scale: f32,
+    padding: i32,
 }
 
 /// `SequenceTensor` of logarithms: address and strides, 0 where one serves all. Address 0: none.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
-struct DecayTensor {
+pub(crate) struct DecayTensor {
     address: u64,
     batch_stride: i64,
     sequence_stride: i64,
@@ -57,11 +59,11 @@ struct DecayTensor {
 
 // The kernel asserts the same numbers.
 const _: () = assert!(
-    size_of::<LinearRecurrenceParams>() == 304
+    size_of::<LinearRecurrenceParams>() == 312
         && offset_of!(LinearRecurrenceParams, initial_state) == 160
         && offset_of!(LinearRecurrenceParams, sequences) == 216
         && offset_of!(LinearRecurrenceParams, h) == 232
-        && offset_of!(LinearRecurrenceParams, scale) == 296
+        && offset_of!(LinearRecurrenceParams, scale) == 300
 );
 
 // SAFETY: `repr(C)`, plain data, no padding.
@@ -69,7 +71,7 @@ unsafe impl cudarc::driver::DeviceRepr for LinearRecurrenceParams {}
 impl crate::launch::Params for LinearRecurrenceParams {}
 
 impl DecayTensor {
-    fn new(decay: Option<&(DecayKind, Operand)>) -> Self {
+    pub(crate) fn new(decay: Option<&(DecayKind, Operand)>) -> Self {
         let Some((kind, Operand { address, layout, .. })) = decay else { return Self::default() };
         // Dimensions behind the head.
         let rest = usize::from(*kind == DecayKind::Channels);
@@ -81,9 +83,9 @@ impl DecayTensor {
 /// What the engine reads and writes: the recurrence itself, or one of its gradients, with other tensors in these places.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sweep {
-    /// `[b, s, h_k, d_k]`
+    /// `[b, s, h / heads_per_query, d_k]`
     pub(crate) q: Operand,
-    /// Likewise.
+    /// `[b, s, h_k, d_k]`
     pub(crate) k: Operand,
     /// `[b, s, h / heads_per_value, d_v]`
     pub(crate) v: Operand,
@@ -100,7 +102,9 @@ pub(crate) struct Sweep {
     pub(crate) workspace: u64,
     /// Where the sequences lie.
     pub(crate) cu_seqlens: Option<SequenceOperand>,
-    /// Heads of the state for each of v.
+    /// Heads of the state for each of q.
+    pub(crate) heads_per_query: usize,
+    /// Likewise for each of v.
     pub(crate) heads_per_value: usize,
     /// States are `[d_v, d_k]`.
     pub(crate) transposed: bool,
@@ -113,7 +117,7 @@ pub(crate) struct Sweep {
 impl LinearRecurrenceParams {
     /// The sizes were checked to fit 32 bits.
     fn new(problem: &Problem, plan: &Plan, sweep: &Sweep, states_only: bool) -> Self {
-        let Shape { h_k, h, d_k, d_v } = problem.shape;
+        let Shape { h, d_k, d_v, .. } = problem.shape;
         let at = |offset: usize| sweep.workspace + offset as u64;
         let (key_stride, value_stride) = if sweep.transposed { (1, d_k) } else { (d_v, 1) };
         Self {
@@ -131,7 +135,8 @@ impl LinearRecurrenceParams {
             chunk_decays: at(plan.workspace.decays),
             sequences: Sequences::new(sweep.cu_seqlens, problem.sequences.s),
             h: h as i32,
-            heads_per_key: h.checked_div(h_k).unwrap_or(1) as i32,
+            heads_per_query: sweep.heads_per_query as i32,
+            heads_per_key: problem.heads_per_key() as i32,
             heads_per_value: sweep.heads_per_value as i32,
             d_k: d_k as i32,
             d_v: d_v as i32,
@@ -152,6 +157,7 @@ impl LinearRecurrenceParams {
             epsilon: problem.normaliser.unwrap_or(0.0),
             scale: sweep.scales[0],
             key_scale: sweep.scales[1],
+            padding: 0,
         }
     }
 }

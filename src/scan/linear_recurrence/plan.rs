@@ -183,6 +183,8 @@ pub(crate) fn plan_of(problem: &Problem, limits: &Limits, instances: &[Instance]
         let longest = s.div_ceil(parts.clamp(1, usize::MAX as u128) as usize).max(LEAST_CHUNK.min(s));
         longest.max(1).next_multiple_of(CHUNK_UNIT)
     });
+    // A whole number of units that the kernel's numbers hold: no sequence is longer.
+    let chunk = chunk.min(1 << 30);
     let num_chunks = s.div_ceil(chunk).max(1);
     let limit = i32::MAX as u64;
     let blocks = |factors: &[usize]| {

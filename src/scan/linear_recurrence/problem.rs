@@ -249,6 +249,11 @@ impl Problem {
         Ok(Self { dtype, sequences, shape, decay, feature_map, normaliser, scale, chunk, states: 0 })
     }
 
+    /// Heads of the state for each of q and k.
+    pub(crate) fn heads_per_key(&self) -> usize {
+        self.shape.h.checked_div(self.shape.h_k).unwrap_or(1)
+    }
+
     /// Whether there is nothing to compute. Without steps a final state is still the initial one.
     pub fn is_empty(&self) -> bool {
         self.sequences.b == 0 || self.shape.h == 0

@@ -85,6 +85,17 @@ impl FeatureMap {
             Self::Exp => x.exp(),
         }
     }
+
+    /// The slope of [`FeatureMap::of`]; where relu has two, at 0, that of the numbers below.
+    pub fn slope(self, x: f64) -> f64 {
+        match self {
+            Self::Identity => 1.0,
+            Self::EluPlusOne if x < 0.0 => x.exp(),
+            Self::EluPlusOne => 1.0,
+            Self::Relu => f64::from(x > 0.0),
+            Self::Exp => x.exp(),
+        }
+    }
 }
 
 impl Inputs<'_> {

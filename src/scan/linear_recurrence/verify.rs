@@ -48,18 +48,21 @@ const DESCRIPTION: Description = Description {
         tensor("initial_normaliser", F32, [&["b", "h", "d_k"], &[]], true, "sum of keys before the first step"),
         tensor("cu_seqlens", &[DType::I32], [&["b + 1"], &[]], true, "sequence i is positions cu[i] .. cu[i + 1]"),
     ],
-    options: &[
-        option("scale", OptionType::Float, "1/sqrt(d_k)", "factor of q"),
-        option("feature_map", OptionType::Choice(MAPS), "identity", "what q and k are replaced by"),
-        option("normaliser", OptionType::Float, "none", "outputs are divided by q z + this, z the sum of keys"),
-        option("chunk", OptionType::Count, "as many as fill the chip", "steps of a chunk, a multiple of 64"),
-    ],
+    options: OPTIONS,
     outputs: &[
         tensor("out", HALVES, VALUES, false, "result, of q's type"),
         tensor("final_state", F32, [&["b", "h", "d_k", "d_v"], &[]], false, "state after the last step"),
         tensor("final_normaliser", F32, [&["b", "h", "d_k"], &[]], true, "sum of keys, with a normaliser"),
     ],
 };
+
+/// Those of the gradients too.
+pub(crate) const OPTIONS: &[OptionSpec] = &[
+    option("scale", OptionType::Float, "1/sqrt(d_k)", "factor of q"),
+    option("feature_map", OptionType::Choice(MAPS), "identity", "what q and k are replaced by"),
+    option("normaliser", OptionType::Float, "none", "outputs are divided by q z + this, z the sum of keys"),
+    option("chunk", OptionType::Count, "as many as fill the chip", "steps of a chunk, a multiple of 64"),
+];
 
 const MAPS: &[&str] = &["identity", "elu_plus_one", "relu", "exp"];
 
@@ -126,13 +129,7 @@ fn prepare(queue: &Queue, bindings: &Bindings) -> Result<Box<dyn Prepared>> {
         Some(offsets) => SequenceSizes { b: offsets.sequences(), s: offsets.longest(), total: Some(offsets.total()) },
     };
     let shape = Shape { h_k: size("h_k"), h: size("h"), d_k: size("d_k"), d_v: size("d_v") };
-    let float = |name| bindings.float(name).map(|x| x as f32);
-    let options = Options {
-        scale: float("scale"),
-        feature_map: FeatureMap::of_name(bindings.choice("feature_map").unwrap_or_default()),
-        normaliser: float("normaliser"),
-        chunk: bindings.count("chunk").map(|chunk| usize::try_from(chunk).unwrap_or(usize::MAX)),
-    };
+    let options = options_of(bindings);
     let mut problem = Problem::new(q.dtype(), sequences, shape, kind, &options)?;
     problem.states = 1 + usize::from(bindings.tensor("initial_state").is_some());
     let plan = plan(&problem, queue.device().limits())?;
@@ -165,6 +162,17 @@ fn prepare(queue: &Queue, bindings: &Bindings) -> Result<Box<dyn Prepared>> {
     }))
 }
 
+/// The options that a command gave.
+pub(crate) fn options_of(bindings: &Bindings) -> Options {
+    let float = |name| bindings.float(name).map(|x| x as f32);
+    Options {
+        scale: float("scale"),
+        feature_map: FeatureMap::of_name(bindings.choice("feature_map").unwrap_or_default()),
+        normaliser: float("normaliser"),
+        chunk: bindings.count("chunk").map(|chunk| usize::try_from(chunk).unwrap_or(usize::MAX)),
+    }
+}
+
 impl Setup {
     fn inputs(&self) -> Inputs<'_> {
         let [q, k, v, decay, initial_state, initial_normaliser] = &self.numbers;
@@ -172,7 +180,7 @@ impl Setup {
     }
 }
 
-fn view(tensor: &Option<DeviceTensor>) -> Result<Option<TensorView<'_>>> {
+pub(crate) fn view(tensor: &Option<DeviceTensor>) -> Result<Option<TensorView<'_>>> {
     tensor.as_ref().map(DeviceTensor::view).transpose()
 }
 

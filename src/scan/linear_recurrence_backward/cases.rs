@@ -28,6 +28,24 @@ const HEADS_STATES: Set = &[("decay_heads", "retention"), ("initial_state", "nor
 const CHANNELS: Set = &[("decay_channels", "normal"), ("initial_state", "normal"), ("d_final_state", "normal")];
 const MILD: Set = &[("decay_channels", "mild")];
 const CHANNEL_LENGTHS: Set = &[("decay_channels", "mild"), ("d_final_state", "normal"), ("cu_seqlens", "0 50 50 129")];
+const LINEAR: Set = &[("scale", "1"), ("feature_map", "elu_plus_one"), ("normaliser", "0.000001")];
+const MAPPED: Set = &[("feature_map", "elu_plus_one"), ("chunk", "64")];
+const RELU: Set = &[("feature_map", "relu"), ("normaliser", "0.001"), ("chunk", "64")];
+const EXP: Set = &[("feature_map", "exp"), ("normaliser", "0.001")];
+const SUMS: Set = &[
+    ("initial_state", "normal"),
+    ("d_final_state", "normal"),
+    ("initial_normaliser", "normal"),
+    ("d_final_normaliser", "normal"),
+];
+const STEPS_SUMS: Set = &[
+    ("decay_steps", "normal"),
+    ("initial_normaliser", "normal"),
+    ("d_final_normaliser", "normal"),
+    ("cu_seqlens", "0 50 50 129"),
+];
+const CHANNELS_SUMS: Set =
+    &[("decay_channels", "mild"), ("initial_normaliser", "normal"), ("d_final_normaliser", "normal")];
 const LENGTHS: Set = &[
     ("decay_steps", "normal"),
     ("initial_state", "normal"),
@@ -35,7 +53,7 @@ const LENGTHS: Set = &[
     ("cu_seqlens", "0 50 50 129"),
 ];
 
-/// Every instance, decay and unevenness at least once.
+/// Every instance, decay, feature map and unevenness at least once.
 #[rustfmt::skip]
 pub(super) const CHECK_CASES: &[Case] = &[
     case!("no decay",          F16,  [1, 70, 2, 2, 64, 64],    NONE,     NONE),
@@ -54,6 +72,12 @@ pub(super) const CHECK_CASES: &[Case] = &[
     case!("mild decay",        F16,  [1, 70, 1, 1, 96, 32],    NONE,     MILD),
     case!("mild decay",        BF16, [2, 40, 1, 2, 64, 64],    NONE,     MILD),
     case!("various lengths",   BF16, [3, 79, 1, 2, 48, 64],    CHUNKS,   CHANNEL_LENGTHS),
+    case!("linear attention",  BF16, [1, 150, 2, 2, 64, 64],   LINEAR,   SUMS),
+    case!("linear attention",  F16,  [1, 70, 1, 2, 128, 96],   LINEAR,   NONE),
+    case!("linear attention",  BF16, [1, 50, 1, 2, 64, 48],    LINEAR,   CHANNELS_SUMS),
+    case!("elu plus one",      F16,  [1, 70, 1, 2, 48, 64],    MAPPED,   STATES),
+    case!("relu",              F16,  [3, 79, 1, 2, 64, 64],    RELU,     STEPS_SUMS),
+    case!("exp",               BF16, [1, 70, 2, 2, 32, 256],   EXP,      HEADS_STATES),
     case!("no steps",          F16,  [2, 0, 1, 2, 64, 64],     NONE,     STATES),
 ];
 
@@ -63,6 +87,7 @@ pub(super) const BENCH_CASES: &[Case] = &[
     case!("RetNet 6.7B, 256 tokens, 2 heads",    BF16, [1, 256, 2, 2, 256, 256],  NONE,     HEADS),
     case!("GLA 1.3B, 256 tokens, 1 head",        BF16, [1, 256, 1, 1, 256, 256],  NONE,     MILD),
     case!("MiniMax-01, 256 tokens, 4 heads",     BF16, [1, 256, 4, 4, 128, 128],  UNSCALED, HEADS),
+    case!("linear attention, 256 tokens",        F16,  [1, 256, 8, 8, 64, 64],    LINEAR,   NONE),
 ];
 
 /// Numbers of the standard normal distribution, and the case's extras.
@@ -96,6 +121,8 @@ pub(super) fn make_inputs(op: &Op, case: &Case) -> Result<Vec<HostTensor>> {
                     if text == "mild" { |x: f64| -0.01 * (-1.2 * x).exp() } else { |x: f64| -0.1 * (-1.2 * x).exp() };
                 normal(name, DType::F32, 12, &[&positions[..], &[h, d_k]].concat(), map)
             }
+            "initial_normaliser" => normal(name, DType::F32, 15, &[b, h, d_k], f64::abs),
+            "d_final_normaliser" => normal(name, DType::F32, 16, &[b, h, d_k], |x| x),
             "initial_state" => normal(name, DType::F32, 13, &[b, h, d_k, d_v], |x| x),
             "d_final_state" => normal(name, DType::F32, 14, &[b, h, d_k, d_v], |x| x),
             "cu_seqlens" => {

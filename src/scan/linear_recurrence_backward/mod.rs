@@ -14,6 +14,8 @@ pub use super::linear_recurrence::{Decay, DecayKind, Options, Shape};
 pub(crate) use plan::launches;
 pub use plan::{Plan, Workspace, plan};
 pub use problem::{Operands, Problem};
+#[cfg(feature = "verify")]
+pub use verify::compare_all;
 
 use super::linear_recurrence::launch;
 use crate::attention::CuSeqlens;
@@ -49,11 +51,17 @@ pub struct Args<'a> {
     pub d_initial_state: Option<TensorViewMut<'a>>,
     /// Gradient of the state after the last step, if it has one; likewise.
     pub d_final_state: Option<TensorView<'a>>,
+    /// Sum of keys before the first step, if there was one: `[b, h, d_k]`, f32. With [`Options::normaliser`] alone.
+    pub initial_normaliser: Option<TensorView<'a>>,
+    /// Its gradient, if it is wanted.
+    pub d_initial_normaliser: Option<TensorViewMut<'a>>,
+    /// Gradient of the sum of keys after the last step, if it has one; likewise.
+    pub d_final_normaliser: Option<TensorView<'a>>,
     /// Where the sequences lie.
     pub cu_seqlens: Option<&'a CuSeqlens<'a>>,
     /// At least [`Workspace::bytes`] bytes (u8, one dimension) at a multiple of 16, for the operator's own use.
     pub workspace: TensorViewMut<'a>,
-    /// Scale and chunk: those of the forward pass. There is no gradient through feature maps and normalisers.
+    /// Those of the forward pass.
     pub options: Options,
 }
 
@@ -77,6 +85,9 @@ impl<'a> Args<'a> {
             initial_state: None,
             d_initial_state: None,
             d_final_state: None,
+            initial_normaliser: None,
+            d_initial_normaliser: None,
+            d_final_normaliser: None,
             cu_seqlens: None,
             workspace,
             options: Options::default(),
@@ -85,7 +96,7 @@ impl<'a> Args<'a> {
 }
 
 /// The gradients of [`linear_recurrence`](super::linear_recurrence()): of q, k and v, and, if they are wanted, of the decays and
-/// the initial state.
+/// of the initial state and normaliser.
 ///
 /// Tensors may have any strides, but elements of the last dimension must be adjacent and rows aligned to 16 bytes; states are
 /// contiguous. The same input gives the same bits in every run.
@@ -112,28 +123,39 @@ pub fn linear_recurrence_backward(queue: &Queue, mut args: Args) -> Result<()> {
     let (initial_state, _initial_state) = open!(initial_state, as_ref);
     let (d_initial_state, _d_initial_state) = open!(d_initial_state, as_mut);
     let (d_final_state, _d_final_state) = open!(d_final_state, as_ref);
+    let (initial_normaliser, _initial_normaliser) = open!(initial_normaliser, as_ref);
+    let (d_initial_normaliser, _d_initial_normaliser) = open!(d_initial_normaliser, as_mut);
+    let (d_final_normaliser, _d_final_normaliser) = open!(d_final_normaliser, as_ref);
     let (cu_seqlens, _cu_seqlens) = open!(cu_seqlens, as_ref);
     #[rustfmt::skip]
     let operands = Operands {
-        q, k, v, d_out, d_q, d_k, d_v, decay, d_decay, initial_state, d_initial_state, d_final_state, cu_seqlens, workspace,
+        q, k, v, d_out, d_q, d_k, d_v, decay, d_decay, initial_state, d_initial_state, d_final_state, initial_normaliser,
+        d_initial_normaliser, d_final_normaliser, cu_seqlens, workspace,
     };
     let problem = Problem::check(&operands, &args.options)?;
     let plan = plan(&problem, queue.device().limits())?;
     operands.check_workspace(&plan)?;
-    for ((sweep, problem), plan) in
-        params::sweeps(&problem, &plan, &operands)?.iter().zip(problem.sweeps()).zip(&plan.sweeps)
-    {
-        // SAFETY: operands and workspace were checked; the guards above keep them in use until the launches are in the
-        // stream, which runs them one after the other.
-        unsafe { launch(queue, &problem, plan, sweep) }?;
+    let [of_q, of_k, of_v] = params::sweeps(&problem, &plan, &operands)?;
+    let problems = problem.sweeps();
+    macro_rules! launch_if_planned {
+        ($launch:expr, $params:expr) => {
+            if let Some(launch) = &$launch {
+                // SAFETY: operands and workspace were checked; the guards above keep them in use until the launches are in the
+                // stream, which runs them one after the other. The parameters are this kernel's.
+                unsafe { queue.launch(launch, &$params) }?;
+            }
+        };
     }
-    if let Some(launch) = &plan.keys {
-        // SAFETY: as above; the parameters are this kernel's.
-        unsafe { queue.launch(launch, &params::KeysParams::new(&problem, &plan, &operands)) }?;
-    }
-    if let Some(launch) = &plan.decays {
-        // SAFETY: as above.
-        unsafe { queue.launch(launch, &params::DecaysParams::new(&problem, &plan, &operands)) }?;
-    }
+    launch_if_planned!(plan.features, params::FeaturesParams::new(&problem, &plan, &operands));
+    // SAFETY: as above.
+    unsafe { launch(queue, &problems[0], &plan.sweeps[0], &of_q) }?;
+    launch_if_planned!(plan.divide, params::NormaliserParams::forward(&problem, &plan, &operands)?);
+    // SAFETY: as above.
+    unsafe { launch(queue, &problems[1], &plan.sweeps[1], &of_k) }?;
+    // SAFETY: as above.
+    unsafe { launch(queue, &problems[2], &plan.sweeps[2], &of_v) }?;
+    launch_if_planned!(plan.add, params::NormaliserParams::reverse(&problem, &plan, &operands)?);
+    launch_if_planned!(plan.keys, params::KeysParams::new(&problem, &plan, &operands));
+    launch_if_planned!(plan.decays, params::DecaysParams::new(&problem, &plan, &operands));
     Ok(())
 }

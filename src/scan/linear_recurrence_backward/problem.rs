@@ -34,6 +34,12 @@ pub struct Operands {
     pub d_initial_state: Option<Operand>,
     /// `[b, h, d_k, d_v]`
     pub d_final_state: Option<Operand>,
+    /// `[b, h, d_k]`
+    pub initial_normaliser: Option<Operand>,
+    /// `[b, h, d_k]`
+    pub d_initial_normaliser: Option<Operand>,
+    /// `[b, h, d_k]`
+    pub d_final_normaliser: Option<Operand>,
     /// Where the sequences lie.
     pub cu_seqlens: Option<SequenceOperand>,
     /// `[bytes]`
@@ -49,18 +55,24 @@ pub struct Problem {
     pub d_decay: bool,
     /// Whether the final state has a gradient.
     pub d_final_state: bool,
+    /// Whether the final normaliser has one.
+    pub d_final_normaliser: bool,
+    /// Normalisers and their gradients that are read and written: 0 to 3.
+    pub normalisers: usize,
 }
 
 const CHECKS: Checks = Checks { op: OP };
 /// The kernels load and store 16 bytes a lane.
 const ALIGNMENT: u64 = 16;
+/// Steps of a chunk where the gradient of the decays is wanted.
+const DECAY_CHUNK: usize = 256;
 
 impl Problem {
     /// Checks tensors and options.
     ///
     /// # Errors
-    /// Rank, element types, widths, sizes that disagree, heads that don't divide, a scale that is not finite, a chunk that is
-    /// no multiple of 64, a feature map, a normaliser, a gradient of decays that there are none of, a last
+    /// Rank, element types, widths, sizes that disagree, heads that don't divide, a scale or epsilon that is not finite, a chunk
+    /// that is no multiple of 64, a gradient of decays that there are none of, a normaliser's state without a normaliser, a last
     /// stride other than 1, misaligned rows, states with gaps, an output that overlaps itself or another tensor, sizes beyond
     /// 2^30: each its own [`Error`], naming the argument, what it has and what is expected.
     pub fn check(operands: &Operands, options: &Options) -> Result<Self> {
@@ -107,10 +119,12 @@ impl Problem {
             }
             CHECKS.elements(name, tensor)?;
         }
-        operands.check_memory(&sequences, shape)?;
+        operands.check_memory(&sequences, shape, options)?;
         problem.d_decay = operands.d_decay.is_some();
         problem.d_final_state = operands.d_final_state.is_some();
+        problem.d_final_normaliser = operands.d_final_normaliser.is_some();
         problem.forward.states = operands.states().into_iter().flatten().count();
+        problem.normalisers = operands.normalisers().into_iter().flatten().count();
         Ok(problem)
     }
 
@@ -125,23 +139,24 @@ impl Problem {
         decay: Option<DecayKind>,
         options: &Options,
     ) -> Result<Self> {
-        let unsupported =
-            |argument, what, got, supported| Err(Error::Unsupported { op: OP, argument, what, got, supported });
-        if options.feature_map != FeatureMap::Identity {
-            return unsupported("options", "feature_map", format!("{:?}", options.feature_map), "Identity");
-        }
-        if let Some(epsilon) = options.normaliser {
-            return unsupported("options", "normaliser", epsilon.to_string(), "none");
-        }
         let forward = linear_recurrence::Problem::of(OP, dtype, sequences, shape, decay, options)?;
-        Ok(Self { forward, d_decay: false, d_final_state: false })
+        Ok(Self { forward, d_decay: false, d_final_state: false, d_final_normaliser: false, normalisers: 0 })
     }
 
-    /// The recurrences that give the gradients of q, k and v: see the README.
+    /// The steps after which the sums of a decay's gradient begin anew: see the README.
+    pub(super) fn decay_chunk(&self) -> usize {
+        self.forward.chunk.unwrap_or(DECAY_CHUNK)
+    }
+
+    /// The recurrences that give the gradients of q, k and v, on features: see the README.
     pub(super) fn sweeps(&self) -> [linear_recurrence::Problem; 3] {
-        let Shape { h, d_k, d_v, .. } = self.forward.shape;
-        let across = linear_recurrence::Problem { shape: Shape { h_k: h, h, d_k: d_v, d_v: d_k }, ..self.forward };
-        [across, across, self.forward]
+        let Shape { h_k, h, d_k, d_v } = self.forward.shape;
+        let plain = linear_recurrence::Problem { feature_map: FeatureMap::Identity, normaliser: None, ..self.forward };
+        let chunk = if self.d_decay { Some(self.decay_chunk()) } else { self.forward.chunk };
+        let across = linear_recurrence::Problem { shape: Shape { h_k: h, h, d_k: d_v, d_v: d_k }, chunk, ..plain };
+        // Queries that were divided are those of a head of the state.
+        let h_k = if self.forward.normaliser.is_some() { h } else { h_k };
+        [across, across, linear_recurrence::Problem { shape: Shape { h_k, h, d_k, d_v }, ..plain }]
     }
 }
 
@@ -150,13 +165,27 @@ impl Operands {
         [self.initial_state.as_ref(), self.d_initial_state.as_ref(), self.d_final_state.as_ref()]
     }
 
-    fn check_memory(&self, sequences: &SequenceSizes, shape: Shape) -> Result<()> {
+    fn normalisers(&self) -> [Option<&Operand>; 3] {
+        [self.initial_normaliser.as_ref(), self.d_initial_normaliser.as_ref(), self.d_final_normaliser.as_ref()]
+    }
+
+    fn check_memory(&self, sequences: &SequenceSizes, shape: Shape, options: &Options) -> Result<()> {
         let Shape { h, d_k, d_v, .. } = shape;
         let sizes = [("b", sequences.b, "q"), ("h", h, "v"), ("d_k", d_k, "q"), ("d_v", d_v, "v")];
-        for (name, tensor) in ["initial_state", "d_initial_state", "d_final_state"].into_iter().zip(self.states()) {
+        let states = ["initial_state", "d_initial_state", "d_final_state"].into_iter().zip(self.states());
+        let normalisers = ["initial_normaliser", "d_initial_normaliser", "d_final_normaliser"].into_iter();
+        for (name, tensor) in states.chain(normalisers.zip(self.normalisers())) {
             let Some(tensor) = tensor else { continue };
-            CHECKS.rank(name, tensor, 4, "[b, h, d_k, d_v]")?;
-            CHECKS.sizes(name, tensor, sizes)?;
+            if name.ends_with("state") {
+                CHECKS.rank(name, tensor, 4, "[b, h, d_k, d_v]")?;
+                CHECKS.sizes(name, tensor, sizes)?;
+            } else if options.normaliser.is_none() {
+                return Err(Error::Alone { op: OP, argument: name, missing: "options.normaliser" });
+            } else {
+                CHECKS.rank(name, tensor, 3, "[b, h, d_k]")?;
+                let [b, h, d_k, _] = sizes;
+                CHECKS.sizes(name, tensor, [b, h, d_k])?;
+            }
             CHECKS.element_type(name, tensor, DType::F32, "")?;
             CHECKS.contiguous(name, tensor)?;
             CHECKS.aligned(name, || "address".to_owned(), tensor.address, ALIGNMENT)?;
@@ -170,12 +199,15 @@ impl Operands {
         others.extend(self.decay.as_ref().map(|(_, decay)| ("decay", decay)));
         others.extend(self.initial_state.as_ref().map(|state| ("initial_state", state)));
         others.extend(self.d_final_state.as_ref().map(|state| ("d_final_state", state)));
+        others.extend(self.initial_normaliser.as_ref().map(|state| ("initial_normaliser", state)));
+        others.extend(self.d_final_normaliser.as_ref().map(|state| ("d_final_normaliser", state)));
         let outputs = [
             Some(("d_q", &self.d_q)),
             Some(("d_k", &self.d_k)),
             Some(("d_v", &self.d_v)),
             self.d_decay.as_ref().map(|decay| ("d_decay", decay)),
             self.d_initial_state.as_ref().map(|state| ("d_initial_state", state)),
+            self.d_initial_normaliser.as_ref().map(|state| ("d_initial_normaliser", state)),
             Some(("workspace", workspace)),
         ];
         for (name, tensor) in outputs.into_iter().flatten() {

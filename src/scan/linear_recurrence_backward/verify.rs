@@ -1,14 +1,15 @@
 //! How the operator is checked, measured and run by name.
 
 use super::cases::{BENCH_CASES, CHECK_CASES, make_inputs};
-use super::reference::{Inputs, plain, reference, sum_over_steps};
+use super::reference::{Inputs, Output, plain, reference, sum_over_steps};
 use super::{Args, Decay, DecayKind, OP, Options, Problem, Shape, launches, linear_recurrence_backward, plan};
 use crate::attention::CuSeqlens;
 use crate::scan::SequenceSizes;
+use crate::scan::linear_recurrence::verify::{OPTIONS, options_of, view};
 use crate::verify::tolerance::Tolerance;
 use crate::verify::{
-    Agreement, Bindings, Description, DeviceTensor, HostTensor, Op, OptionSpec, OptionType, Prepared, TensorSpec,
-    compare, compare_rows,
+    Agreement, Bindings, Description, DeviceTensor, HostTensor, Op, OutputAgreement, Prepared, TensorSpec, compare,
+    compare_rows,
 };
 use crate::{DType, Error, Layout, Limits, Queue, Resources, Result};
 
@@ -29,6 +30,7 @@ const F32: &[DType] = &[DType::F32];
 const KEYS: [&[&str]; 2] = [&["b", "s", "h_k", "d_k"], &["total", "h_k", "d_k"]];
 const VALUES: [&[&str]; 2] = [&["b", "s", "h", "d_v"], &["total", "h", "d_v"]];
 const STATE: [&[&str]; 2] = [&["b", "h", "d_k", "d_v"], &[]];
+const NORMALISER: [&[&str]; 2] = [&["b", "h", "d_k"], &[]];
 
 const DESCRIPTION: Description = Description {
     inputs: &[
@@ -47,23 +49,18 @@ const DESCRIPTION: Description = Description {
         ),
         tensor("initial_state", F32, STATE, true, "state before the first step"),
         tensor("d_final_state", F32, STATE, true, "gradient of the state after the last step"),
+        tensor("initial_normaliser", F32, NORMALISER, true, "sum of keys before the first step"),
+        tensor("d_final_normaliser", F32, NORMALISER, true, "gradient of the sum of keys after the last step"),
         tensor("cu_seqlens", &[DType::I32], [&["b + 1"], &[]], true, "sequence i is positions cu[i] .. cu[i + 1]"),
     ],
-    options: &[
-        OptionSpec { name: "scale", kind: OptionType::Float, default: "1/sqrt(d_k)", meaning: "factor of q" },
-        OptionSpec {
-            name: "chunk",
-            kind: OptionType::Count,
-            default: "as many as fill the chip",
-            meaning: "steps of a chunk, a multiple of 64",
-        },
-    ],
+    options: OPTIONS,
     outputs: &[
         tensor("d_q", HALVES, KEYS, false, "gradient of q"),
         tensor("d_k", HALVES, KEYS, false, "gradient of k"),
         tensor("d_v", HALVES, VALUES, false, "gradient of v"),
         tensor("d_initial_state", F32, STATE, false, "gradient of the initial state, given or zeros"),
         tensor("d_decay", F32, [&["b", "s", "h"], &["total", "h"]], true, "gradient of the decays, of their shape"),
+        tensor("d_initial_normaliser", F32, NORMALISER, true, "gradient of the initial normaliser, given or zeros"),
     ],
 };
 
@@ -81,7 +78,7 @@ const fn tensor(
 struct Setup {
     problem: Problem,
     options: Options,
-    numbers: [Vec<f64>; 7],
+    numbers: [Vec<f64>; 9],
     offsets: Vec<i32>,
     inputs: [DeviceTensor; 4],
     gradients: [DeviceTensor; 3],
@@ -90,6 +87,9 @@ struct Setup {
     initial_state: Option<DeviceTensor>,
     d_initial_state: DeviceTensor,
     d_final_state: Option<DeviceTensor>,
+    initial_normaliser: Option<DeviceTensor>,
+    d_initial_normaliser: Option<DeviceTensor>,
+    d_final_normaliser: Option<DeviceTensor>,
     cu_seqlens: Option<CuSeqlens<'static>>,
     workspace: DeviceTensor,
 }
@@ -120,16 +120,15 @@ fn prepare(queue: &Queue, bindings: &Bindings) -> Result<Box<dyn Prepared>> {
         Some(offsets) => SequenceSizes { b: offsets.sequences(), s: offsets.longest(), total: Some(offsets.total()) },
     };
     let shape = Shape { h_k: size("h_k"), h: size("h"), d_k: size("d_k"), d_v: size("d_v") };
-    let options = Options {
-        scale: bindings.float("scale").map(|x| x as f32),
-        chunk: bindings.count("chunk").map(|chunk| usize::try_from(chunk).unwrap_or(usize::MAX)),
-        ..Options::default()
-    };
+    let options = options_of(bindings);
     let mut problem = Problem::new(inputs[0].dtype(), sequences, shape, kind, &options)?;
     problem.d_decay = kind.is_some();
     problem.d_final_state = bindings.tensor("d_final_state").is_some();
     let given = ["initial_state", "d_final_state"].iter().filter(|name| bindings.tensor(name).is_some());
     problem.forward.states = 1 + given.count();
+    problem.d_final_normaliser = bindings.tensor("d_final_normaliser").is_some();
+    let given = ["initial_normaliser", "d_final_normaliser"].iter().filter(|name| bindings.tensor(name).is_some());
+    problem.normalisers = usize::from(options.normaliser.is_some()) + given.count();
     let plan = plan(&problem, queue.device().limits())?;
     let poisoned = |dtype, shape: &[usize]| DeviceTensor::poisoned(queue, dtype, Layout::contiguous(shape)?);
     let like = |tensor: &DeviceTensor| poisoned(tensor.dtype(), tensor.layout().shape());
@@ -143,6 +142,8 @@ fn prepare(queue: &Queue, bindings: &Bindings) -> Result<Box<dyn Prepared>> {
             decay.map(numbers).unwrap_or_default(),
             numbers("initial_state"),
             numbers("d_final_state"),
+            numbers("initial_normaliser"),
+            numbers("d_final_normaliser"),
         ],
         gradients: [like(&inputs[0])?, like(&inputs[1])?, like(&inputs[2])?],
         d_decay: decay_tensor.as_ref().map(like).transpose()?,
@@ -150,6 +151,12 @@ fn prepare(queue: &Queue, bindings: &Bindings) -> Result<Box<dyn Prepared>> {
         initial_state: upload("initial_state")?,
         d_initial_state: poisoned(DType::F32, &[sequences.b, shape.h, shape.d_k, shape.d_v])?,
         d_final_state: upload("d_final_state")?,
+        initial_normaliser: upload("initial_normaliser")?,
+        d_initial_normaliser: options
+            .normaliser
+            .map(|_| poisoned(DType::F32, &[sequences.b, shape.h, shape.d_k]))
+            .transpose()?,
+        d_final_normaliser: upload("d_final_normaliser")?,
         workspace: poisoned(DType::U8, &[plan.workspace.bytes])?,
         problem,
         options,
@@ -172,9 +179,12 @@ impl Prepared for Setup {
         let args = Args {
             decay,
             d_decay: self.d_decay.as_mut().map(DeviceTensor::view_mut).transpose()?,
-            initial_state: self.initial_state.as_ref().map(DeviceTensor::view).transpose()?,
+            initial_state: view(&self.initial_state)?,
             d_initial_state: Some(self.d_initial_state.view_mut()?),
-            d_final_state: self.d_final_state.as_ref().map(DeviceTensor::view).transpose()?,
+            d_final_state: view(&self.d_final_state)?,
+            initial_normaliser: view(&self.initial_normaliser)?,
+            d_initial_normaliser: self.d_initial_normaliser.as_mut().map(DeviceTensor::view_mut).transpose()?,
+            d_final_normaliser: view(&self.d_final_normaliser)?,
             cu_seqlens: self.cu_seqlens.as_ref(),
             options: self.options,
             ..Args::new(
@@ -193,6 +203,9 @@ impl Prepared for Setup {
         if let Some(d_decay) = &self.d_decay {
             outputs.push(d_decay.download(queue, "d_decay")?);
         }
+        if let Some(d_initial_normaliser) = &self.d_initial_normaliser {
+            outputs.push(d_initial_normaliser.download(queue, "d_initial_normaliser")?);
+        }
         Ok(outputs)
     }
 
@@ -202,38 +215,39 @@ impl Prepared for Setup {
 
     /// Whole: bench cases are small.
     fn agreement(&self, queue: &Queue, _: usize) -> Result<Agreement> {
-        let [q, k, v, d_out, decay, initial_state, d_final_state] = &self.numbers;
-        let cu_seqlens = &self.offsets;
-        let inputs = Inputs { q, k, v, d_out, decay, initial_state, d_final_state, cu_seqlens };
+        let [q, k, v, d_out, decay, initial_state, d_final_state, initial_normaliser, d_final_normaliser] =
+            &self.numbers;
+        #[rustfmt::skip]
+        let inputs = Inputs {
+            q, k, v, d_out, decay, initial_state, d_final_state, initial_normaliser, d_final_normaliser,
+            cu_seqlens: &self.offsets,
+        };
         let (exact, plain) = (reference(&self.problem, &inputs), plain(&self.problem, &inputs));
-        let dtype = self.problem.forward.dtype;
-        let outputs = self.outputs(queue)?;
-        let rows = [(&exact.d_q, &plain.d_q), (&exact.d_k, &plain.d_k), (&exact.d_v, &plain.d_v)];
-        let mut compared: Vec<_> = outputs
-            .iter()
-            .zip(rows)
-            .zip(&exact.terms)
-            .map(|((got, (exact, plain)), terms)| {
-                compare_rows(got, exact, plain, |row| Tolerance::gradient_products(terms[row]))
-            })
-            .collect();
-        compared.push(compare(
-            &outputs[3],
-            &exact.d_initial_state,
-            &plain.d_initial_state,
-            Tolerance::sums_of_rounded(dtype),
-        ));
-        if let Some(d_decay) = outputs.get(4) {
-            let heads = self.problem.forward.decay == Some(DecayKind::Heads);
-            let of = |output: &super::reference::Output| match heads {
-                true => sum_over_steps(&self.problem, output),
-                false => (output.d_decay.clone(), output.terms[3].clone()),
-            };
-            let ((exact, terms), (plain, _)) = (of(&exact), of(&plain));
-            // Elements are judged one by one: each is a sum of its own.
-            let each = HostTensor { shape: vec![exact.len(), 1], ..d_decay.clone() };
-            compared.push(compare_rows(&each, &exact, &plain, |row| Tolerance::summed_products(dtype, terms[row])));
-        }
-        Ok(Agreement { outputs: compared })
+        Ok(Agreement { outputs: compare_all(&self.problem, &self.outputs(queue)?, &exact, &plain) })
     }
+}
+
+/// Every output, by its name, against the references.
+pub fn compare_all(problem: &Problem, outputs: &[HostTensor], exact: &Output, plain: &Output) -> Vec<OutputAgreement> {
+    let dtype = problem.forward.dtype;
+    let rows = |got: &HostTensor, exact: &[f64], plain: &[f64], terms: &[f64]| {
+        compare_rows(got, exact, plain, |row| Tolerance::gradient_products(terms[row]))
+    };
+    let states = Tolerance::sums_of_rounded(dtype);
+    let compare_one = |got: &HostTensor| match got.name.as_str() {
+        "d_q" => rows(got, &exact.d_q, &plain.d_q, &exact.terms[0]),
+        "d_k" => rows(got, &exact.d_k, &plain.d_k, &exact.terms[1]),
+        "d_v" => rows(got, &exact.d_v, &plain.d_v, &exact.terms[2]),
+        "d_initial_state" => compare(got, &exact.d_initial_state, &plain.d_initial_state, states),
+        "d_initial_normaliser" => compare(got, &exact.d_initial_normaliser, &plain.d_initial_normaliser, states),
+        _ => {
+            let heads = problem.forward.decay == Some(DecayKind::Heads);
+            let of = |output: &Output| if heads { sum_over_steps(problem, output) } else { output.d_decay.clone() };
+            let (of_exact, terms) = (of(exact), if heads { &exact.sum_terms } else { &exact.terms[3] });
+            // Elements are judged one by one: each is a sum of its own.
+            let each = HostTensor { shape: vec![of_exact.len(), 1], ..got.clone() };
+            compare_rows(&each, &of_exact, &of(plain), |row| Tolerance::summed_products(dtype, terms[row]))
+        }
+    };
+    outputs.iter().map(compare_one).collect()
 }

@@ -26,6 +26,11 @@ fn every_format_agrees_with_many_rows() {
         for (m, x) in [(20, F32), (140, F32), (259, BF16)] {
             Product::new(format, Q8, [m, 150, 768]).with_types(x, F32).assert_agrees();
         }
+        for (m, n, x) in [(65, 715, F16), (9, 3250, BF16), (140, 360, F32)] {
+            let product = Product::new(format, Exact, [m, n, 256]).with_types(x, F32);
+            product.assert_is_for_many();
+            product.assert_agrees();
+        }
     }
 }
 
@@ -71,7 +76,9 @@ fn every_type_of_activations_bias_and_result_agrees() {
     for activations in [Q8, Exact] {
         for x in [F16, BF16, F32] {
             for y in [F16, BF16, F32] {
-                Product::new(Format::Q4K, activations, [2, 40, 512]).with_types(x, y).with_bias(y).assert_agrees();
+                for (m, n) in [(2, 40), (70, 720)] {
+                    Product::new(Format::Q4K, activations, [m, n, 256]).with_types(x, y).with_bias(y).assert_agrees();
+                }
             }
         }
     }
@@ -79,7 +86,7 @@ fn every_type_of_activations_bias_and_result_agrees() {
 
 #[test]
 fn more_rows_than_a_block_takes_agree() {
-    for (activations, m) in [(Q8, 9), (Q8, 21), (Q8, 140), (Exact, 8), (Exact, 20)] {
+    for (activations, m) in [(Q8, 9), (Q8, 21), (Q8, 140), (Exact, 8), (Exact, 20), (Exact, 130)] {
         Product::new(Format::Q5_0, activations, [m, 40, 640]).with_types(F16, F16).assert_agrees();
     }
 }

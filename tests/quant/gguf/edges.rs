@@ -63,7 +63,7 @@ fn without_elements_the_result_is_the_bias() {
 
 #[test]
 fn rows_of_x_and_y_may_lie_apart() {
-    for (activations, m) in [(Q8, 3), (Exact, 3), (Q8, 12), (Q8, 130)] {
+    for (activations, m) in [(Q8, 3), (Exact, 3), (Q8, 12), (Q8, 130), (Exact, 2500)] {
         let product = Product::new(Format::Q5_1, activations, [m, 21, 96]).with_types(F16, F16);
         let layouts = [Layout::strided(&[m, 96], &[136, 1]).unwrap(), Layout::strided(&[m, 21], &[29, 1]).unwrap()];
         assert_eq!(product.run_in(layouts).unwrap().bytes, product.run().bytes);
@@ -81,11 +81,22 @@ fn activations_of_zero_give_the_bias() {
 
 #[test]
 fn huge_and_tiny_activations_stay_finite_and_agree() {
-    // As large as f32 holds without the result overflowing, and down to subnormal numbers.
-    for scale in [1e36, 1e-20, 1e-37] {
-        for (format, m) in [(Format::Q4K, 1), (Format::Q6K, 1), (Format::Q5_0, 1), (Format::Q4K, 12), (Format::Q6K, 12)]
-        {
-            let mut product = Product::new(format, Q8, [m, 24, 256]);
+    // As large as f32 holds without the result overflowing, and down to subnormal numbers; but that the smaller of two tf32 parts is
+    // not to be one.
+    for scale in [1e36, 1e-20, 1e-33, 1e-37] {
+        for (format, activations, m) in [
+            (Format::Q4K, Q8, 1),
+            (Format::Q6K, Q8, 1),
+            (Format::Q5_0, Q8, 1),
+            (Format::Q4K, Q8, 12),
+            (Format::Q6K, Q8, 12),
+            (Format::Q4K, Exact, 2160),
+            (Format::Q6K, Exact, 2160),
+        ] {
+            if activations == Exact && scale < 1e-33 {
+                continue;
+            }
+            let mut product = Product::new(format, activations, [m, 24, 256]);
             product.x = rounded(F32, &product.x.iter().map(|x| x * scale).collect::<Vec<_>>());
             let y = product.assert_agrees();
             assert!(y.to_f64().iter().all(|y| y.is_finite()), "{format} at {scale}");
@@ -107,8 +118,8 @@ fn blocks_of_very_different_ranges_keep_their_own_scales() {
 #[test]
 fn a_non_finite_activation_reaches_its_row_alone() {
     for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-        for m in [3, 12, 130] {
-            let clean = Product::new(Format::Q4K, Q8, [m, 20, 512]);
+        for (activations, m) in [(Q8, 3), (Q8, 12), (Q8, 130), (Exact, 2600)] {
+            let clean = Product::new(Format::Q4K, activations, [m, 20, 512]);
             let mut product = clean.clone();
             product.x[512 + 300] = bad;
             let (got, expected) = (product.run().to_f64(), clean.run().to_f64());

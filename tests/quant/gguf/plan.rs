@@ -2,7 +2,7 @@
 
 use super::*;
 use llm_kernels::quant::gguf::Shares;
-use llm_kernels::{Error, Limits, embedded};
+use llm_kernels::{Limits, embedded};
 
 fn problem(format: Format, activations: Activations, [m, n, k]: [usize; 3]) -> Problem {
     Problem { format, m, n, k, x_dtype: F16, bias_dtype: None, y_dtype: F32, activations }
@@ -13,9 +13,13 @@ const CHIPS: [(u32, u32); 6] = [(8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)
 #[test]
 fn every_format_has_embedded_instances_that_fit_every_chip() {
     for format in Format::ALL {
-        for (activations, m, name) in
-            [(Q8, 1, "vector_q8"), (Q8, 4, "vectors_q8"), (Exact, 1, "vectors_exact"), (Q8, 9, "matrix")]
-        {
+        for (activations, m, name) in [
+            (Q8, 1, "vector_q8"),
+            (Q8, 4, "vectors_q8"),
+            (Exact, 1, "vectors_exact"),
+            (Q8, 9, "matrix"),
+            (Exact, 40, "matrix_exact"),
+        ] {
             for (major, minor) in CHIPS {
                 let limits = Limits::of_capability(major, minor);
                 let plan = plan(&problem(format, activations, [m, 4096, 4096]), &limits).unwrap();
@@ -111,9 +115,16 @@ fn tiles_that_fill_no_wave_are_shared_where_that_takes_less_time() {
 }
 
 #[test]
-fn exact_activations_need_no_workspace() {
-    let plan = plan(&problem(Format::Q6K, Exact, [3, 100, 512]), &Limits::of_capability(8, 0)).unwrap();
-    assert_eq!((plan.prepare, plan.workspace.bytes), (None, 0));
+fn exact_activations_need_no_workspace_unless_they_are_many_and_to_be_widened() {
+    let limits = Limits::of_capability(8, 0);
+    let plan = |x_dtype, m| plan(&Problem { x_dtype, ..problem(Format::Q6K, Exact, [m, 100, 512]) }, &limits).unwrap();
+    for (x_dtype, m) in [(F16, 3), (F32, 3), (F32, 70)] {
+        assert_eq!((plan(x_dtype, m).prepare, plan(x_dtype, m).workspace.bytes), (None, 0));
+    }
+    let widened = plan(BF16, 70);
+    assert_eq!((widened.prepare.unwrap().instance, widened.workspace.bytes), ("gguf_widen", 70 * 512 * 4));
+    // Two tiles of 64 each way.
+    assert_eq!((widened.multiply.grid, widened.elements), ([4, 1, 1], F32));
 }
 
 #[test]
@@ -124,9 +135,11 @@ fn everything_is_counted_once() {
 }
 
 #[test]
-fn exact_rows_too_long_for_shared_memory_are_refused() {
-    let error = plan(&problem(Format::Q4_0, Exact, [1, 10, 1 << 18]), &Limits::of_capability(8, 0)).unwrap_err();
-    assert!(matches!(error, Error::SharedMemory { instance: "gguf_vectors_exact_q4_0", .. }), "{error}");
+fn rows_too_long_for_shared_memory_go_the_way_of_many() {
+    for (activations, instance) in [(Q8, "gguf_matrix_q4_0"), (Exact, "gguf_matrix_exact_q4_0")] {
+        let plan = plan(&problem(Format::Q4_0, activations, [1, 10, 1 << 18]), &Limits::of_capability(8, 0)).unwrap();
+        assert_eq!((plan.tile, plan.multiply.instance), (None, instance));
+    }
 }
 
 #[test]
@@ -134,4 +147,14 @@ fn more_blocks_than_a_grid_holds_are_refused() {
     let limits = Limits::of_capability(8, 0);
     let error = plan(&problem(Format::Q4K, Q8, [1 << 29, 1 << 20, 256]), &limits).unwrap_err();
     assert_eq!(error.to_string(), "quant/gguf: number of blocks is 17179869184, the limit is 2147483647");
+}
+
+#[test]
+fn exact_rows_are_many_where_a_tile_takes_less_time_than_passes_of_eight() {
+    let limits = Limits { multiprocessors: 108, ..Limits::of_capability(8, 0) };
+    let instance = |m, n| plan(&problem(Format::Q4K, Exact, [m, n, 1024]), &limits).unwrap().multiply.instance;
+    for (m, n, many) in [(8, 262_144, false), (9, 2592, false), (9, 2593, true), (40, 1036, false), (41, 1036, true)] {
+        let expected = if many { "gguf_matrix_exact_q4_k" } else { "gguf_vectors_exact_q4_k" };
+        assert_eq!(instance(m, n), expected, "{m} rows by {n}");
+    }
 }

@@ -11,6 +11,7 @@ fn every_byte_comes_from_memory_once() {
         Numbers::groups(Int4, [1024, 2048, 128]).with_zeros(),
         Numbers::groups(Int8, [1024, 2048, 128]),
         Numbers::groups(Nf4, [1024, 2048, 64]),
+        Numbers::blocks([1024, 2048, 64], false),
         Numbers::rows(I8, 256, 4096),
         Numbers::rows(E4M3, 256, 4096),
     ] {

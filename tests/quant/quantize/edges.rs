@@ -18,6 +18,7 @@ fn sizes_around_a_tile_s_are_exact() {
 #[test]
 fn nothing_becomes_nothing() {
     assert!(Numbers::groups(Nf4, [0, 64, 64]).run().codes.is_empty());
+    assert!(Numbers::blocks([0, 64, 64], false).run().codes.is_empty());
     assert!(Numbers::rows(I8, 0, 64).run().codes.is_empty());
 }
 

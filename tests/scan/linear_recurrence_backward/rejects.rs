@@ -21,6 +21,9 @@ fn error(options: Options, change: impl FnOnce(&mut Operands)) -> String {
         initial_state: None,
         d_initial_state: None,
         d_final_state: None,
+        initial_normaliser: None,
+        d_initial_normaliser: None,
+        d_final_normaliser: None,
         cu_seqlens: None,
         workspace: operand(7, DType::U8, &[1 << 20]),
     };
@@ -32,6 +35,7 @@ fn error(options: Options, change: impl FnOnce(&mut Operands)) -> String {
 #[test]
 fn each_mistake_has_its_error() {
     let heads = |o: &mut Operands| o.decay = Some((DecayKind::Heads, operand(8, F32, &[4])));
+    let normalised = Options { normaliser: Some(0.5), ..PLAIN };
     let cases = [
         (error(PLAIN, |o| o.k = operand(1, F16, &[2, 10, 2, 32])), "k has d_k 32, expected 64 (= q)"),
         (error(PLAIN, |o| o.d_out = operand(3, BF16, &[2, 10, 4, 48])), "d_out is bf16, expected f16 (= q)"),
@@ -61,10 +65,18 @@ fn each_mistake_has_its_error() {
             "decay has d_k 48, expected 64 (= q)",
         ),
         (
-            error(Options { feature_map: FeatureMap::Relu, ..PLAIN }, |_| ()),
-            "options has feature_map Relu; supported: Identity",
+            error(PLAIN, |o| o.d_final_normaliser = Some(operand(8, F32, &[2, 4, 64]))),
+            "d_final_normaliser is given without options.normaliser",
         ),
-        (error(Options { normaliser: Some(0.5), ..PLAIN }, |_| ()), "options has normaliser 0.5; supported: none"),
+        (
+            error(normalised, |o| o.initial_normaliser = Some(operand(8, F32, &[2, 4, 48]))),
+            "initial_normaliser has d_k 48, expected 64 (= q)",
+        ),
+        (
+            error(normalised, |o| o.d_initial_normaliser = Some(operand(8, F32, &[2, 4]))),
+            "d_initial_normaliser has rank 2, expected 3 [b, h, d_k]",
+        ),
+        (error(Options { normaliser: Some(f32::NAN), ..PLAIN }, |_| ()), "normaliser is NaN, expected a finite number"),
         (error(Options { chunk: Some(7), ..PLAIN }, |_| ()), "chunk is 7, expected a multiple of 64"),
     ];
     for (got, expected) in cases {
