@@ -35,7 +35,7 @@ extern "C" __global__ void __launch_bounds__(llm_kernels::kQuantiseThreads)
 
 extern "C" __global__ void __launch_bounds__(llm_kernels::kDenseThreads)
     gguf_dense_add(const __grid_constant__ llm_kernels::MatrixParams params) {
-  llm_kernels::add_partial_sums(params);
+  llm_kernels::add_dense_tiles(params);
 }
 
 // A block is as large as its copies need; where ptxas may choose, it spills rather than to use some more registers.

@@ -6,7 +6,6 @@
 #pragma once
 
 #include "quant/gguf_dense_load.cuh"
-#include "quant/gguf_dense_shares.cuh"
 
 namespace llm_kernels {
 
@@ -111,8 +110,10 @@ __device__ __forceinline__ void multiply_dense(const MatrixParams& params) {
   using Tile = DenseTile<Format>;
   extern __shared__ __align__(128) char shared[];
   const unsigned thread = ptx::thread_index(), lane = thread % 32, warp = thread / 32;
+  const ShareWalk<kDenseUnitSteps> walk{params.shares, (params.k + 63) / 64};
 #pragma unroll 1
-  for (DenseShare share = first_share(params); share.exists(); share = next_share(params, share)) {
+  for (int position = walk.first(); walk.exists(position); position = walk.next(position)) {
+    const Share share = walk.share(position);
     const int column_tile = share.tile / params.row_tiles;
     const int first_row = (share.tile - column_tile * params.row_tiles) * Tile::kRows;
     const int first_column = column_tile * Tile::kColumns;
@@ -123,9 +124,20 @@ __device__ __forceinline__ void multiply_dense(const MatrixParams& params) {
     if (share.partial < 0) {
       store_sums(params, sums, first_row + warp / 2 * 64, first_column + warp % 2 * 64, lane);
     } else {
-      store_partial_sums(params, sums, share.partial);
+      store_partial_sums<kDenseQuads, kDenseThreads>(params.partial_sums, sums, share.partial);
     }
   }
+}
+
+// Adds up the sums of shared tiles, in the order of k. Block: a row of 8 quads of a tile; a tile has 4 blocks.
+__device__ __forceinline__ void add_dense_tiles(const MatrixParams& params) {
+  const int thread = ptx::thread_index(), tile = ptx::block_index() / 4, i = ptx::block_index() % 4;
+  float sums[1][8][4] = {};
+  if (!add_partial_sums<kDenseQuads, kDenseThreads>(sums, params.shares, params.partial_sums, tile, i * 8)) return;
+  const int number = params.shares.whole_tiles + tile, column_tile = number / params.row_tiles;
+  const int row_tile = number - column_tile * params.row_tiles, warp = thread / 32;
+  store_sums(params, sums, row_tile * kDenseRows + warp / 2 * 64 + i * 16, column_tile * kDenseColumns + warp % 2 * 64,
+             thread % 32);
 }
 
 }  // namespace llm_kernels

@@ -4,11 +4,15 @@
 #include "common/mma.cuh"
 #include "common/pipeline.cuh"
 #include "common/shared_tile.cuh"
-#include "quant/gguf_dense_shares.cuh"
 #include "quant/gguf_group_weights.cuh"
+#include "quant/gguf_matrix_params.cuh"
 #include "quant/gguf_packed_columns.cuh"
 
 namespace llm_kernels {
+
+constexpr int kDenseRows = 256, kDenseColumns = 128, kDenseThreads = 256;
+constexpr int kDenseUnitSteps = 4;                                                 // Steps of 64 of k.
+constexpr int kDenseQuads = kDenseRows * kDenseColumns / 4 / kDenseThreads;        // float4 of a thread.
 
 template <typename Format>
 struct DenseTile {

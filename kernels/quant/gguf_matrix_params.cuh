@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "common/quant/element.cuh"
+#include "quant/shares.cuh"
 
 namespace llm_kernels {
 
@@ -22,9 +23,7 @@ struct MatrixParams {
   int32_t n, m, k;
   int32_t row_tiles;      // Of y; block b has row tile b % row_tiles.
   int32_t bias_type, y_type;
-  // Of bf16: tiles that one block computes each, those that blocks share, the units of 256 of k that a tile has, and the blocks.
-  int32_t whole_tiles, shared_tiles, tile_units;
-  int32_t multiplying_blocks;
+  Shares shares;          // Of bf16, in units of 256 of k.
 };
 
 static_assert(sizeof(MatrixParams) == 112 && offsetof(MatrixParams, n) == 72 && offsetof(MatrixParams, y_type) == 92,

@@ -1,166 +1,142 @@
 // Products of grouped weights with many rows of activations. See src/quant/weight_only/README.md.
 //
-// A block computes kColumns columns of y (rows of weights) by kRows rows, in steps of 64 of k that come kStages - 1 ahead. A warp
-// widens the codes of its rows of weights in registers, where they are operand A; activations are operand B.
+// Rows of weights are those of operand A. A warp's codes come from memory to registers, a load ahead, and become an operand while
+// the last one is multiplied; activations are operand B, in shared memory, read once for all of a warp's rows of weights. What a
+// step's last products need is in registers before its barrier, so that they cover it.
 #pragma once
 
 #include "common/mma.cuh"
-#include "common/ptx/shared_word.cuh"
 #include "quant/weight_only_matrix_load.cuh"
 
 namespace llm_kernels {
 
-// The scale of rows g and g + 8 of a tile, each in both halves of a register, and their zero-points, negative.
-template <typename Weights, typename T>
-struct GroupFactors {
-  uint32_t scale[2], minus_zero[2];
-
-  __device__ __forceinline__ void load_scales(uint32_t address) {
-    const uint32_t both = ptx::ld_shared_4(address);
-    scale[0] = ptx::prmt(both, 0, 0x1010), scale[1] = ptx::prmt(both, 0, 0x3232);
-  }
-
-  __device__ __forceinline__ void load_zeros(uint32_t address) {
-    const int both = ptx::ld_shared_2(address);
-    pack_minus_zeros<Weights, T>(both & 0xff, both >> 8, minus_zero);
-  }
-};
-
-// Where a lane finds its operands in a stage.
+// The weights of a warp in the order in which they are multiplied: parts of 32 columns, of each all tiles.
 template <typename Weights, typename T, typename Tile>
-struct GroupedLane {
-  uint32_t codes, scales, zeros, x[2];
-  uint32_t constant_zeros[2] = {};  // For all groups, if there are no zero-points.
-  bool has_zeros, small_groups;
+struct WeightStream {
+  static constexpr int kColumnTiles = Tile::kColumnTiles;
+  using Loader = CodeLoader<Weights, Tile>;
+  static constexpr int kParts = 2;  // Of 32 columns of a step, of a team.
+  Loader code_loader;
+  FactorLoader<Weights, Tile> factor_loader;
+  uint4 codes[kColumnTiles];
+  Factors<Weights> factors[kColumnTiles];
 
-  __device__ __forceinline__ GroupedLane(const WeightOnlyParams& params, int first_row, int first_tile, unsigned lane) {
-    const int g = lane / 4, t = lane % 4;
-    codes = first_tile * Weights::kChunkBytes + lane * 16;
-    scales = Tile::kScalesAt + (first_tile * 16 + g) * 4;
-    zeros = Tile::kZerosAt + (first_tile * 16 + g) * 2;
-    x[0] = Tile::kActivationsAt + activation_offset(first_row + g, t);
-    x[1] = Tile::kActivationsAt + activation_offset(first_row + g, 4 + t);
-    pack_minus_zeros<Weights, T>(params.zero, params.zero, constant_zeros);
-    has_zeros = Weights::kHasZeros && params.zeros != nullptr;
-    // Two groups of 32 in a step.
-    small_groups = params.group_shift == 0;
+  // Begins with a part of a row; parts are counted along it.
+  __device__ __forceinline__ WeightStream(const WeightOnlyParams& params, int first_tile, int part, unsigned lane)
+      : code_loader(params, first_tile, part, lane), factor_loader(params, first_tile, part) {
+#pragma unroll
+    for (int i = 0; i < kColumnTiles; ++i) load(i, part, part, true);
+  }
+
+  // Loads what the next part has in place of a tile of part `part` of the step that begins with part `number`, all of which
+  // has become operands.
+  __device__ __forceinline__ void refill(int i, int number, int part, int next) {
+    load(i, number + part, next, part % Loader::kParts == Loader::kParts - 1);
+  }
+
+  // Operand A of 16 columns of a tile: half `pair` of the part `part` of its step.
+  __device__ __forceinline__ void dequantise(FragmentA& to, int i, int part, int pair) const {
+    const uint32_t all[4] = {codes[i].x, codes[i].y, codes[i].z, codes[i].w};
+    const int first = (part % Loader::kParts * 2 + pair) * Weights::kWords;
+    uint32_t words[Weights::kWords];
+#pragma unroll
+    for (int word = 0; word < Weights::kWords; ++word) words[word] = all[first + word];
+    Weights::template widen<T>(words, to.a);
+    const uint32_t scale[2] = {ptx::prmt(factors[i].scales, 0, 0x1010), ptx::prmt(factors[i].scales, 0, 0x3232)};
+    uint32_t minus_zero[2] = {};
+    if constexpr (Weights::kHasZeros) pack_minus_zeros<Weights, T>(factors[i].zeros, minus_zero);
+#pragma unroll
+    for (int e = 0; e < 4; ++e) to.a[e] = scaled<Weights, T>(to.a[e], minus_zero[e % 2], scale[e % 2]);
+  }
+
+ private:
+  __device__ __forceinline__ void load(int i, int last, int part, bool has_codes) {
+    factors[i] = factor_loader.load(i, last, part);
+    if (has_codes) codes[i] = code_loader.load(i, part / Loader::kParts - last / Loader::kParts);
   }
 };
 
-// sums += the products of 64 columns: of a warp's rows of weights and rows of activations.
-template <typename Weights, typename T, typename Tile, int kRowTiles, int kColumnTiles>
-__device__ __forceinline__ void multiply_chunk(float (&sums)[kColumnTiles][kRowTiles][4],
-                                               const GroupedLane<Weights, T, Tile>& lane, uint32_t stage) {
-  // 4-bit codes of both halves: loads of 8 bytes, 16 apart, would have bank conflicts.
-  uint4 loaded[kColumnTiles];
-  GroupFactors<Weights, T> factors[kColumnTiles];
-#pragma unroll
-  for (int part = 0; part < 2; ++part) {
-    FragmentA a[kColumnTiles][2];
-#pragma unroll
-    for (int i = 0; i < kColumnTiles; ++i) {
-      // A group of 64 or more goes on; of more tiles than two its factors would take too many registers.
-      if (part == 0 || kColumnTiles > 2 || lane.small_groups) {
-        const int group = i * 16 + (part == 1 && lane.small_groups ? 8 : 0);
-        factors[i].minus_zero[0] = lane.constant_zeros[0], factors[i].minus_zero[1] = lane.constant_zeros[1];
-        factors[i].load_scales(stage + lane.scales + group * 4);
-        if (lane.has_zeros) factors[i].load_zeros(stage + lane.zeros + group * 2);
-      }
-      if (part == 0 || Weights::kWords == 2) {
-        loaded[i] = ptx::ld_shared_16(stage + lane.codes + i * Weights::kChunkBytes + part * 512);
-      }
-      uint32_t words[2][Weights::kWords];
-      if constexpr (Weights::kWords == 1) {
-        words[0][0] = part == 0 ? loaded[i].x : loaded[i].z, words[1][0] = part == 0 ? loaded[i].y : loaded[i].w;
-      } else {
-        words[0][0] = loaded[i].x, words[0][1] = loaded[i].y, words[1][0] = loaded[i].z, words[1][1] = loaded[i].w;
-      }
-#pragma unroll
-      for (int pair = 0; pair < 2; ++pair) {
-        Weights::template widen<T>(words[pair], a[i][pair].a);
-#pragma unroll
-        for (int e = 0; e < 4; ++e) {
-          a[i][pair].a[e] = scaled<Weights, T>(a[i][pair].a[e], factors[i].minus_zero[e % 2], factors[i].scale[e % 2]);
-        }
-      }
-    }
-#pragma unroll
-    for (int j = 0; j < kRowTiles; ++j) {
-      const uint4 b = ptx::ld_shared_16(stage + lane.x[part] + j * 1024);
-#pragma unroll
-      for (int i = 0; i < kColumnTiles; ++i) mma<T>(sums[i][j], a[i][0], b.x, b.y, sums[i][j]);
-#pragma unroll
-      for (int i = 0; i < kColumnTiles; ++i) mma<T>(sums[i][j], a[i][1], b.z, b.w, sums[i][j]);
-    }
-  }
-}
-
-// Leaves a warp's sums in shared memory, or adds them to those that lie there.
-template <bool kAdds, int kPitch, int kRowTiles, int kColumnTiles>
-__device__ __forceinline__ void leave_sums(float* shared, const float (&sums)[kColumnTiles][kRowTiles][4]) {
-#pragma unroll
-  for (int i = 0; i < kColumnTiles; ++i) {
-#pragma unroll
-    for (int j = 0; j < kRowTiles; ++j) {
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        float& to = shared[(j * 8 + e % 2) * kPitch + i * kChunkRows + e / 2 * 8];
-        to = kAdds ? to + sums[i][j][e] : sums[i][j][e];
-      }
-    }
-  }
-}
-
-// Stores a team's sums over a split of k, those of the other team added. 8 lanes store 32 neighbouring bytes.
-template <typename Tile, int kRowTiles, int kColumnTiles>
-__device__ __forceinline__ void store_partials(float (&sums)[kColumnTiles][kRowTiles][4], const WeightOnlyParams& params,
-                                               const float* others, int first_row, int first_column, int split) {
-  float* to = params.partials + (static_cast<int64_t>(split) * params.m + first_row) * params.n + first_column;
-#pragma unroll
-  for (int j = 0; j < kRowTiles; ++j) {
-#pragma unroll
-    for (int side = 0; side < 2; ++side, to += params.n) {
-#pragma unroll
-      for (int i = 0; i < kColumnTiles; ++i) {
-#pragma unroll
-        for (int upper = 0; upper < 2; ++upper) {
-          float sum = sums[i][j][upper * 2 + side];
-          const int offset = i * kChunkRows + upper * 8;
-          if constexpr (Tile::kTeams == 2) sum += others[(j * 8 + side) * Tile::kPitch + offset];
-          if (first_row + j * 8 + side < params.m && first_column + offset < params.n) to[offset] = sum;
-        }
-      }
-    }
-    to += static_cast<int64_t>(params.n) * 6;
-  }
-}
-
-// Stores a block's sums, by way of shared memory: neighbouring threads have neighbouring columns.
-template <typename Tile, int kRowTiles, int kColumnTiles>
-__device__ __forceinline__ void store_tile(float (&sums)[kColumnTiles][kRowTiles][4], const WeightOnlyParams& params,
-                                           float* shared, int warp_row, int warp_tile, int team, int first_row,
-                                           int first_column, int split) {
+// Adds the products of steps first_step to last_step - 1 of a tile to this warp's sums.
+template <typename Weights, typename T, typename Tile>
+__device__ __forceinline__ void multiply_steps(float (&sums)[Tile::kColumnTiles][Tile::kRowTiles][4],
+                                               const WeightOnlyParams& params, uint32_t shared, int first_row,
+                                               int first_tile, int team, int first_step, int last_step) {
+  constexpr int kStages = Tile::kStages, kParts = WeightStream<Weights, T, Tile>::kParts;
   const unsigned thread = ptx::thread_index(), lane = thread % 32;
-  const int own_row = warp_row + lane % 4 * 2, own_column = warp_tile * kChunkRows + lane / 4;
-  float* to = shared + own_row * Tile::kPitch + own_column;
-  if (params.num_splits > 1) {
-    if (team == 1) leave_sums<false, Tile::kPitch>(to, sums);
-    __syncthreads();
-    if (team == 0) store_partials<Tile>(sums, params, to, first_row + own_row, first_column + own_column, split);
-    return;
-  }
-  if (team == 0) leave_sums<false, Tile::kPitch>(to, sums);
+  ActivationLoader<Tile> loader(params, first_row, first_step, thread);
+  uint4 b[Tile::kRowTiles];
+  // Where this lane's activations of a part begin. Found out anew for each part, as are the copies' places: registers are few.
+  auto rows_of = [&](uint32_t stage, int part) {
+    const unsigned own = ptx::thread_index(), team_warp = own / 32 % Tile::kTeamWarps;
+    const int row = team_warp / Tile::kColumnWarps * Tile::kRowTiles * 8 + own % 32 / 4;
+    return stage + own / 32 / Tile::kTeamWarps * Tile::kPanelBytes + activation_offset(row, own % 4 + part * 4);
+  };
+
+  // The last share's loads are over.
   __syncthreads();
-  if constexpr (Tile::kTeams == 2) {
-    if (team == 1) leave_sums<true, Tile::kPitch>(to, sums);
-    __syncthreads();
+#pragma unroll 1
+  for (int stage = 0; stage < kStages; ++stage) {
+    const int step = first_step + stage;
+    loader.template load<0, loader.kPasses>(shared + stage * Tile::kStageBytes, step, step < last_step);
   }
-  const int own = thread % Tile::kColumns, column = first_column + own;
-  if (column >= params.n) return;
-  const int rows = min(Tile::kRows, params.m - first_row);
-  for (int row = thread / Tile::kColumns; row < rows; row += Tile::kTeams * Tile::kThreads / Tile::kColumns) {
-    store_result(params, split, first_row + row, column, shared[row * Tile::kPitch + own]);
+  // Of this team: the number of a step's first part, and of the last step's.
+  int number = (first_step * Tile::kTeams + team) * kParts;
+  const int last = ((last_step - 1) * Tile::kTeams + team) * kParts;
+  WeightStream<Weights, T, Tile> weights(params, first_tile, number, lane);
+  FragmentA a[2];  // Of these 16 columns of a tile, and of what comes next.
+  weights.dequantise(a[0], 0, 0, 0);
+  wait_for_copies<kStages - 1>();
+  __syncthreads();
+#pragma unroll
+  for (int j = 0; j < Tile::kRowTiles; ++j) b[j] = ptx::ld_shared_16(rows_of(shared, 0) + j * 1024);
+
+  uint32_t stage = shared;
+  const uint32_t last_stage = shared + (kStages - 1) * Tile::kStageBytes;
+#pragma unroll 1
+  while (number <= last) {
+    // Behind the last step what exists is loaded once more, for nobody: no branches among the products.
+    const int next = min(number + Tile::kTeams * kParts, last);
+    const int copied = number + kStages * Tile::kTeams * kParts, copied_step = copied / (Tile::kTeams * kParts);
+    const uint32_t next_stage = stage == last_stage ? shared : stage + Tile::kStageBytes;
+#pragma unroll
+    for (int part = 0; part < kParts; ++part) {
+#pragma unroll
+      for (int i = 0; i < Tile::kColumnTiles; ++i) {
+        constexpr int kPasses = ActivationLoader<Tile>::kPasses;
+        const bool ends_part = i == Tile::kColumnTiles - 1, ends_step = ends_part && part == kParts - 1;
+        const int next_part = ends_step ? 0 : part + 1;
+        if (ends_step) {
+          // Shows the next step's copies to all, and that this step's have been read.
+          wait_for_copies<kStages - 2>();
+          __syncthreads();
+        }
+#pragma unroll
+        for (int pair = 0; pair < 2; ++pair) {
+          const uint32_t next_rows = ends_part && pair == 1 ? rows_of(ends_step ? next_stage : stage, next_part) : 0;
+#pragma unroll
+          for (int j = 0; j < Tile::kRowTiles; ++j) {
+            const uint32_t b0 = pair == 0 ? b[j].x : b[j].z, b1 = pair == 0 ? b[j].y : b[j].w;
+            mma<T>(sums[i][j], a[pair], b0, b1, sums[i][j]);
+            if (ends_part && pair == 1) b[j] = ptx::ld_shared_16(next_rows + j * 1024);
+            if (j > 0) continue;
+            if (pair == 0) {
+              weights.dequantise(a[1], i, part, 1);
+              weights.refill(i, number, part, part == 0 ? number + 1 : next);
+            } else {
+              weights.dequantise(a[0], ends_part ? 0 : i + 1, ends_part ? next_part : part, 0);
+            }
+          }
+          if (ends_step && pair == 0) loader.template load<0, (kPasses + 1) / 2>(stage, copied_step, copied <= last);
+          if (ends_step && pair == 1) loader.template load<(kPasses + 1) / 2, kPasses>(stage, copied_step, copied <= last);
+        }
+      }
+    }
+    stage = next_stage;
+    number += Tile::kTeams * kParts;
   }
+  // No copy is in flight, of zeros either, when the memory is used again or given back.
+  wait_for_copies();
+  __syncthreads();
 }
 
 }  // namespace llm_kernels

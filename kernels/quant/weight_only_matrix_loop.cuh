@@ -1,52 +1,137 @@
-// The kernel around weight_only_matrix.cuh: stages, steps, the result.
+// The kernels around weight_only_matrix.cuh: shares of tiles, and where their sums go.
 #pragma once
 
+#include "quant/shares.cuh"
 #include "quant/weight_only_matrix.cuh"
 
 namespace llm_kernels {
 
-template <typename Weights, typename T, int kRowTiles, int kColumnTiles, int kRowWarps, int kColumnWarps, int kTeams>
-__device__ __forceinline__ void multiply_grouped(const WeightOnlyParams& params) {
-  using Tile = GroupedTile<Weights, kRowTiles, kColumnTiles, kRowWarps, kColumnWarps, kTeams>;
-  extern __shared__ __align__(128) char shared[];
-  const unsigned thread = ptx::thread_index(), team_thread = thread % Tile::kThreads, warp = team_thread / 32;
-  const int team = thread / Tile::kThreads;
-  // Neighbouring blocks have the same weights.
-  const int row_blocks = (params.m + Tile::kRows - 1) / Tile::kRows;
-  const int block = ptx::block_index(), column_block = block / row_blocks, split = ptx::block_index<1>();
-  const int first_row = (block - column_block * row_blocks) * Tile::kRows, first_tile = column_block * Tile::kTiles;
-  const int warp_row = warp / kColumnWarps * kRowTiles * 8, warp_tile = warp % kColumnWarps * kColumnTiles;
-
-  const int first = split * params.split_chunks, end = min(first + params.split_chunks, params.num_chunks);
-  // Chunks are even in number: teams have equally many.
-  const int num_steps = (end - first) / kTeams;
-  GroupedLoader<Weights, Tile> loader(params, first_row, first_tile, first + team, team_thread);
-  const GroupedLane<Weights, T, Tile> lane(params, warp_row, warp_tile, thread % 32);
-  float sums[kColumnTiles][kRowTiles][4] = {};
-  uint32_t stage = ptx::shared_address(shared) + team * Tile::kStages * Tile::kStageBytes;
-  const uint32_t base = stage, last = base + (Tile::kStages - 1) * Tile::kStageBytes;
-#pragma unroll 1
-  for (int ahead = 0; ahead < Tile::kStages - 1; ++ahead) {
-    if (ahead < num_steps) loader.load(base + ahead * Tile::kStageBytes);
-    commit_copies();
+// The sums over both teams, of half of the tiles for each.
+template <typename Tile>
+__device__ __forceinline__ void add_teams(float (&own)[Tile::kOwnTiles][Tile::kRowTiles][4],
+                                          const float (&sums)[Tile::kColumnTiles][Tile::kRowTiles][4], float4* shared) {
+  const unsigned thread = ptx::thread_index(), team = thread / 32 / Tile::kTeamWarps;
+  constexpr int kOther = Tile::kThreads / 2;
+#pragma unroll
+  for (int i = 0; i < Tile::kOwnTiles; ++i) {
+#pragma unroll
+    for (int j = 0; j < Tile::kRowTiles; ++j) {
+      const float(&first)[4] = sums[i][j];
+      const float(&second)[4] = sums[Tile::kOwnTiles + i][j];
+      float4& given = shared[(i * Tile::kRowTiles + j) * Tile::kThreads + (thread ^ kOther)];
+      given = team == 0 ? float4{second[0], second[1], second[2], second[3]} : float4{first[0], first[1], first[2], first[3]};
+#pragma unroll
+      for (int e = 0; e < 4; ++e) own[i][j][e] = team == 0 ? first[e] : second[e];
+    }
   }
-  uint32_t next = last;
-#pragma unroll 1
-  for (int step = 0; step < num_steps; ++step) {
-    // Shows this step's copies to all, and that what the next ones go over has been read.
-    wait_for_copies<Tile::kStages - 2>();
-    __syncthreads();
-    if (step + Tile::kStages - 1 < num_steps) loader.load(next);
-    commit_copies();
-    multiply_chunk<Weights, T, Tile>(sums, lane, stage);
-    next = stage;
-    stage = stage == last ? base : stage + Tile::kStageBytes;
-  }
-
-  wait_for_copies();
   __syncthreads();
-  store_tile<Tile>(sums, params, reinterpret_cast<float*>(shared), warp_row, warp_tile, team, first_row,
-                   first_tile * kChunkRows, split);
+#pragma unroll
+  for (int i = 0; i < Tile::kOwnTiles; ++i) {
+#pragma unroll
+    for (int j = 0; j < Tile::kRowTiles; ++j) {
+      const float4 taken = shared[(i * Tile::kRowTiles + j) * Tile::kThreads + thread];
+      own[i][j][0] += taken.x, own[i][j][1] += taken.y, own[i][j][2] += taken.z, own[i][j][3] += taken.w;
+    }
+  }
+}
+
+// Where a thread's own sums of a tile belong.
+template <typename Tile>
+struct TilePlace {
+  int first_row, first_column;  // Of the lane's first sum.
+
+  // Neighbouring tiles have the same weights.
+  __device__ __forceinline__ TilePlace(const WeightOnlyParams& params, int tile) {
+    const unsigned thread = ptx::thread_index(), lane = thread % 32, warp = thread / 32 % Tile::kTeamWarps;
+    const int team = thread / 32 / Tile::kTeamWarps, column_tile = tile / params.row_tiles;
+    const int row_tile = tile - column_tile * params.row_tiles;
+    first_row = row_tile * Tile::kRows + warp / Tile::kColumnWarps * Tile::kRowTiles * 8 + lane % 4 * 2;
+    first_column = column_tile * Tile::kColumns +
+                   (warp % Tile::kColumnWarps * Tile::kColumnTiles + team * Tile::kOwnTiles) * kChunkRows + lane / 4;
+  }
+
+  // Sums from tile i, j on.
+  template <int kColumnTiles, int kRowTiles>
+  __device__ __forceinline__ void store(const WeightOnlyParams& params, const float (&sums)[kColumnTiles][kRowTiles][4],
+                                        int first_i = 0, int first_j = 0) const {
+#pragma unroll
+    for (int i = 0; i < kColumnTiles; ++i) {
+#pragma unroll
+      for (int upper = 0; upper < 2; ++upper) {
+        const int column = first_column + (first_i + i) * kChunkRows + upper * 8;
+        if (column >= params.n) continue;
+        const float bias = params.bias == nullptr ? 0.0f : load_element(params.bias, column, params.bias_type);
+#pragma unroll
+        for (int j = 0; j < kRowTiles; ++j) {
+#pragma unroll
+          for (int side = 0; side < 2; ++side) {
+            const int row = first_row + (first_j + j) * 8 + side;
+            if (row < params.m) {
+              store_element(params.y, row * params.y_stride + column, sums[i][j][upper * 2 + side] + bias, params.y_type);
+            }
+          }
+        }
+      }
+    }
+  }
+};
+
+template <typename Weights, typename T, typename Tile>
+__device__ __forceinline__ void multiply_grouped(const WeightOnlyParams& params) {
+  extern __shared__ __align__(128) char shared[];
+  // What is needed when the sums are there, by when registers are free again; each thread has its own.
+  auto later = [&] { return ptx::shared_address(shared) + Tile::kLaterAt + ptx::thread_index() * 16; };
+  const ShareWalk<2 / Tile::kTeams> walk{params.shares, params.num_chunks / Tile::kTeams};
+#pragma unroll 1
+  for (int position = walk.exists(walk.first()) ? walk.first() : -1; position >= 0;) {
+    const Share share = walk.share(position);
+    const int next = walk.next(position);
+    ptx::st_shared_16(later(),
+                      {static_cast<unsigned>(share.tile), static_cast<unsigned>(share.partial),
+                       static_cast<unsigned>(walk.exists(next) ? next : -1), 0});
+    const unsigned warp = ptx::thread_index() / 32, team_warp = warp % Tile::kTeamWarps;
+    const int column_tile = share.tile / params.row_tiles, row_tile = share.tile - column_tile * params.row_tiles;
+    const int first_tile = (column_tile * Tile::kColumnWarps + team_warp % Tile::kColumnWarps) * Tile::kColumnTiles;
+    float sums[Tile::kColumnTiles][Tile::kRowTiles][4] = {};
+    if (params.k > 0) {
+      multiply_steps<Weights, T, Tile>(sums, params, ptx::shared_address(shared), row_tile * Tile::kRows, first_tile,
+                                       warp / Tile::kTeamWarps, share.first_step, share.last_step);
+    }
+    float own[Tile::kOwnTiles][Tile::kRowTiles][4];
+    if constexpr (Tile::kTeams == 2) {
+      add_teams<Tile>(own, sums, reinterpret_cast<float4*>(shared));
+    } else {
+#pragma unroll
+      for (int i = 0; i < Tile::kOwnTiles; ++i) {
+#pragma unroll
+        for (int j = 0; j < Tile::kRowTiles; ++j) {
+#pragma unroll
+          for (int e = 0; e < 4; ++e) own[i][j][e] = sums[i][j][e];
+        }
+      }
+    }
+    const uint4 done = ptx::ld_shared_16(later());
+    const int tile = done.x, partial = done.y;
+    position = done.z;
+    if (partial < 0) {
+      TilePlace<Tile>(params, tile).store(params, own);
+    } else {
+      store_partial_sums<Tile::kQuads, Tile::kThreads>(reinterpret_cast<float4*>(params.partials), own, partial);
+    }
+  }
+}
+
+inline constexpr int kAddQuads = 2;
+
+// Adds up the sums of shared tiles, in the order of k. Block: kAddQuads quads of each thread of a tile.
+template <typename Tile>
+__device__ __forceinline__ void add_shares(const WeightOnlyParams& params) {
+  constexpr int kBlocks = Tile::kQuads / kAddQuads;
+  const int tile = ptx::block_index() / kBlocks, first = ptx::block_index() % kBlocks * kAddQuads;
+  float sums[1][kAddQuads][4] = {};
+  const float4* partials = reinterpret_cast<const float4*>(params.partials);
+  if (!add_partial_sums<Tile::kQuads, Tile::kThreads>(sums, params.shares, partials, tile, first)) return;
+  TilePlace<Tile>(params, params.shares.whole_tiles + tile).store(params, sums, first / Tile::kRowTiles, first % Tile::kRowTiles);
 }
 
 }  // namespace llm_kernels

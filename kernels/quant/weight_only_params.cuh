@@ -6,6 +6,7 @@
 
 #include "common/quant/element.cuh"
 #include "common/quant/grouped.cuh"
+#include "quant/shares.cuh"
 
 namespace llm_kernels {
 
@@ -18,7 +19,7 @@ struct WeightOnlyParams {
   const int32_t* columns;   // [k]: which column of x belongs to column l of the weights; null for l.
   const void* bias;         // [n] of type bias_type; null for none.
   void* y;                  // [m, n] of type y_type.
-  float* partials;          // [splits, m, n], of more than one split of k.
+  float* partials;          // [splits, m, n] of splits of k; of many rows two tiles for each block: see shares.cuh.
   int64_t x_stride;         // In elements, between rows.
   int64_t y_stride;
   int32_t n, m, k;
@@ -30,10 +31,15 @@ struct WeightOnlyParams {
   int32_t num_splits;       // Of k.
   int32_t split_chunks;     // Chunks of a split: even.
   int32_t bias_type, y_type;
+  Shares shares;            // Of many rows, in units of 128 of k.
+  int32_t row_tiles;        // Of y; tile b has row tile b % row_tiles.
+  // (zeros & zero_mask) | zero_pair are the zero-points of rows g and g + 8: without `zeros` two of `zero`.
+  uint32_t zero_mask, zero_pair;
+  int32_t reserved;
 };
 
-static_assert(sizeof(WeightOnlyParams) == 128 && offsetof(WeightOnlyParams, n) == 80 &&
-                  offsetof(WeightOnlyParams, y_type) == 124,
+static_assert(sizeof(WeightOnlyParams) == 160 && offsetof(WeightOnlyParams, n) == 80 &&
+                  offsetof(WeightOnlyParams, y_type) == 124 && offsetof(WeightOnlyParams, row_tiles) == 144,
               "mirrored in Rust");
 
 // Puts a result where it belongs: a sum over all of k, or one over a split.

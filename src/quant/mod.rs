@@ -14,6 +14,7 @@ pub mod quantize;
 pub mod repack;
 #[cfg(feature = "verify")]
 pub mod sample;
+mod shares;
 #[cfg(feature = "verify")]
 mod verify;
 pub mod weight_only;
@@ -31,6 +32,7 @@ pub use packed::{PackedOperand, PackedTensor};
 pub use quantize::{dynamic_table, quantize};
 #[doc(inline)]
 pub use repack::repack;
+pub use shares::Shares;
 #[doc(inline)]
 pub use weight_only::weight_only;
 

@@ -140,6 +140,22 @@ __device__ __forceinline__ void pack_minus_zeros(int zero, int upper_zero, uint3
   }
 }
 
+// Likewise of two neighbouring bytes, rows g and g + 8. As the last bits of 1024 in f16 a byte counts ones: no conversion.
+template <typename Weights, typename T>
+__device__ __forceinline__ void pack_minus_zeros(uint32_t both, uint32_t (&minus_zero)[2]) {
+  if constexpr (std::is_same_v<T, f16>) {
+    constexpr uint32_t kMinus1024 = 0xe4, k960 = 0x63806380, k1152 = 0x64806480;
+#pragma unroll
+    for (int upper = 0; upper < 2; ++upper) {
+      const int offset = Weights::template offset<T>(upper);
+      minus_zero[upper] = ptx::prmt(both, kMinus1024, upper == 0 ? 0x4040 : 0x4141);
+      if (offset != 1024) minus_zero[upper] = ptx::add_rn_f16x2(minus_zero[upper], offset == 64 ? k960 : k1152);
+    }
+  } else {
+    pack_minus_zeros<Weights, T>(both & 0xff, both >> 8, minus_zero);
+  }
+}
+
 // (a - zero) * scale, of two elements each, rounded once: the difference is exact. `minus_zero` counts the offset in.
 template <typename Weights, typename T>
 __device__ __forceinline__ uint32_t scaled(uint32_t a, uint32_t minus_zero, uint32_t scale) {

@@ -7,7 +7,6 @@ mod params;
 mod plan;
 mod problem;
 pub mod reference;
-mod shares;
 mod vector;
 #[cfg(feature = "verify")]
 pub(crate) mod verify;
@@ -17,10 +16,10 @@ pub use matrix::MatrixTile;
 pub(crate) use plan::launches;
 pub use plan::{Plan, Workspace, plan};
 pub use problem::{Activations, Operands, Problem};
-pub use shares::Shares;
 pub use vector::VectorTile;
 
 use super::PackedTensor;
+pub use super::Shares;
 use crate::{Queue, Result, TensorView, TensorViewMut};
 
 /// The operator's name.

@@ -4,6 +4,7 @@ use std::mem::offset_of;
 
 use super::{Activations, MatrixTile, Operands, Plan, Problem, VectorTile};
 use crate::quant::element_type;
+use crate::quant::shares::SharesParams;
 
 /// `QuantiseParams` of `kernels/quant/gguf_quantise.cuh`.
 #[repr(C)]
@@ -66,10 +67,7 @@ pub(super) struct MatrixParams {
     row_tiles: i32,
     bias_type: i32,
     y_type: i32,
-    whole_tiles: i32,
-    shared_tiles: i32,
-    tile_units: i32,
-    multiplying_blocks: i32,
+    shares: SharesParams,
 }
 
 // The kernels assert the same numbers.
@@ -115,10 +113,7 @@ impl MatrixParams {
             row_tiles: problem.m.div_ceil(tile.rows) as i32,
             bias_type: problem.bias_dtype.map_or(0, element_type::code),
             y_type: element_type::code(problem.y_dtype),
-            whole_tiles: plan.shares.whole_tiles as i32,
-            shared_tiles: plan.shares.shared_tiles as i32,
-            tile_units: plan.shares.tile_units as i32,
-            multiplying_blocks: plan.shares.blocks as i32,
+            shares: plan.shares.params(),
         }
     }
 }

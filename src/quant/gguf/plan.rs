@@ -43,6 +43,10 @@ pub struct Workspace {
 const PREPARE_THREADS: u32 = 128;
 /// Threads of the kernel that adds up partial sums.
 const ADD_THREADS: u32 = 256;
+/// Columns of k of a unit of a shared tile: four steps.
+const UNIT_DEPTH: usize = 256;
+/// What sharing costs, in units' time.
+const SHARING_COST: usize = 2;
 /// Exact kernels take equal times, modelled on an A100, at so many rows of weights for each multiprocessor and 8 rows of
 /// activations: that for few takes a time for each, that for many the time of a tile, however few of them there are.
 const EXACT_ROWS: usize = 48;
@@ -133,12 +137,16 @@ pub fn plan(problem: &Problem, limits: &Limits) -> Result<Plan> {
         (None, _) => matrix.elements,
     };
     let prepares = elements != problem.x_dtype;
+    let tiles = problem.m.div_ceil(matrix.rows) * problem.n.div_ceil(matrix.columns);
     let shares = match (&tile, matrix.elements) {
-        (None, DType::BF16) => Shares::new(problem, &matrix, limits),
-        (None, _) => Shares::none(problem.m.div_ceil(matrix.rows) * problem.n.div_ceil(matrix.columns)),
+        (None, DType::BF16) => {
+            Shares::new(tiles, problem.k.div_ceil(UNIT_DEPTH), limits.multiprocessors as usize, SHARING_COST)
+        }
+        (None, _) => Shares::none(tiles),
         _ => Shares::none(0),
     };
-    let workspace = workspace(prepares.then_some(elements), problem, shares.partial_bytes(&matrix));
+    let workspace =
+        workspace(prepares.then_some(elements), problem, shares.partial_bytes(matrix.rows * matrix.columns));
     let multiply = match &tile {
         Some(tile) => vector_launch(problem, tile, workspace)?,
         None => matrix_launch(problem, &matrix, &shares, workspace)?,

@@ -4,8 +4,9 @@ use std::mem::offset_of;
 
 use super::{Operands, Plan, Problem};
 use crate::quant::element_type;
+use crate::quant::shares::SharesParams;
 
-/// `WeightOnlyParams` of `kernels/quant/weight_only_vector.cuh`.
+/// `WeightOnlyParams` of `kernels/quant/weight_only_params.cuh`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 pub(super) struct WeightOnlyParams {
@@ -34,13 +35,19 @@ pub(super) struct WeightOnlyParams {
     split_chunks: i32,
     bias_type: i32,
     y_type: i32,
+    shares: SharesParams,
+    row_tiles: i32,
+    zero_mask: u32,
+    zero_pair: u32,
+    reserved: i32,
 }
 
 // The kernels assert the same numbers.
 const _: () = assert!(
-    size_of::<WeightOnlyParams>() == 128
+    size_of::<WeightOnlyParams>() == 160
         && offset_of!(WeightOnlyParams, n) == 80
         && offset_of!(WeightOnlyParams, y_type) == 124
+        && offset_of!(WeightOnlyParams, row_tiles) == 144
 );
 
 // SAFETY: `repr(C)`, plain data, no padding.
@@ -80,6 +87,11 @@ impl WeightOnlyParams {
             split_chunks: plan.split_chunks as i32,
             bias_type: problem.bias_dtype.map_or(0, element_type::code),
             y_type: element_type::code(problem.y_dtype),
+            shares: plan.shares.params(),
+            row_tiles: problem.m.div_ceil(plan.rows) as i32,
+            zero_mask: if problem.has_zeros { 0xffff } else { 0 },
+            zero_pair: if problem.has_zeros { 0 } else { u32::from(format.codes.middle()) * 0x0101 },
+            reserved: 0,
         }
     }
 

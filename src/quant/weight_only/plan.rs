@@ -1,7 +1,7 @@
 //! The plan of the launches: pure data.
 
 use super::{OP, Problem};
-use crate::quant::Codes;
+use crate::quant::{Codes, Shares};
 use crate::{DType, Error, LaunchPlan, Limits, Resources, Result};
 
 /// Planned launches, in their order.
@@ -11,16 +11,18 @@ pub struct Plan {
     pub permute: Option<LaunchPlan>,
     /// The product.
     pub multiply: LaunchPlan,
-    /// The sum over splits of k, if there are several.
+    /// The sum over splits of k, or over parts of tiles that blocks share, if there are such.
     pub finish: Option<LaunchPlan>,
     /// Rows of the result that a thread block computes.
     pub rows: usize,
     /// And columns.
     pub columns: usize,
-    /// Splits of k.
+    /// Splits of k, of few rows.
     pub num_splits: usize,
     /// Chunks of 64 columns of a split, but of the last.
     pub split_chunks: usize,
+    /// Which blocks compute which tiles, of many rows.
+    pub shares: Shares,
     /// Where in the workspace what lies.
     pub workspace: Workspace,
     /// What it costs.
@@ -30,7 +32,7 @@ pub struct Plan {
 /// Places in the workspace, in bytes from its start: permuted activations come first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Workspace {
-    /// Results of splits, f32 `[splits, m, n]`.
+    /// Results of splits, f32 `[splits, m, n]`; of many rows partial sums of tiles.
     pub partials: usize,
     /// All of it.
     pub bytes: usize,
@@ -39,10 +41,12 @@ pub struct Workspace {
 /// Threads of the kernels that permute and finish; a thread has 8 elements or one.
 const SIDE_THREADS: u32 = 128;
 
-/// An instance of `kernels/quant/weight_only.cu`: the numbers of `GroupedTile` in `kernels/quant/weight_only_matrix.cuh`.
+/// An instance of `kernels/quant/weight_only.cu`.
 #[derive(Clone, Copy, Debug)]
 struct Tile {
     instance: &'static str,
+    /// What adds up sums of shared tiles, and its blocks for each.
+    add: (&'static str, usize),
     rows: usize,
     columns: usize,
     threads: u32,
@@ -50,8 +54,19 @@ struct Tile {
     shared_bytes: usize,
 }
 
+/// Threads of the kernels for many rows.
+const MATRIX_THREADS: u32 = 256;
+/// Columns of k of a unit of a shared tile.
+const UNIT_DEPTH: usize = 128;
+/// float4 of partial sums that a thread adds up.
+const ADD_QUADS: usize = 2;
+/// What sharing costs, in units' time.
+const SHARING_COST: usize = 3;
+
 /// Most rows of activations of the kernel for few.
 const VECTOR_ROWS: usize = 8;
+/// Most rows of activations of the kernels that split k.
+const SPLIT_ROWS: usize = 32;
 
 macro_rules! names {
     ($codes:literal, $dtype:literal) => {
@@ -75,22 +90,34 @@ fn tile(problem: &Problem) -> Tile {
         (Codes::Nf4, _) => names!("nf4", "f16"),
     };
     if problem.m <= VECTOR_ROWS {
-        return Tile { instance: names[0], rows: 8, columns: 32, threads: 128, shared_bytes: 0 };
+        return Tile { instance: names[0], add: ("", 0), rows: 8, columns: 32, threads: 128, shared_bytes: 0 };
     }
-    let wide = problem.format.codes.bits() == 8;
-    let (instance, rows, teams) = match problem.m {
-        0..=16 => (names[1], 16, 2),
-        17..=32 => (names[2], 32, 2),
-        33..=64 => (names[3], 64, if wide { 1 } else { 2 }),
-        _ => (names[4], 128, 1),
+    if problem.m <= SPLIT_ROWS {
+        return dozens_tile(problem, if problem.m <= 16 { names[1] } else { names[2] });
+    }
+    // The numbers of `GroupedTile` in `kernels/quant/weight_only_matrix_load.cuh`.
+    let wide = problem.format.codes.bits() < 8;
+    let (instance, add, [rows, columns], teams, stages) = match problem.m {
+        33..=64 if wide => (names[3], "weight_only_add_64x256", [64, 256], 2, 3),
+        33..=64 => (names[3], "weight_only_add_64x128", [64, 128], 2, 3),
+        _ if wide => (names[4], "weight_only_add_128x256", [128, 256], 1, 4),
+        _ => (names[4], "weight_only_add_128x128", [128, 128], 1, 4),
     };
+    // Activations; at the end the sums that teams give each other.
+    let quads = rows * columns / 4 / MATRIX_THREADS as usize;
+    let sums = if teams == 2 { rows * columns * 4 } else { 0 };
+    let shared_bytes = (stages * teams * rows * 128).max(sums) + MATRIX_THREADS as usize * 16;
+    Tile { instance, add: (add, quads / ADD_QUADS), rows, columns, threads: MATRIX_THREADS, shared_bytes }
+}
+
+/// Of the kernels for up to 32 rows: the numbers of `DozensTile` in `kernels/quant/weight_only_dozens_load.cuh`.
+fn dozens_tile(problem: &Problem, instance: &'static str) -> Tile {
+    let (rows, columns, teams) = (if problem.m <= 16 { 16 } else { 32 }, 128, 2);
     // 8 tiles: their codes, scales of two groups and zero-points; 128 bytes of each row of activations. At the end sums.
     let stage = 8 * (16 * 64 * problem.format.codes.bits() / 8 + 2 * 32 + 2 * 16) + rows * 128;
-    let most = if teams == 2 { 99 } else { 80 } * 1024;
-    let stages = if 4 * teams * stage <= most { 4 } else { 3 };
-    let columns = 128;
+    let stages = if 4 * teams * stage <= 99 * 1024 { 4 } else { 3 };
     let shared_bytes = (stages * teams * stage).max(rows * (columns + 4) * 4);
-    Tile { instance, rows, columns, threads: 128 * teams as u32, shared_bytes }
+    Tile { instance, add: ("", 0), rows, columns, threads: MATRIX_THREADS, shared_bytes }
 }
 
 fn launch(instance: &'static str, grid: [u32; 3], threads: u32, shared_bytes: usize, workspace: usize) -> LaunchPlan {
@@ -110,8 +137,11 @@ pub(crate) fn launches(limits: &Limits) -> Vec<LaunchPlan> {
     let kinds = |(codes, dtype)| [1, 16, 32, 64, 128].map(|m| (codes, dtype, m));
     let types = |codes| [DType::F16, DType::BF16].map(|dtype| (codes, dtype));
     let products = Codes::ALL.into_iter().flat_map(types).flat_map(kinds).filter_map(product);
-    let side = ["weight_only_permute", "weight_only_finish"];
-    side.map(|instance| launch(instance, [1; 3], SIDE_THREADS, 0, 0)).into_iter().chain(products).collect()
+    let side = ["weight_only_permute", "weight_only_finish"].map(|instance| (instance, SIDE_THREADS));
+    let add =
+        ["weight_only_add_64x256", "weight_only_add_128x256", "weight_only_add_64x128", "weight_only_add_128x128"];
+    let others = side.into_iter().chain(add.map(|instance| (instance, MATRIX_THREADS)));
+    others.map(|(instance, threads)| launch(instance, [1; 3], threads, 0, 0)).chain(products).collect()
 }
 
 /// Chooses the instance, the splits and the grids.
@@ -126,30 +156,41 @@ pub fn plan(problem: &Problem, limits: &Limits) -> Result<Plan> {
         let (needed, available) = (tile.shared_bytes as u32, limits.shared_bytes_per_block);
         return Err(Error::SharedMemory { op: OP, instance: tile.instance, needed, available });
     }
-    let blocks = m.div_ceil(tile.rows) as u128 * n.div_ceil(tile.columns) as u128;
-    let blocks = grid_size(blocks)?;
-    let (num_splits, split_chunks) = splits(problem, &tile, blocks as usize, limits);
+    let tiles = grid_size(m.div_ceil(tile.rows) as u128 * n.div_ceil(tile.columns) as u128)?;
+    let places = limits.multiprocessors.max(1) as usize;
+    let few = m <= SPLIT_ROWS;
+    let (num_splits, split_chunks) = if few { splits(problem, &tile, tiles as usize, places) } else { (1, 0) };
+    let units = k.div_ceil(UNIT_DEPTH);
+    let shares = if few { Shares::none(0) } else { Shares::new(tiles as usize, units, places, SHARING_COST) };
 
     let permutes = problem.permuted && m > VECTOR_ROWS;
     let permuted_bytes = if permutes { m * k * 2 } else { 0 };
     let partials = permuted_bytes.next_multiple_of(16);
-    let partial_bytes = if num_splits > 1 { num_splits * m * n * 4 } else { 0 };
+    let split_bytes = if num_splits > 1 { num_splits * m * n * 4 } else { 0 };
+    let partial_bytes = split_bytes + shares.partial_bytes(tile.rows * tile.columns);
     let workspace = Workspace { partials, bytes: partials + partial_bytes };
     let side = |instance, threads: u128| {
         let blocks = grid_size(threads.div_ceil(SIDE_THREADS.into()))?;
         Ok(launch(instance, [blocks, 1, 1], SIDE_THREADS, 0, workspace.bytes))
     };
     let permute = permutes.then(|| side("weight_only_permute", m as u128 * (k as u128 / 8)));
-    let finish = (num_splits > 1).then(|| side("weight_only_finish", m as u128 * n as u128));
-    let grid = [blocks, num_splits as u32, 1];
+    let finish = if shares.shared_tiles > 0 {
+        let (instance, blocks) = tile.add;
+        let blocks = grid_size(blocks as u128 * shares.shared_tiles as u128)?;
+        Some(launch(instance, [blocks, 1, 1], MATRIX_THREADS, 0, workspace.bytes))
+    } else {
+        (num_splits > 1).then(|| side("weight_only_finish", m as u128 * n as u128)).transpose()?
+    };
+    let grid = if few { [tiles, num_splits as u32, 1] } else { [shares.blocks as u32, 1, 1] };
     Ok(Plan {
         permute: permute.transpose()?,
         multiply: launch(tile.instance, grid, tile.threads, tile.shared_bytes, workspace.bytes),
-        finish: finish.transpose()?,
+        finish,
         rows: tile.rows,
         columns: tile.columns,
         num_splits,
         split_chunks,
+        shares,
         workspace,
         resources: resources(problem, permuted_bytes, partial_bytes, workspace),
     })
@@ -167,10 +208,10 @@ fn grid_size(blocks: u128) -> Result<u32> {
 /// Splits of k, so that every multiprocessor has work, and their chunks.
 ///
 /// Few rows are bound by memory, and adding up costs a launch: only where there are fewer blocks than multiprocessors. Of
-/// many rows the time is that of the multiprocessor with the most blocks; a split adds to each block the time of `rows / 24` chunks
+/// more the time is that of the multiprocessor with the most blocks; a split adds to each block the time of `rows / 24` chunks
 /// for its sums' way to memory and back.
-fn splits(problem: &Problem, tile: &Tile, blocks: usize, limits: &Limits) -> (usize, usize) {
-    let (chunks, multiprocessors) = (problem.format.chunks(), limits.multiprocessors.max(1) as usize);
+fn splits(problem: &Problem, tile: &Tile, blocks: usize, multiprocessors: usize) -> (usize, usize) {
+    let chunks = problem.format.chunks();
     let split_chunks = |splits: usize| chunks.div_ceil(splits).next_multiple_of(2).max(2);
     let cost = |&splits: &usize| {
         let waves = (blocks * splits).div_ceil(multiprocessors);

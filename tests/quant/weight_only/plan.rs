@@ -1,6 +1,7 @@
 //! Plans, without a device.
 
 use super::*;
+use llm_kernels::quant::Shares;
 use llm_kernels::{Error, Limits, embedded};
 
 fn problem(codes: Codes, x_dtype: DType, [m, n, k]: [usize; 3]) -> Problem {
@@ -36,7 +37,7 @@ fn every_kind_of_codes_and_type_has_embedded_instances_that_fit_every_chip() {
 }
 
 #[test]
-fn k_is_split_where_blocks_are_too_few_for_the_chip() {
+fn k_is_split_where_blocks_of_few_rows_are_too_few_for_the_chip() {
     let split = |sizes| {
         let plan = plan(&problem(Int4, F16, sizes), &a100()).unwrap();
         (plan.multiply.grid, plan.num_splits, plan.split_chunks, plan.workspace.bytes, plan.finish.is_some())
@@ -45,10 +46,28 @@ fn k_is_split_where_blocks_are_too_few_for_the_chip() {
     assert_eq!(split([1, 4096, 4096]), ([128, 1, 1], 1, 64, 0, false));
     // 32 blocks; 216 places.
     assert_eq!(split([1, 1024, 4096]), ([32, 4, 1], 4, 16, 4 * 1024 * 4, true));
-    // 32 blocks: three splits for each of 108 multiprocessors to have at most one.
-    assert_eq!(split([64, 4096, 4096]), ([32, 3, 1], 3, 22, 3 * 64 * 4096 * 4, true));
-    // Blocks enough.
-    assert_eq!(split([2048, 13824, 4096]).1, 1);
+}
+
+#[test]
+fn tiles_of_many_rows_that_fill_no_wave_are_shared_where_that_takes_less_time() {
+    let shares = |codes, sizes| {
+        let plan = plan(&problem(codes, F16, sizes), &a100()).unwrap();
+        let Shares { blocks, whole_tiles, shared_tiles, tile_units } = plan.shares;
+        assert_eq!(plan.multiply.grid, [blocks as u32, 1, 1]);
+        assert_eq!(plan.finish.is_some(), shared_tiles > 0);
+        // Two tiles for each block.
+        let partial_bytes = if shared_tiles > 0 { 2 * blocks * plan.rows * plan.columns * 4 } else { 0 };
+        assert_eq!(plan.workspace.bytes, partial_bytes);
+        (blocks, whole_tiles, shared_tiles, tile_units)
+    };
+    // 16 tiles of 64 x 256 in units of 128 of k; of 8 bits 32 of 64 x 128.
+    assert_eq!(shares(Int4, [64, 4096, 4096]), (108, 0, 16, 32));
+    assert_eq!(shares(Int8, [64, 4096, 4096]), (108, 0, 32, 32));
+    // 224 tiles: a whole wave first.
+    assert_eq!(shares(Int4, [64, 57344, 4096]), (108, 108, 116, 32));
+    // Eight waves; and four units, which are too few.
+    assert_eq!(shares(Int4, [2048, 13824, 4096]), (864, 864, 0, 0));
+    assert_eq!(shares(Int4, [64, 256, 512]), (1, 1, 0, 0));
 }
 
 #[test]
