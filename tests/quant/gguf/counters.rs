@@ -1,6 +1,7 @@
 //! Figures of the software device: deterministic, with fixed ceilings.
 
 use super::*;
+use crate::support::is_modelled_a100;
 use crate::{count, get};
 use llm_kernels::verify::{Counters, Sample, modelled_sample, profiled};
 use std::num::NonZero;
@@ -120,7 +121,7 @@ fn eight_rows_read_the_weights_once_quantised_or_exact() {
 
 #[test]
 fn many_rows_go_by_tensor_cores_without_waste() {
-    if !crate::support::is_modelled_a100() {
+    if !is_modelled_a100() {
         return;
     }
     let mut failures = Vec::new();
@@ -199,7 +200,7 @@ fn many_rows_take_the_modelled_time_that_is_stated_on_an_a100() {
         (Format::Q8_0, [2048, 4096, 4096], 1.8),
         (Format::Q6K, [2048, 4096, 4096], 1.95),
     ] {
-        if queue().device().limits().compute_capability != (8, 0) {
+        if !is_modelled_a100() {
             return;
         }
         let product = Product::new(format, Q8, sizes).with_types(BF16, BF16);

@@ -1,63 +1,20 @@
 //! What the tests of this family have in common.
 
+#[path = "../../support/mod.rs"]
+mod families;
 pub(crate) mod selective;
 
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+pub(crate) use families::*;
 
+use llm_kernels::Resources;
 use llm_kernels::attention::{CuSeqlens, SequenceOperand};
-use llm_kernels::verify::tolerance::Tolerance;
-use llm_kernels::verify::{self, Case, Counters, DeviceTensor, HostTensor, OutputAgreement, compare, profiled, random};
-use llm_kernels::{DType, Layout, Limits, Operand, Queue, Resources, embedded};
-use proptest::test_runner::Config;
-
-pub(crate) const FLOATS: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
-
-/// Launches share it; what counts launches has it alone.
-static LAUNCHES: RwLock<()> = RwLock::new(());
-
-pub(crate) fn shared() -> RwLockReadGuard<'static, ()> {
-    LAUNCHES.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-pub(crate) fn alone() -> RwLockWriteGuard<'static, ()> {
-    LAUNCHES.write().unwrap_or_else(PoisonError::into_inner)
-}
-
-pub(crate) fn queue() -> &'static Queue {
-    verify::queue().unwrap_or_else(|error| panic!("{error}"))
-}
-
-pub(crate) fn cases(count: u32) -> Config {
-    // No file of failed seeds: what fails once is to become a test with a name.
-    Config { cases: count, failure_persistence: None, max_shrink_iters: 50, ..Config::default() }
-}
-
-/// A tensor of a test: element type, values and where they lie.
-#[derive(Clone, Debug)]
-pub(crate) struct Tensor {
-    pub(crate) dtype: DType,
-    pub(crate) layout: Layout,
-    pub(crate) values: Vec<f64>,
-}
+use llm_kernels::verify::{self, Case, Counters, profiled};
 
 impl Tensor {
-    pub(crate) fn new(dtype: DType, shape: &[usize], values: &[f64]) -> Self {
-        let layout = Layout::contiguous(shape).unwrap();
-        Self { dtype, layout, values: HostTensor::from_f64("", dtype, shape, values).to_f64() }
-    }
-
-    pub(crate) fn normal(seed: u64, dtype: DType, shape: &[usize]) -> Self {
-        Self::new(dtype, shape, &random::normal(seed, shape.iter().product()))
-    }
-
     /// Each number changed.
     pub(crate) fn map(self, change: impl Fn(f64) -> f64) -> Self {
         let values: Vec<f64> = self.values.iter().map(|&x| change(x)).collect();
         Self { layout: self.layout, ..Self::new(self.dtype, self.layout.shape(), &values) }
-    }
-
-    pub(crate) fn strided(self, strides: &[usize]) -> Self {
-        Self { layout: Layout::strided(self.layout.shape(), strides).unwrap(), ..self }
     }
 
     /// Positions `range` of each of `outer` sequences, whose positions have `width` elements.
@@ -74,36 +31,6 @@ impl Tensor {
     pub(crate) fn reshaped(&self, shape: &[usize]) -> Self {
         Self::new(self.dtype, shape, &self.values)
     }
-
-    /// In memory that is NaN wherever nothing was put.
-    pub(crate) fn upload(&self) -> DeviceTensor {
-        let mut tensor = poisoned(self.dtype, self.layout);
-        let host = HostTensor::from_f64("", self.dtype, self.layout.shape(), &self.values);
-        tensor.write(queue(), &host.bytes).unwrap();
-        tensor
-    }
-
-    pub(crate) fn operand(&self, slot: u64) -> Operand {
-        operand(self.dtype, self.layout, slot)
-    }
-}
-
-pub(crate) fn operand(dtype: DType, layout: Layout, slot: u64) -> Operand {
-    Operand { address: (1 << 40) + (slot << 36), dtype, layout }
-}
-
-pub(crate) fn poisoned(dtype: DType, layout: Layout) -> DeviceTensor {
-    DeviceTensor::poisoned(queue(), dtype, layout).unwrap()
-}
-
-/// The elements, after making sure that bytes between them are as `poisoned` left them.
-pub(crate) fn download(tensor: &DeviceTensor, name: &str) -> HostTensor {
-    let host = tensor.download(queue(), name).unwrap();
-    let mut untouched = poisoned(tensor.dtype(), *tensor.layout());
-    untouched.write(queue(), &host.bytes).unwrap();
-    let same = untouched.image(queue()).unwrap() == tensor.image(queue()).unwrap();
-    assert!(same, "bytes between the elements of {name} were written");
-    host
 }
 
 /// The tensors' offsets on the device, and what a plan sees of them.
@@ -119,44 +46,6 @@ pub(crate) fn sequence_operand(offsets: &[i32]) -> Option<SequenceOperand> {
         total: *offsets.last().unwrap() as usize,
         longest: longest.unwrap_or(0),
     })
-}
-
-#[track_caller]
-pub(crate) fn assert_within(
-    got: &HostTensor,
-    exact: &[f64],
-    plain: &[f64],
-    tolerance: Tolerance,
-    what: &dyn std::fmt::Debug,
-) {
-    let agreement: OutputAgreement = compare(got, exact, plain, tolerance);
-    assert!(agreement.passed(), "{what:?}: {agreement}");
-}
-
-/// Runs an operator's cases of `check`.
-pub(crate) fn assert_checks(path: &str) {
-    let _shared = shared();
-    let op = verify::select(Some(path))[0];
-    for case in op.check_cases.iter().filter(|case| !case.gpu_only || !queue().device().is_software()) {
-        let row = op.check(queue(), case).unwrap_or_else(|error| panic!("{}: {error}", case.shape()));
-        assert!(row.agreement.passed(), "{} {}: {}", case.dtype, case.shape(), row.agreement.report());
-    }
-}
-
-/// Each instance that a plan may name is embedded, with its machine code free of spills.
-pub(crate) fn assert_embedded(path: &str, instances: usize) {
-    let op = verify::select(Some(path))[0];
-    let launches = (op.launches)(&Limits::of_capability(8, 6));
-    assert_eq!(launches.len(), instances);
-    for launch in launches {
-        let kernels = embedded::KERNELS.iter().filter(|kernel| kernel.op == path);
-        let found: Vec<_> =
-            kernels.flat_map(|kernel| kernel.instances).filter(|instance| instance.name == launch.instance).collect();
-        assert_eq!(found.len(), 1, "{}", launch.instance);
-        for code in found[0].architectures {
-            assert_eq!([code.spill_bytes, code.local_bytes], [0; 2], "{} spills on sm_{}", launch.instance, code.sm);
-        }
-    }
 }
 
 /// Counters of a case, device memory's too, and what the plan says of it; `None` on a GPU, which has no such figures.
@@ -175,15 +64,4 @@ pub(crate) fn profile(path: &str, case: &Case) -> Option<(Counters, Resources)> 
 /// An operator's case of `bench` by its name.
 pub(crate) fn bench_case(path: &str, name: &str) -> Case {
     *verify::select(Some(path))[0].bench_cases.iter().find(|case| case.name == name).unwrap()
-}
-
-pub(crate) fn get(counters: &Counters, name: &str) -> f64 {
-    counters.get(name).unwrap_or_else(|| panic!("no counter {name}"))
-}
-
-/// `value` is at most `ceiling`; prints it.
-#[track_caller]
-pub(crate) fn assert_at_most(what: &str, value: f64, ceiling: f64) {
-    eprintln!("{what}: {value:.3}");
-    assert!(value <= ceiling, "{what}: {value:.3}, ceiling {ceiling}");
 }
