@@ -2,8 +2,8 @@
 //
 // Rows of weights are those of operand A, so that 8 rows of activations are a whole operand B. A warp takes 32 rows of weights
 // and every kWarps-th 128 columns, straight from memory to registers, a step ahead. Codes are multiplied as they are, and so are
-// zero-points: a group's sum is scale * (sum of (q + offset) x + sum of -(zero + offset) x), taken off step by step, so that sums
-// stay small.
+// zero-points: a group's sum is scale * (sum of (q + offset) x + sum of -(zero + offset) x), taken off 16 or 32 columns at a time, so
+// that sums stay small.
 #pragma once
 
 #include <cstdint>
@@ -127,6 +127,17 @@ __device__ __forceinline__ void multiply_step(float (&totals)[kVectorTiles][4], 
         zeros[i] = {{own[0], own[1], own[0], own[1]}};
       }
     }
+    if constexpr (Weights::kHasZeros) {
+      // Of a group's first 32 columns; where zero-points are the same everywhere, once for all tiles.
+      const uint4& x = step.x[group * kParts];
+#pragma unroll
+      for (int i = 0; i < (kZeros ? kVectorTiles : 1); ++i) {
+        mma<T>(products[i], zeros[i], x.x, x.y, products[i]);
+        mma<T>(products[i], zeros[i], x.z, x.w, products[i]);
+      }
+#pragma unroll
+      for (int e = 0; e < (kZeros ? 0 : 4); ++e) products[1][e] = products[0][e];
+    }
 #pragma unroll
     for (int part = group * kParts; part < (group + 1) * kParts; ++part) {
       const uint32_t b[4] = {step.x[part].x, step.x[part].y, step.x[part].z, step.x[part].w};
@@ -134,7 +145,9 @@ __device__ __forceinline__ void multiply_step(float (&totals)[kVectorTiles][4], 
       for (int pair = 0; pair < 2; ++pair) {
 #pragma unroll
         for (int i = 0; i < kVectorTiles; ++i) {
-          if constexpr (Weights::kHasZeros) mma<T>(products[i], zeros[i], b[2 * pair], b[2 * pair + 1], products[i]);
+          if (Weights::kHasZeros && part > group * kParts) {
+            mma<T>(products[i], zeros[i], b[2 * pair], b[2 * pair + 1], products[i]);
+          }
           const int first = (part % 2 * 2 + pair) * Weights::kWords;
           const uint4& four = step.codes[i][part / 2][first / 4];
           const uint32_t all[4] = {four.x, four.y, four.z, four.w};
