@@ -79,14 +79,14 @@ struct TilePlace {
 template <typename Weights, typename T, typename Tile>
 __device__ __forceinline__ void multiply_grouped(const WeightOnlyParams& params) {
   extern __shared__ __align__(128) char shared[];
-  // What is needed when the sums are there, by when registers are free again; each thread has its own.
-  auto later = [&] { return ptx::shared_address(shared) + Tile::kLaterAt + ptx::thread_index() * 16; };
+  // What is needed when the sums are there, by when registers are free again; each thread has its own place.
+  const uint32_t later = ptx::shared_address(shared) + Tile::kLaterAt;
   const ShareWalk<2 / Tile::kTeams> walk{params.shares, params.num_chunks / Tile::kTeams};
 #pragma unroll 1
   for (int position = walk.exists(walk.first()) ? walk.first() : -1; position >= 0;) {
     const Share share = walk.share(position);
     const int next = walk.next(position);
-    ptx::st_shared_16(later(),
+    ptx::st_shared_16(later + ptx::thread_index() * 16,
                       {static_cast<unsigned>(share.tile), static_cast<unsigned>(share.partial),
                        static_cast<unsigned>(walk.exists(next) ? next : -1), 0});
     const unsigned warp = ptx::thread_index() / 32, team_warp = warp % Tile::kTeamWarps;
@@ -110,7 +110,9 @@ __device__ __forceinline__ void multiply_grouped(const WeightOnlyParams& params)
         }
       }
     }
-    const uint4 done = ptx::ld_shared_16(later());
+    // That place put together in another way, or else it would be kept in a register through the loop.
+    const unsigned own_lane = ptx::opaque(ptx::thread_index()) % 32, own_warp = ptx::opaque(ptx::thread_index()) / 32;
+    const uint4 done = ptx::ld_shared_16(later + own_warp * 512 + own_lane * 16);
     const int tile = done.x, partial = done.y;
     position = done.z;
     if (partial < 0) {
