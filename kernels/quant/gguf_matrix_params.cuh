@@ -12,7 +12,7 @@ namespace llm_kernels {
 // Mirrored in Rust: src/quant/gguf/params.rs.
 struct MatrixParams {
   const char* w;          // [n, k] packed; a multiple of 16.
-  const char* x;          // [m, k] int8, or bf16.
+  const char* x;          // [m, k] int8, bf16 or f32.
   const uint2* x_scales;  // [m, k / 32], of int8: as in VectorParams.
   const void* bias;       // [n] of type bias_type; null for none.
   void* y;                // [m, n] of type y_type.
