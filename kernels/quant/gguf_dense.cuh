@@ -15,25 +15,34 @@ __device__ __forceinline__ void multiply_steps(float (&sums)[4][8][4], const Den
   using Tile = DenseTile<Format>;
   const unsigned thread = ptx::thread_index(), lane = thread % 32, warp = thread / 32;
   const uint32_t base = ptx::shared_address(shared);
+  const int warp_row = warp / 2 * 64, warp_column = warp % 2 * 64;
+  // Addresses in the first of two tiles, kept: found out anew they would stand before the products of each step.
+  const typename Tile::Activations first_activations{base};
+  const typename Tile::Weights first_weights{base + 2 * Tile::Activations::kBytes};
+  const uint32_t origin_rows = ptx::opaque(static_cast<int>(first_activations.ldmatrix_address(lane) + warp_row * 128));
+  const uint32_t origin_columns = ptx::opaque(static_cast<int>(first_weights.ldmatrix_address_n_by_k(lane) + warp_column * 128));
   auto activations = [&](int step) { return typename Tile::Activations{base + step % 2 * Tile::Activations::kBytes}; };
   auto weights = [&](int step) {
-    return typename Tile::Weights{base + 2 * Tile::Activations::kBytes + step % 2 * Tile::Weights::kBytes};
+    return typename Tile::Weights{first_weights.base + step % 2 * Tile::Weights::kBytes};
   };
   auto packed = [&](int chunk) {
     return shared + 2 * (Tile::Activations::kBytes + Tile::Weights::kBytes) + chunk % 2 * Tile::Packed::kBytes;
   };
-  auto load_packed = [&](int chunk) {
-    Tile::Packed::load(ptx::shared_address(packed(chunk)), loader.params, loader.first_column, chunk, thread);
+  // Of what is packed a step's part at a time, a step or four ahead.
+  constexpr int kParts = Tile::Packed::kChunkSteps;
+  auto load_packed = [&](int step) {
+    const int chunk = step / kParts;
+    Tile::Packed::template load_words<kParts>(ptx::shared_address(packed(chunk)), loader.params, loader.first_column, chunk,
+                                              step % kParts, chunk * kParts < loader.last_step, thread);
   };
   auto read_group = [&](int step) { return loader.read_group(packed(step / Tile::Packed::kChunkSteps), step, thread); };
-  const int warp_row = warp / 2 * 64, warp_column = warp % 2 * 64;
   auto load_rows = [&](FragmentA(&a)[4], int step, int depth) {
-    const uint32_t origin = activations(step).ldmatrix_address(lane) + warp_row * 128;
+    const uint32_t origin = origin_rows + step % 2 * Tile::Activations::kBytes;
 #pragma unroll
     for (int i = 0; i < 4; ++i) a[i].load(Tile::Activations::block_address(origin, i, depth));
   };
   auto load_columns = [&](FragmentB& b, int step, int depth, int j) {
-    const uint32_t origin = weights(step).ldmatrix_address_n_by_k(lane) + warp_column * 128;
+    const uint32_t origin = origin_columns + step % 2 * Tile::Weights::kBytes;
     b.load_n_by_k(Tile::Weights::block_address(origin, j, depth));
   };
   auto multiply = [&](int j, const FragmentA(&a)[4], const FragmentB& b) {
@@ -42,63 +51,65 @@ __device__ __forceinline__ void multiply_steps(float (&sums)[4][8][4], const Den
   };
 
   FragmentA a[2][4];  // Of this depth and of the next.
+  FragmentB b[2];     // Of these columns and of the next.
   const int first = loader.first_step, last = loader.last_step;
+  // Behind the last step what is there is dequantised again, for nobody: no branches among the products.
+  auto read_next_group = [&](int step) { return read_group(min(step, last - 1)); };
   // The last part's loads are over.
   __syncthreads();
-  load_packed(first / Tile::Packed::kChunkSteps);
-  loader.template load_activations<0, 8>(activations(first), first, thread);
-  commit_copies();
-  wait_for_copies();
-  __syncthreads();
-  if (Tile::Packed::kSmall && first + 1 < last) load_packed(first + 1);
-  loader.template load_activations<0, 4>(activations(first + 1), first + 1, thread);
-  commit_copies();
-  {
-    const auto group = read_group(first);
 #pragma unroll
-    for (int quarter = 0; quarter < 4; ++quarter) loader.dequantise(weights(first), group, quarter, thread);
-  }
+  for (int part = 0; part < kParts; ++part) load_packed(first + part);
+  loader.template load_activations<0, 8>(activations(first), first);
+  commit_copies();
   wait_for_copies();
   __syncthreads();
-  if (Tile::Packed::kSmall && first + 2 < last) load_packed(first + 2);
+  load_packed(first + kParts);
+  commit_copies();
+  auto group = read_group(first);
+#pragma unroll
+  for (int quarter = 0; quarter < 4; ++quarter) loader.dequantise(weights(first), group, quarter);
+  wait_for_copies();
+  __syncthreads();
+  group = read_next_group(first + 1);
   load_rows(a[0], first, 0);
+  load_columns(b[0], first, 0, 0);
+  load_columns(b[1], first, 0, 1);
 #pragma unroll 1
   for (int step = first; step < last; ++step) {
     const int next = step + 1;
-    // Behind the last step what is there is dequantised again, for nobody: no branches among the products.
-    const auto group = read_group(min(next, last - 1));
-#pragma unroll
-    for (int depth = 0; depth < 3; ++depth) {
-      load_rows(a[(depth + 1) % 2], step, depth + 1);
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        FragmentB b;
-        load_columns(b, step, depth, j);
-        multiply(j, a[depth % 2], b);
-        const int site = depth * 4 + j;
-        if (site == 1) loader.template load_activations<4, 6>(activations(next), next, thread);
-        if (site == 3) loader.template load_activations<6, 8>(activations(next), next, thread);
-        if (site % 3 == 1) loader.dequantise(weights(next), group, site / 3, thread);
-      }
-    }
     // The last products of a step are made behind the barrier, from registers: they cover it and the first loads of the next.
-    FragmentB b[4];
+    FragmentB late[4];
 #pragma unroll
-    for (int j = 0; j < 4; ++j) load_columns(b[j], step, 3, j);
+    for (int site = 0; site < 12; ++site) {
+      const int depth = site / 4, j = site % 4;
+      if (site == 11) {
+#pragma unroll
+        for (int late_j = 0; late_j < 4; ++late_j) load_columns(late[late_j], step, 3, late_j);
+      }
+      multiply(j, a[depth % 2], b[site % 2]);
+      if (site < 10) load_columns(b[site % 2], step, (site + 2) / 4, (site + 2) % 4);
+      if (j == 0) load_rows(a[(depth + 1) % 2], step, depth + 1);
+      if (site == 1) loader.template load_activations<0, 2>(activations(next), next);
+      if (site == 2) loader.template load_activations<2, 4>(activations(next), next);
+      if (site == 3) loader.template load_activations<4, 5>(activations(next), next);
+      if (site == 5) loader.template load_activations<5, 6>(activations(next), next);
+      if (site == 6) loader.template load_activations<6, 7>(activations(next), next);
+      if (site == 7) loader.template load_activations<7, 8>(activations(next), next);
+      if (site == 4) load_packed(next + kParts);
+      if (site % 2 == 1 && site > 1 && site < 11) loader.dequantise(weights(next), group, site / 2 - 1);
+    }
     // Shows copies and weights to all, and that what the next ones go over has been read.
     commit_copies();
     wait_for_copies();
     __syncthreads();
     load_rows(a[0], next, 0);  // Behind the last step zeros.
-    multiply(0, a[1], b[0]);
-    loader.template load_activations<0, 2>(activations(step), step + 2, thread);
-    multiply(1, a[1], b[1]);
-    loader.template load_activations<2, 4>(activations(step), step + 2, thread);
-    multiply(2, a[1], b[2]);
-    multiply(3, a[1], b[3]);
-    if (Tile::Packed::kSmall ? step + 3 < last : step % 4 == 0 && step + 4 < last) {
-      load_packed(step / Tile::Packed::kChunkSteps + (Tile::Packed::kSmall ? 3 : 1));
-    }
+    load_columns(b[0], next, 0, 0);
+    load_columns(b[1], next, 0, 1);
+    multiply(0, a[1], late[0]);
+    group = read_next_group(step + 2);
+    multiply(1, a[1], late[1]);
+    multiply(2, a[1], late[2]);
+    multiply(3, a[1], late[3]);
   }
   // No copy is in flight, of zeros either, when the memory is used again or given back.
   commit_copies();
@@ -119,7 +130,7 @@ __device__ __forceinline__ void multiply_dense(const MatrixParams& params) {
     const int first_column = column_tile * Tile::kColumns;
     float sums[4][8][4] = {};
     if (params.k > 0) {
-      multiply_steps<Format>(sums, {params, first_row, first_column, share.first_step, share.last_step}, shared);
+      multiply_steps<Format>(sums, {params, first_row, first_column, share, thread}, shared);
     }
     if (share.partial < 0) {
       store_sums(params, sums, first_row + warp / 2 * 64, first_column + warp % 2 * 64, lane);
@@ -129,15 +140,15 @@ __device__ __forceinline__ void multiply_dense(const MatrixParams& params) {
   }
 }
 
-// Adds up the sums of shared tiles, in the order of k. Block: a row of 8 quads of a tile; a tile has 4 blocks.
+// Adds up the sums of shared tiles, in the order of k. Block: 2 quads of each thread of a tile; a tile has 16 blocks.
 __device__ __forceinline__ void add_dense_tiles(const MatrixParams& params) {
-  const int thread = ptx::thread_index(), tile = ptx::block_index() / 4, i = ptx::block_index() % 4;
-  float sums[1][8][4] = {};
-  if (!add_partial_sums<kDenseQuads, kDenseThreads>(sums, params.shares, params.partial_sums, tile, i * 8)) return;
+  const int thread = ptx::thread_index(), tile = ptx::block_index() / 16, quad = ptx::block_index() % 16 * 2;
+  float sums[1][2][4] = {};
+  if (!add_partial_sums<kDenseQuads, kDenseThreads>(sums, params.shares, params.partial_sums, tile, quad)) return;
   const int number = params.shares.whole_tiles + tile, column_tile = number / params.row_tiles;
   const int row_tile = number - column_tile * params.row_tiles, warp = thread / 32;
-  store_sums(params, sums, row_tile * kDenseRows + warp / 2 * 64 + i * 16, column_tile * kDenseColumns + warp % 2 * 64,
-             thread % 32);
+  store_sums(params, sums, row_tile * kDenseRows + warp / 2 * 64 + quad / 8 * 16,
+             column_tile * kDenseColumns + warp % 2 * 64 + quad % 8 * 8, thread % 32);
 }
 
 }  // namespace llm_kernels

@@ -51,7 +51,7 @@ __device__ __forceinline__ void dequantise_exact(const MatrixParams& params, typ
   // Lanes of a warp have neighbouring columns and the same group: no bank conflicts.
   const int column = thread % Tile::kColumns, panel = thread / Tile::kColumns, number = step * 2 + panel;
   const bool exists = first_column + column < params.n && number < params.k / 32;
-  const auto block = Tile::Packed::block(packed, params, first_column, column, number);
+  const auto block = Tile::Packed::block(packed + column * Tile::Packed::kPitch * 4, params, first_column + column, number);
   const auto group = GroupWeights<Format>::read(block, Tile::Packed::group_of_block(number), exists);
 #pragma unroll
   for (int i = 0; i < 8; ++i) {

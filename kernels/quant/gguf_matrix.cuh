@@ -103,7 +103,7 @@ struct MatrixLoader {
     float factors[Tile::kFactors] = {};
     if (first_column + column < params.n && step * 2 + group < params.k / 32) {
       const int group_of_block = Tile::Packed::group_of_block(step * 2 + group);
-      const auto block = Tile::Packed::block(packed, params, first_column, column, step * 2 + group);
+      const auto block = Tile::Packed::block(packed + column * Tile::Packed::kPitch * 4, params, first_column + column, step * 2 + group);
       const auto header = Format::header(block);
       const auto weights = Format::decode(block, header, group_of_block);
 #pragma unroll

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "common/quant/element.cuh"
+#include "common/quant/results.cuh"
 #include "quant/shares.cuh"
 
 namespace llm_kernels {
@@ -31,22 +31,40 @@ static_assert(sizeof(MatrixParams) == 112 && offsetof(MatrixParams, n) == 72 && 
 
 // Stores a warp's sums and adds the bias, of kRowTiles x kColumnTiles tiles of 16 x 8 from `row`, `column` on.
 template <int kRowTiles, int kColumnTiles>
-__device__ __forceinline__ void store_sums(const MatrixParams& params, const float (&sums)[kRowTiles][kColumnTiles][4],
-                                           int first_row, int first_column, unsigned lane) {
+__device__ __forceinline__ void store_sums(const MatrixParams& params, float (&sums)[kRowTiles][kColumnTiles][4], int first_row,
+                                           int first_column, unsigned lane) {
+  const int row = first_row + lane / 4, column = first_column + lane % 4 * 2;
+  if (params.bias != nullptr) {
 #pragma unroll
-  for (int i = 0; i < kRowTiles; ++i) {
+    for (int item = 0; item < 2 * kColumnTiles; ++item) {
+      const int at = min(column + item / 2 * 8 + item % 2, params.n - 1);
+      const float bias = load_element(params.bias, at, params.bias_type);
 #pragma unroll
-    for (int j = 0; j < kColumnTiles; ++j) {
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        const int row = first_row + i * 16 + e / 2 * 8 + lane / 4;
-        const int column = first_column + j * 8 + lane % 4 * 2 + e % 2;
-        if (row >= params.m || column >= params.n) continue;
-        const float bias = params.bias == nullptr ? 0.0f : load_element(params.bias, column, params.bias_type);
-        store_element(params.y, row * params.y_stride + column, sums[i][j][e] + bias, params.y_type);
-      }
+      for (int i = 0; i < kRowTiles; ++i) sums[i][item / 2][item % 2] += bias, sums[i][item / 2][item % 2 + 2] += bias;
     }
   }
+  with_element_type(params.y_type, [&](auto element) {
+    using T = decltype(element);
+    T* to = static_cast<T*>(params.y) + row * params.y_stride + column;
+    const bool pairs = params.n % 2 == 0 && params.y_stride % 2 == 0 && reinterpret_cast<uintptr_t>(params.y) % (2 * sizeof(T)) == 0;
+#pragma unroll
+    for (int i = 0; i < 2 * kRowTiles; ++i, to += 8 * params.y_stride) {
+      const bool row_exists = row + i * 8 < params.m;
+      if (pairs) {
+#pragma unroll
+        for (int j = 0; j < kColumnTiles; ++j) {
+          const float* pair = &sums[i / 2][j][i % 2 * 2];
+          store_two_if(row_exists && column + j * 8 < params.n, to + j * 8, pair[0], pair[1]);
+        }
+      } else {
+#pragma unroll
+        for (int item = 0; item < 2 * kColumnTiles; ++item) {
+          const int at = item / 2 * 8 + item % 2;
+          store_if(row_exists && column + at < params.n, to + at, sums[i / 2][item / 2][i % 2 * 2 + item % 2]);
+        }
+      }
+    }
+  });
 }
 
 }  // namespace llm_kernels

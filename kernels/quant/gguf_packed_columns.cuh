@@ -30,44 +30,52 @@ struct PackedColumns {
     return (column * blocks_per_row + chunk * kChunkBlocks) * Format::kBytes;
   }
 
-  // The block of the group number `group` of 32 weights of a column, and that group's number in its block.
-  static __device__ __forceinline__ BlockOf<Format> block(const char* packed, const MatrixParams& params, int first_column,
-                                                          int column, int group) {
+  // The block of the group number `group` of 32 weights of a column, of which a chunk lies at `packed`; and that group's number in
+  // its block.
+  static __device__ __forceinline__ BlockOf<Format> block(const char* packed, const MatrixParams& params, int column, int group) {
     // Odd blocks of 2 more than a multiple of 4 bytes.
-    const unsigned number = (first_column + column) * (params.k / Format::kWeights) + group / 2 / kChunkSteps * kChunkBlocks;
+    const unsigned number = column * (params.k / Format::kWeights) + group / 2 / kChunkSteps * kChunkBlocks;
     const int misaligned = Format::kBytes % 4 == 0 ? 0 : number % 2 * 2;
-    return {packed + column * kPitch * 4 + misaligned + (kSmall ? group % 2 * Format::kBytes : 0)};
+    return {packed + misaligned + (kSmall ? group % 2 * Format::kBytes : 0)};
   }
   static __device__ __forceinline__ int group_of_block(int group) { return kSmall ? 0 : group % 8; }
+
+  // Whether rows start at whole words, and a tile's offsets fit 32 bits.
+  static __device__ __forceinline__ bool in_words(const MatrixParams& params) {
+    const int row_bytes = params.k / Format::kWeights * Format::kBytes;
+    return (Format::kBytes % 4 == 0 || row_bytes % 4 == 0) && row_bytes < 1 << 23;
+  }
 
   // Issues the copies of a chunk.
   static __device__ __forceinline__ void load(uint32_t packed, const MatrixParams& params, int first_column, int chunk,
                                               unsigned thread) {
-    const int row_bytes = params.k / Format::kWeights * Format::kBytes;
-    // A tile's offsets fit 32 bits.
-    if ((Format::kBytes % 4 == 0 || row_bytes % 4 == 0) && row_bytes < 1 << 23) {
-      load_words(packed, params, first_column, chunk, row_bytes, thread);
+    if (in_words(params)) {
+      load_words<1>(packed, params, first_column, chunk, 0, true, thread);
     } else {
       load_anywhere(packed, params, first_column, chunk, thread);
     }
   }
 
-  // Where rows start at whole words. What lies behind the matrix is replaced by its last word: nobody uses it.
+  // Part number `part` of kParts of a chunk, where rows start at whole words; nothing unless it `exists`, without a branch. What
+  // lies behind the matrix is replaced by its last word: nobody uses it.
+  template <int kParts>
   static __device__ __forceinline__ void load_words(uint32_t packed, const MatrixParams& params, int first_column, int chunk,
-                                                    int row_bytes, unsigned thread) {
-    constexpr int kItems = kColumns * kPitch;
+                                                    int part, bool exists, unsigned thread) {
+    constexpr int kItems = kColumns * kPitch, kCopies = (kItems + kThreads * kParts - 1) / (kThreads * kParts);
+    const int row_bytes = params.k / Format::kWeights * Format::kBytes;
     const int64_t tile = static_cast<int64_t>(first_column) * row_bytes;
     const char* from = params.w + tile;
     const int last = static_cast<int>(min(params.w_bytes - tile, int64_t{INT32_MAX}) - 4);
-    const int column = thread / kPitch;
-    int word = thread - column * kPitch;
+    const int item = part * kCopies * kThreads + thread, column = item / kPitch;
+    int word = item - column * kPitch;
     int at = column * row_bytes + (chunk * kChunkBlocks * Format::kBytes & ~3) + word * 4;
     constexpr int kColumnStep = kThreads / kPitch, kWordStep = kThreads % kPitch;
     const int step = kColumnStep * row_bytes + kWordStep * 4, next = step + row_bytes - kPitch * 4;
 #pragma unroll kUnroll
-    for (int i = 0; i < kItems; i += kThreads) {
-      const bool whole = i + kThreads <= kItems;
-      if (whole || i + thread < kItems) ptx::cp_async_4(packed + (i + thread) * 4, from + min(at, last));
+    for (int i = 0; i < kCopies; ++i) {
+      const bool whole = ((kParts - 1) * kCopies + i + 1) * kThreads <= kItems;
+      ptx::cp_async_4_if(exists && (whole || item + i * kThreads < kItems), packed + (item + i * kThreads) * 4,
+                         from + min(at, last));
       word += kWordStep;
       at += word < kPitch ? step : next;
       if (word >= kPitch) word -= kPitch;

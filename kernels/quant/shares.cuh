@@ -3,7 +3,7 @@
 //
 //   tiles  0 .. whole_tiles - 1: block b computes b, b + blocks, ..
 //   the shared_tiles behind them are one row of units, of kUnitSteps steps along k, in which block b has the run
-//   units * b / blocks .. units * (b + 1) / blocks: an end of one tile, whole tiles, and a beginning of another.
+//   units * b / blocks .. units * (b + 1) / blocks: an end of one tile, whole tiles, and a beginning of another; or none.
 #pragma once
 
 #include <cstdint>
@@ -93,6 +93,7 @@ __device__ __forceinline__ bool add_partial_sums(float (&sums)[1][kQuads][4], co
   if (first_block == last_block) return false;
 #pragma unroll kQuads > 4 ? 1 : 4
   for (int block = first_block; block <= last_block; ++block) {
+    if (shares.first_unit(block) == shares.first_unit(block + 1)) continue;
     const int partial = 2 * block + (shares.first_unit(block) >= begin ? 0 : 1);
     const int64_t first = (static_cast<int64_t>(partial) * kTileQuads + first_quad) * kThreads;
     const float4* from = partial_sums + first + ptx::thread_index();

@@ -54,25 +54,28 @@ struct TilePlace {
   template <int kColumnTiles, int kRowTiles>
   __device__ __forceinline__ void store(const WeightOnlyParams& params, const float (&sums)[kColumnTiles][kRowTiles][4],
                                         int first_i = 0, int first_j = 0) const {
+    const int column = first_column + first_i * kChunkRows;
+    float bias[2 * kColumnTiles] = {};
+    if (params.bias != nullptr) {
 #pragma unroll
-    for (int i = 0; i < kColumnTiles; ++i) {
-#pragma unroll
-      for (int upper = 0; upper < 2; ++upper) {
-        const int column = first_column + (first_i + i) * kChunkRows + upper * 8;
-        if (column >= params.n) continue;
-        const float bias = params.bias == nullptr ? 0.0f : load_element(params.bias, column, params.bias_type);
-#pragma unroll
-        for (int j = 0; j < kRowTiles; ++j) {
-#pragma unroll
-          for (int side = 0; side < 2; ++side) {
-            const int row = first_row + (first_j + j) * 8 + side;
-            if (row < params.m) {
-              store_element(params.y, row * params.y_stride + column, sums[i][j][upper * 2 + side] + bias, params.y_type);
-            }
-          }
-        }
+      for (int i = 0; i < 2 * kColumnTiles; ++i) {
+        bias[i] = load_element(params.bias, min(column + i * 8, params.n - 1), params.bias_type);
       }
     }
+    with_element_type(params.y_type, [&](auto element) {
+      using Y = decltype(element);
+      int row = first_row + first_j * 8;
+      Y* to = static_cast<Y*>(params.y) + row * params.y_stride + column;
+#pragma unroll
+      for (int j = 0; j < 2 * kRowTiles; ++j) {
+#pragma unroll
+        for (int i = 0; i < 2 * kColumnTiles; ++i) {
+          store_if(row < params.m && column + i * 8 < params.n, to + i * 8, sums[i / 2][j / 2][i % 2 * 2 + j % 2] + bias[i]);
+        }
+        const int rows = j % 2 == 0 ? 1 : 7;
+        row += rows, to += rows * params.y_stride;
+      }
+    });
   }
 };
 

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "common/quant/element.cuh"
+#include "common/quant/results.cuh"
 #include "common/quant/grouped.cuh"
 #include "quant/shares.cuh"
 

@@ -19,14 +19,15 @@ impl Shares {
         Self { blocks: tiles, whole_tiles: tiles, shared_tiles: 0, tile_units: 0 }
     }
 
-    /// Shares the tiles that would fill no wave of `places` blocks with those of the wave before them; or none, where it takes no
-    /// less time. Sharing costs the time of `cost` units: partial sums written and read, and another launch.
+    /// Shares the tiles that would fill no wave of `places` blocks; or none, where it takes no less time. Sharing costs the time of
+    /// `cost` units: partial sums written and read, and another launch.
     pub(super) fn new(tiles: usize, tile_units: usize, places: usize, cost: usize) -> Self {
         let places = places.max(1);
-        let whole_waves = (tiles / places).saturating_sub(1);
+        let whole_waves = tiles / places;
         let whole_tiles = whole_waves * places;
         let shared_tiles = tiles - whole_tiles;
-        let blocks = places.min(shared_tiles * tile_units);
+        // Some may have whole tiles alone.
+        let blocks = if whole_waves > 0 { places } else { places.min(shared_tiles * tile_units) };
         let alone = tiles.div_ceil(places) * tile_units;
         let together = whole_waves * tile_units + (shared_tiles * tile_units).div_ceil(blocks.max(1));
         if tiles.is_multiple_of(places) || together + cost >= alone {

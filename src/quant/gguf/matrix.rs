@@ -43,6 +43,9 @@ impl MatrixTile {
             shared_bytes: dense_shared_bytes(problem.format),
         };
         let fits = dense.shared_bytes <= limits.shared_bytes_per_block as usize;
+        // Its copies are words, at offsets of 32 bits in a tile.
+        let row_bytes = problem.k / problem.format.block_weights() * problem.format.block_bytes();
+        let fits = fits && row_bytes.is_multiple_of(4) && row_bytes < 1 << 23;
         if full_rate && fits && problem.m >= MIN_DENSE_ROWS {
             return dense;
         }

@@ -152,7 +152,7 @@ pub fn plan(problem: &Problem, limits: &Limits) -> Result<Plan> {
         None => matrix_launch(problem, &matrix, &shares, workspace)?,
     };
     let add = (shares.shared_tiles > 0)
-        .then(|| launch("gguf_dense_add", [4 * shares.shared_tiles as u32, 1, 1], ADD_THREADS, 0, workspace.bytes));
+        .then(|| launch("gguf_dense_add", [16 * shares.shared_tiles as u32, 1, 1], ADD_THREADS, 0, workspace.bytes));
     let (needed, available) = (multiply.shared_bytes, limits.shared_bytes_per_block);
     if needed > available {
         return Err(Error::SharedMemory { op: OP, instance: multiply.instance, needed, available });

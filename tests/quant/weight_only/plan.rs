@@ -63,8 +63,8 @@ fn tiles_of_many_rows_that_fill_no_wave_are_shared_where_that_takes_less_time() 
     // 16 tiles of 64 x 256 in units of 128 of k; of 8 bits 32 of 64 x 128.
     assert_eq!(shares(Int4, [64, 4096, 4096]), (108, 0, 16, 32));
     assert_eq!(shares(Int8, [64, 4096, 4096]), (108, 0, 32, 32));
-    // 224 tiles: a whole wave first.
-    assert_eq!(shares(Int4, [64, 57344, 4096]), (108, 108, 116, 32));
+    // 224 tiles: two whole waves first.
+    assert_eq!(shares(Int4, [64, 57344, 4096]), (108, 216, 8, 32));
     // Eight waves; and four units, which are too few.
     assert_eq!(shares(Int4, [2048, 13824, 4096]), (864, 864, 0, 0));
     assert_eq!(shares(Int4, [64, 256, 512]), (1, 1, 0, 0));
