@@ -2,6 +2,7 @@
 //
 // A tile is kRows x kColumns of y, computed in steps of 64 of k. Thread t dequantises a group of 32 weights of column t % 128, so
 // that lanes of a warp decode alike; weights of the next step are dequantised and copies of it issued between the products of this one.
+// Rows of w start at whole words.
 // Tiles that would leave multiprocessors idle are shared: each block computes a run of units of them, and a second kernel adds up.
 #pragma once
 
@@ -28,7 +29,7 @@ __device__ __forceinline__ void multiply_steps(float (&sums)[4][8][4], const Den
   auto packed = [&](int chunk) {
     return shared + 2 * (Tile::Activations::kBytes + Tile::Weights::kBytes) + chunk % 2 * Tile::Packed::kBytes;
   };
-  // Of what is packed a step's part at a time, a step or four ahead.
+  // What is packed comes a step's part at a time, two chunks ahead.
   constexpr int kParts = Tile::Packed::kChunkSteps;
   auto load_packed = [&](int step) {
     const int chunk = step / kParts;
@@ -87,6 +88,7 @@ __device__ __forceinline__ void multiply_steps(float (&sums)[4][8][4], const Den
         for (int late_j = 0; late_j < 4; ++late_j) load_columns(late[late_j], step, 3, late_j);
       }
       multiply(j, a[depth % 2], b[site % 2]);
+      // Behind them: a loop that begins with loads would keep tensor cores waiting.
       if (site < 10) load_columns(b[site % 2], step, (site + 2) / 4, (site + 2) % 4);
       if (j == 0) load_rows(a[(depth + 1) % 2], step, depth + 1);
       if (site == 1) loader.template load_activations<0, 2>(activations(next), next);
