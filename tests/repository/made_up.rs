@@ -48,8 +48,8 @@ const CHECK: &str = "\
 set -euo pipefail
 cargo test --release
 cargo fmt --all --check
-cargo clippy --workspace --all-targets -- -D warnings
-RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
+cargo clippy --release --workspace --all-targets -- -D warnings
+RUSTDOCFLAGS=-Dwarnings cargo doc --release --workspace --no-deps
 ";
 
 fn sound() -> Tree {

@@ -95,8 +95,8 @@ pub(crate) fn continuous_check(tree: &Tree) -> Vec<String> {
         "set -euo pipefail",
         command,
         "cargo fmt --all --check",
-        "cargo clippy --workspace --all-targets -- -D warnings",
-        "RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps",
+        "cargo clippy --release --workspace --all-targets -- -D warnings",
+        "RUSTDOCFLAGS=-Dwarnings cargo doc --release --workspace --no-deps",
     ] {
         match script.iter().position(|line| *line == expected) {
             Some(position) if position >= last => last = position,
