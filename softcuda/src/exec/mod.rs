@@ -18,6 +18,7 @@ mod matrix;
 pub mod mma;
 mod observe;
 mod other;
+mod parted;
 mod print;
 mod race_report;
 mod rare_float;
