@@ -76,18 +76,17 @@ impl Current {
 pub(super) unsafe fn run_parted<S: Level>(engine: &mut Engine<'_>, warps: &mut [Warp], from: u32) -> Checked<Stop> {
     let kernel = engine.kernel;
     let count = warps.len().min(TOGETHER);
+    let first_warp = warps.first().map_or(0, |warp| warp.index);
     let mut stack = std::mem::take(&mut engine.parted);
     stack.clear();
     let nobody = Active { mask: 0, lanes: Lanes([0; 32]) };
+    // The branch or guard says who is active first.
     let mut now = Current { masks: [0; TOGETHER], active: [nobody; TOGETHER], warps: 0, threads: 0, reconverge: NONE };
-    let mut all = [0; TOGETHER];
-    warps.iter().zip(&mut all).for_each(|(warp, mask)| *mask = warp.mask);
-    // SAFETY: the caller's promise.
-    unsafe { now.set::<S>(all, count) };
+    warps.iter().zip(&mut now.masks).for_each(|(warp, mask)| *mask = warp.mask);
     // Instructions of the turn that each warp has not executed.
     let mut missed = [0u64; TOGETHER];
     // A guarded region ends here, and who goes on behind it; its guard.
-    let (mut guard_end, mut behind_guard, mut guard) = (NONE, all, NONE);
+    let (mut guard_end, mut behind_guard, mut guard) = (NONE, now.masks, NONE);
     // Whether something may wait for a store of others, and whether threads have ended.
     let (mut polls, mut ended) = (false, false);
     let mut pc = from;
@@ -127,18 +126,18 @@ pub(super) unsafe fn run_parted<S: Level>(engine: &mut Engine<'_>, warps: &mut [
                         *missed += if *mask == 0 { u64::from(instructions) } else { 0 };
                     }
                 }
-                engine.enter(block, now.warps, now.threads, 0);
+                engine.enter(block, now.warps, now.threads, first_warp);
                 pc += 1;
             }
         }
         if pc == guard_end {
             guard_end = NONE;
-            // SAFETY: the caller's promise.
-            unsafe { now.set::<S>(behind_guard, count) };
             if stack.is_empty() {
                 engine.meeting = pc;
                 break Ok(Stop::Met);
             }
+            // SAFETY: the caller's promise.
+            unsafe { now.set::<S>(behind_guard, count) };
         }
         debug_assert!((pc as usize) < kernel.ops.len(), "targets lie within the program");
         // SAFETY: as in `run_whole`.

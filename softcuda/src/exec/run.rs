@@ -73,8 +73,8 @@ pub(super) unsafe fn run_whole<S: Level>(engine: &mut Engine<'_>, warps: &mut [W
         threads += u64::from(warp.mask.count_ones());
         full &= warp.mask == u32::MAX;
     }
-    // One warp has paths of its own; so have several whose accesses are followed, for the sake of one order.
-    let parts = warps.len() > 1 && engine.watch.is_none();
+    // Where order matters, and where a warp is on its way to others, threads that part go on paths of their warp's own.
+    let parts = engine.parts && meet == NONE && warps.iter().all(|warp| warp.together().is_some());
     let mut active = Active::ALL;
     loop {
         debug_assert!((pc as usize) < kernel.ops.len(), "targets lie within the program");
@@ -158,7 +158,7 @@ pub(super) unsafe fn run_whole<S: Level>(engine: &mut Engine<'_>, warps: &mut [W
                     pc = end;
                 } else if all == u32::MAX {
                     pc += 1;
-                } else if parts {
+                } else if parts && warps.len() > 1 {
                     // SAFETY: the caller's promise.
                     match unsafe { S::parted(engine, warps, pc)? } {
                         Stop::Met => pc = engine.meeting,

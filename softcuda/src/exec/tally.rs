@@ -95,10 +95,8 @@ impl Engine<'_> {
         // SAFETY: the caller's promise.
         let firsts = unsafe { super::traffic::first_of_sectors::<S>(shape, low, mask) };
         if self.records.on() {
-            for lane in lanes(firsts) {
-                let sector = (low + u64::from(shape.offsets[lane])) >> 5;
-                self.records.sectors(access, sector, sector + 1);
-            }
+            let sector = |lane: usize| (low + u64::from(shape.offsets[lane])) >> 5;
+            self.records.scattered(access, lanes(firsts).map(sector));
         }
         u64::from(firsts.count_ones())
     }
