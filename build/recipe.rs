@@ -8,8 +8,9 @@ use std::path::Path;
 /// From CUDA to PTX. One PTX text, for the oldest architecture, serves all: what a newer chip runs is what an older
 /// chip and the software device run. `-lineinfo` puts `.loc` into it, so that a fault can name its source line.
 pub(crate) const TO_PTX: [&str; 7] = ["-std=c++17", "-O3", "-lineinfo", "--expt-relaxed-constexpr", "-I", ".", "-ptx"];
-/// From PTX to machine code for each architecture, with ptxas' report.
-pub(crate) const TO_FATBIN: [&str; 5] = ["-O3", "-lineinfo", "-Xptxas", "-v", "-fatbin"];
+/// From PTX to machine code for each architecture, with ptxas' report. nvcc compresses PTX by itself, machine code only when
+/// told: a quarter of the bytes in every program that links the library. The driver unpacks what it loads.
+pub(crate) const TO_FATBIN: [&str; 7] = ["-O3", "-lineinfo", "-Xptxas", "-v", "-Xfatbin", "-compress-all", "-fatbin"];
 /// Architectures that a baseline kernel gets machine code for.
 const DEFAULT_ARCHITECTURES: [&str; 2] = ["80", "90"];
 /// Part of the key: raise it when this file changes what an entry holds.

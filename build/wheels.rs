@@ -45,8 +45,8 @@ pub(crate) fn install(cache: &Path) -> Result<PathBuf, String> {
     std::fs::write(&requirements, REQUIREMENTS).map_err(at(&requirements))?;
     let python = if Command::new("python3").arg("--version").output().is_ok() { "python3" } else { "python" };
     let mut pip = Command::new(python);
-    pip.args(["-m", "pip", "install", "--no-input", "--no-deps", "--only-binary=:all:", "--require-hashes"]);
-    pip.arg("-r").arg(&requirements).arg("--target").arg(&temporary);
+    pip.args(["-m", "pip", "install", "--no-input", "--no-cache-dir", "--no-deps"]);
+    pip.args(["--only-binary=:all:", "--require-hashes", "-r"]).arg(&requirements).arg("--target").arg(&temporary);
     nvcc::output(&mut pip).map_err(|error| {
         format!("could not install NVIDIA's compiler wheels (needs python3 with pip and a package index): {error}")
     })?;

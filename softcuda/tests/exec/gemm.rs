@@ -25,7 +25,7 @@ fn tile(k: usize) -> (Bench, softcuda::exec::Execution, [Vec<i32>; 2], u64) {
     let halves = |values: &[i32]| values.iter().map(|&x| half::f16::from_f32(x as f32).to_bits()).collect::<Vec<u16>>();
     let [a, b] = [bench.upload(&halves(&values[0])), bench.upload(&halves(&values[1]))];
     let out = bench.upload(&vec![0f32; M * N]);
-    let launch = Launch { block: [256, 1, 1], dynamic_shared_bytes: 3 * 24_576, traced: &[0], ..Launch::default() };
+    let launch = Launch { block: [256, 1, 1], dynamic_shared_bytes: 4 * 24_576, traced: &[0], ..Launch::default() };
     let params: [&[u8]; 5] =
         [&a.to_le_bytes(), &b.to_le_bytes(), &out.to_le_bytes(), &(N as u32).to_le_bytes(), &(k as u32).to_le_bytes()];
     let execution = bench.run("large_gemm", launch, &params).unwrap_or_else(|fault| panic!("{}", fault.text));
@@ -70,7 +70,7 @@ fn a_large_product_is_modelled_near_the_time_that_libraries_take() {
         time.describe(4),
         time.replay
     );
-    // This kernel waits at a barrier each step, which theirs hide better: 25 % behind when this was written.
-    assert!(error.abs() < 0.3, "{tflops} TFLOP/s, {}, {:?}", time.describe(4), time.replay);
+    // 8 % ahead when this was written: the model knows nothing of clocks that fall under load.
+    assert!(error.abs() < 0.15, "{tflops} TFLOP/s, {}, {:?}", time.describe(4), time.replay);
     assert_eq!(time.bounds[0].part, "tensor");
 }
