@@ -2,21 +2,21 @@
 
 use super::{isa::Isa, second::Second, table::ATable};
 
-/// `N` columns: the more, the fewer sums wait for the one before them. `GROUPS` groups of four places, of which a register holds `STEP`: places in order of k are those of a step by t,
+/// Four columns. `GROUPS` groups of four places, of which a register holds `STEP`: places in order of k are those of a step by t,
 /// then by group. `EXACT`: products are exact in f32.
 #[inline(always)]
-pub(super) fn columns<S: Isa, const GROUPS: usize, const STEP: usize, const EXACT: bool, const N: usize, B: Second>(
+pub(super) fn columns<S: Isa, const GROUPS: usize, const STEP: usize, const EXACT: bool, B: Second>(
     isa: S,
     a: &ATable,
     b: &B,
-    columns: [usize; N],
-    mut sum: [S::Vector; N],
-) -> [S::Vector; N] {
+    columns: [usize; 4],
+    mut sum: [S::Vector; 4],
+) -> [S::Vector; 4] {
     for step in (0..GROUPS).step_by(STEP) {
         for t in 0..4 {
             for group in step..step + STEP {
                 let of_a = isa.load(&a.values[group][t]);
-                for i in 0..N {
+                for i in 0..4 {
                     let of_b = b.values(isa, group, t, columns[i]);
                     sum[i] = if EXACT {
                         isa.multiply_add_exact(of_a, of_b, sum[i])

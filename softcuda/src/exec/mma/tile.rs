@@ -58,34 +58,6 @@ pub(super) trait Kernel {
         columns: [usize; 4],
         c: [S::Vector; 4],
     ) -> [S::Vector; 4];
-
-    /// The even columns and the odd ones.
-    #[inline(always)]
-    fn all_columns<S: Isa, B: Second>(
-        isa: S,
-        context: &Context,
-        a: &ATable,
-        b: &B,
-        c: [[S::Vector; 4]; 2],
-    ) -> [[S::Vector; 4]; 2] {
-        by_fours::<S, Self, B>(isa, context, a, b, c)
-    }
-}
-
-#[inline(always)]
-fn by_fours<S: Isa, K: Kernel + ?Sized, B: Second>(
-    isa: S,
-    context: &Context,
-    a: &ATable,
-    b: &B,
-    c: [[S::Vector; 4]; 2],
-) -> [[S::Vector; 4]; 2] {
-    let mut sums = [[isa.splat(0); 4]; 2];
-    for parity in 0..2 {
-        let columns = [parity, 2 + parity, 4 + parity, 6 + parity];
-        sums[parity] = K::columns(isa, context, a, b, columns, c[parity]);
-    }
-    sums
 }
 
 /// As the tensor cores `R` sum.
@@ -118,25 +90,7 @@ impl<const GROUPS: usize, const STEP: usize, const EXACT: bool> Kernel for Fast<
         columns: [usize; 4],
         c: [S::Vector; 4],
     ) -> [S::Vector; 4] {
-        fast::columns::<S, GROUPS, STEP, EXACT, 4, B>(isa, a, b, columns, c)
-    }
-
-    #[inline(always)]
-    fn all_columns<S: Isa, B: Second>(
-        isa: S,
-        context: &Context,
-        a: &ATable,
-        b: &B,
-        c: [[S::Vector; 4]; 2],
-    ) -> [[S::Vector; 4]; 2] {
-        // Each sum is a chain: eight of them keep two units busy, where so many fit the registers.
-        if !S::MANY_REGISTERS {
-            return by_fours::<S, Self, B>(isa, context, a, b, c);
-        }
-        let [[c0, c2, c4, c6], [c1, c3, c5, c7]] = c;
-        let (columns, c) = ([0, 2, 4, 6, 1, 3, 5, 7], [c0, c2, c4, c6, c1, c3, c5, c7]);
-        let [c0, c2, c4, c6, c1, c3, c5, c7] = fast::columns::<S, GROUPS, STEP, EXACT, 8, B>(isa, a, b, columns, c);
-        [[c0, c2, c4, c6], [c1, c3, c5, c7]]
+        fast::columns::<S, GROUPS, STEP, EXACT, B>(isa, a, b, columns, c)
     }
 }
 
@@ -271,7 +225,8 @@ fn all_columns<S: Isa, K: Kernel, B: Second>(
     c: &[&Lanes],
     d: &mut [Lanes; 8],
 ) {
-    let mut accumulators = [[isa.splat(0); 4]; 2];
+    // f16 accumulators of both columns of a register, by parity of the column.
+    let mut halves = [[isa.splat(0); 4]; 2];
     for parity in 0..2 {
         let of_c = if context.form.c == Accumulator::F16 {
             [
@@ -284,13 +239,9 @@ fn all_columns<S: Isa, K: Kernel, B: Second>(
             let (low, high) = (c[parity], c[2 + parity]);
             [take(isa, low, 0), take(isa, low, 1), take(isa, high, 0), take(isa, high, 1)]
         };
-        accumulators[parity] = isa.transpose_quads(of_c);
-    }
-    let sums = K::all_columns(isa, context, a, b, accumulators);
-    // f16 accumulators of both columns of a register, by parity of the column.
-    let mut halves = [[isa.splat(0); 4]; 2];
-    for parity in 0..2 {
-        halves[parity] = isa.transpose_quads(sums[parity]);
+        let columns = [parity, 2 + parity, 4 + parity, 6 + parity];
+        let sums = K::columns(isa, context, a, b, columns, isa.transpose_quads(of_c));
+        halves[parity] = isa.transpose_quads(sums);
         if context.form.d != Accumulator::F16 {
             for (quarter, sum) in halves[parity].into_iter().enumerate() {
                 put(isa, sum, &mut d[quarter / 2 * 2 + parity].0, quarter % 2);

@@ -41,7 +41,6 @@ macro_rules! register {
 
 impl Isa for Avx512 {
     type Vector = __m512i;
-    const MANY_REGISTERS: bool = true;
 
     #[inline(always)]
     fn load(self, from: &[u32; 16]) -> __m512i {

@@ -17,8 +17,6 @@ pub use plain::Plain;
 pub trait Isa: Copy {
     /// Sixteen lanes of 32 bits.
     type Vector: Copy;
-    /// Whether thirty-two vectors fit the registers.
-    const MANY_REGISTERS: bool = false;
 
     /// Reads sixteen lanes.
     fn load(self, from: &[u32; 16]) -> Self::Vector;
