@@ -106,9 +106,8 @@ impl Engine<'_> {
             self.observe(warp, at, mask, &addresses, access.bytes(), Memory::Device, direction.into())?;
         }
         // SAFETY: the caller's promise.
-        let sectors = unsafe { traffic::sectors::<S>(&place.shape, place.low, mask) };
+        let sectors = unsafe { self.note_sectors::<S>(direction.into(), &place.shape, place.low, mask) };
         self.count_global(warp.index, at, sectors, mask, access.bytes());
-        self.note_shape(direction.into(), &place.shape, place.low, mask);
         // SAFETY: `place` has shown that the lanes of `mask` lie inside a live allocation, writable for a store.
         unsafe { transfer::<S>(warp, access, place.host, &place.shape, mask, direction) };
         Ok(())

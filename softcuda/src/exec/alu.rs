@@ -1,51 +1,11 @@
 //! The arithmetic that kernels spend their time in: one loop over 32 lanes an operation, which the compiler vectorises.
 
-use super::registers::{Registers, Simd};
+pub(crate) use super::active::{Active, write32, write64};
+use super::registers::Simd;
 use super::value::float::{self, flush};
 use super::value::{Lanes, approximate, half_precision};
 use super::warp::Warp;
 use crate::program::op::{Code, Op};
-
-/// Lanes that an operation writes.
-#[derive(Clone, Copy)]
-pub(crate) struct Active {
-    /// Bit i: lane i.
-    pub(crate) mask: u32,
-    /// All ones where active.
-    pub(crate) lanes: Lanes,
-}
-
-impl Active {
-    /// All lanes.
-    pub(crate) const ALL: Active = Active { mask: u32::MAX, lanes: Lanes([u32::MAX; 32]) };
-}
-
-/// Writes a 32-bit result: everywhere, or where active.
-#[inline(always)]
-pub(crate) fn write32<const FULL: bool>(registers: &mut Registers, d: u16, result: &[u32; 32], active: &Active) {
-    let row = registers.word_mut(d);
-    if FULL {
-        *row = *result;
-    } else {
-        for ((old, &new), &lane) in row.iter_mut().zip(result).zip(&active.lanes.0) {
-            *old = *old & !lane | new & lane;
-        }
-    }
-}
-
-/// Writes a 64-bit result.
-#[inline(always)]
-pub(crate) fn write64<const FULL: bool>(registers: &mut Registers, d: u16, result: &[u64; 32], active: &Active) {
-    let row = registers.double_mut(d);
-    if FULL {
-        *row = *result;
-    } else {
-        for ((old, &new), &lane) in row.iter_mut().zip(result).zip(&active.lanes.0) {
-            let lane = lane as i32 as i64 as u64;
-            *old = *old & !lane | new & lane;
-        }
-    }
-}
 
 /// All ones if a shift by `amount` leaves anything: without a branch, else the compiler makes no vector code of it.
 #[inline(always)]
@@ -53,30 +13,47 @@ fn within(amount: u32, largest: u32) -> u32 {
     0u32.wrapping_sub(u32::from(amount <= largest))
 }
 
-/// Executes a frequent operation; `false` for any other. `FULL`: in all lanes of all the warps, else in the active lanes of the
-/// first, which must be the only one.
+/// Executes a frequent operation; `false` for any other. `FULL`: in all lanes of all the warps, else in the active lanes of
+/// the first, which must be the only one.
 ///
 /// # Safety
 /// The host must have the instructions of `S`.
 #[inline(always)]
 pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warps: &mut [Warp], op: &Op, active: &Active) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { alu_of_each::<S, FULL>(warps, op, std::slice::from_ref(active)) }
+}
+
+/// The same; without `FULL` in the active lanes of each warp.
+///
+/// # Safety
+/// The host must have the instructions of `S`.
+#[inline(always)]
+pub(crate) unsafe fn alu_of_each<S: Simd, const FULL: bool>(warps: &mut [Warp], op: &Op, actives: &[Active]) -> bool {
     // A copy: the compiler then knows that no register row changes it.
     let op = &{ *op };
     // The registers of one warp after the other.
     macro_rules! each {
-        ($registers:ident => $body:expr) => {{
-            for warp in warps.iter_mut() {
-                let $registers = &mut warp.registers;
-                $body;
-                if !FULL {
-                    break;
+        ($registers:ident, $active:ident => $body:expr) => {{
+            if FULL {
+                let $active = &Active::ALL;
+                for warp in warps.iter_mut() {
+                    let $registers = &mut warp.registers;
+                    $body;
+                }
+            } else {
+                for (warp, $active) in warps.iter_mut().zip(actives) {
+                    if $active.mask != 0 {
+                        let $registers = &mut warp.registers;
+                        $body;
+                    }
                 }
             }
         }};
     }
     macro_rules! word1 {
         ($f:expr) => {
-            each!(registers => {
+            each!(registers, active => {
                 let a = registers.word(op.a);
                 let mut result = [0u32; 32];
                 for i in 0..32 {
@@ -88,7 +65,7 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warps: &mut [Warp], op: &Op,
     }
     macro_rules! word2 {
         ($f:expr) => {
-            each!(registers => {
+            each!(registers, active => {
                 let (a, b) = (registers.word(op.a), registers.word(op.b));
                 let mut result = [0u32; 32];
                 for i in 0..32 {
@@ -100,7 +77,7 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warps: &mut [Warp], op: &Op,
     }
     macro_rules! word3 {
         ($f:expr) => {
-            each!(registers => {
+            each!(registers, active => {
                 let (a, b, c) = (registers.word(op.a), registers.word(op.b), registers.word(op.c));
                 let mut result = [0u32; 32];
                 for i in 0..32 {
@@ -112,7 +89,7 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warps: &mut [Warp], op: &Op,
     }
     macro_rules! float1 {
         ($f:expr) => {
-            each!(registers => {
+            each!(registers, active => {
                 let a = registers.float(op.a);
                 let mut result = [0u32; 32];
                 for i in 0..32 {
@@ -125,7 +102,7 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warps: &mut [Warp], op: &Op,
     }
     macro_rules! float2 {
         ($f:expr) => {
-            each!(registers => {
+            each!(registers, active => {
                 let (a, b) = (registers.float(op.a), registers.float(op.b));
                 let mut result = [0u32; 32];
                 for i in 0..32 {
@@ -139,7 +116,7 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warps: &mut [Warp], op: &Op,
     // Two f32 to a pair of halves.
     macro_rules! pair2 {
         ($f:expr) => {
-            each!(registers => {
+            each!(registers, active => {
                 let (a, b) = (registers.float(op.a), registers.float(op.b));
                 let mut result = [0u32; 32];
                 for i in 0..32 {
@@ -151,7 +128,7 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warps: &mut [Warp], op: &Op,
     }
     macro_rules! float3 {
         ($f:expr) => {
-            each!(registers => {
+            each!(registers, active => {
                 let (a, b, c) = (registers.float(op.a), registers.float(op.b), registers.float(op.c));
                 let mut result = [0u32; 32];
                 for i in 0..32 {
@@ -164,7 +141,7 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warps: &mut [Warp], op: &Op,
     }
     macro_rules! double2 {
         ($f:expr) => {
-            each!(registers => {
+            each!(registers, active => {
                 let (a, b) = (registers.double(op.a), registers.double(op.b));
                 let mut result = [0u64; 32];
                 for i in 0..32 {
@@ -177,7 +154,7 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warps: &mut [Warp], op: &Op,
     // A 64-bit value shifted by a 32-bit amount.
     macro_rules! shift64 {
         ($f:expr) => {
-            each!(registers => {
+            each!(registers, active => {
                 let (a, b) = (registers.double(op.a), registers.word(op.b));
                 let mut result = [0u64; 32];
                 for i in 0..32 {
@@ -189,7 +166,7 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warps: &mut [Warp], op: &Op,
     }
     macro_rules! widen1 {
         ($f:expr) => {
-            each!(registers => {
+            each!(registers, active => {
                 let a = registers.word(op.a);
                 let mut result = [0u64; 32];
                 for i in 0..32 {
@@ -201,7 +178,7 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warps: &mut [Warp], op: &Op,
     }
     macro_rules! widen2 {
         ($f:expr) => {
-            each!(registers => {
+            each!(registers, active => {
                 let (a, b) = (registers.word(op.a), registers.word(op.b));
                 let mut result = [0u64; 32];
                 for i in 0..32 {
@@ -213,7 +190,7 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warps: &mut [Warp], op: &Op,
     }
     macro_rules! widen3 {
         ($f:expr) => {
-            each!(registers => {
+            each!(registers, active => {
                 let (a, b, c) = (registers.word(op.a), registers.word(op.b), registers.double(op.c));
                 let mut result = [0u64; 32];
                 for i in 0..32 {
@@ -225,7 +202,7 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warps: &mut [Warp], op: &Op,
     }
     macro_rules! compare {
         ($view:ident, $f:expr) => {
-            each!(registers => {
+            each!(registers, active => {
                 let (a, b) = (registers.$view(op.a), registers.$view(op.b));
                 let mut row = Lanes([0; 32]);
                 for i in 0..32 {
@@ -240,7 +217,7 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warps: &mut [Warp], op: &Op,
     }
     macro_rules! select {
         ($view:ident, $write:ident, $extend:expr) => {
-            each!(registers => {
+            each!(registers, active => {
                 let (a, b) = (registers.$view(op.a), registers.$view(op.b));
                 // SAFETY: the host has the instructions of S.
                 let chosen = unsafe { S::expand(registers.predicate(op.c)) };
@@ -255,7 +232,7 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warps: &mut [Warp], op: &Op,
     }
     macro_rules! predicate2 {
         ($f:expr) => {
-            each!(registers => {
+            each!(registers, active => {
                 let value = $f(registers.predicate(op.a), registers.predicate(op.b));
                 registers.write_predicate::<FULL>(op.d, active.mask, value);
             })
@@ -263,7 +240,7 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warps: &mut [Warp], op: &Op,
     }
     match op.code {
         Code::Mov32 => word1!(|a| a),
-        Code::Mov64 => each!(registers => {
+        Code::Mov64 => each!(registers, active => {
             let result = *registers.double(op.a);
             write64::<FULL>(registers, op.d, &result, active);
         }),
@@ -272,7 +249,7 @@ pub(crate) unsafe fn alu<S: Simd, const FULL: bool>(warps: &mut [Warp], op: &Op,
         Code::Pack64 => widen2!(|a: u32, b: u32| u64::from(a) | u64::from(b) << 32),
         Code::UnpackLow | Code::UnpackHigh => {
             let shift = if op.code == Code::UnpackHigh { 32 } else { 0 };
-            each!(registers => {
+            each!(registers, active => {
                 let a = registers.double(op.a);
                 let mut result = [0u32; 32];
                 for i in 0..32 {

@@ -121,7 +121,7 @@ impl Engine<'_> {
         // SAFETY: the caller's promise.
         unsafe { self.shared_shape::<S>(warp, at, &addresses, mask, 4, "shared atomic")? };
         // SAFETY: as above.
-        let distinct = unsafe { S::distinct(&addresses, mask) };
+        let distinct = unsafe { S::firsts(&addresses, mask) }.count_ones();
         // One wavefront a distinct address: lanes that meet are served one after the other.
         self.count_shared(warp.index, at, (u64::from(mask.count_ones() - distinct) + 1, 1));
         let shared = self.site.shared.pointer();

@@ -11,7 +11,7 @@ use crate::program::op::{BarrierKind, BlockBarrier};
 /// Warp instructions of whole turns that a path may use up before the other paths of its warp get theirs.
 const BEFORE_ROTATION: i64 = 8 * QUANTUM;
 /// Warps that run in lock-step at most: their registers should fit the first cache.
-const TOGETHER: usize = 8;
+pub(super) const TOGETHER: usize = 8;
 /// Rounds over the warps of a block before another resident block gets its turn.
 const ROUNDS: u32 = 4;
 
@@ -156,10 +156,11 @@ impl Block {
             let end = unsafe { (interpreter.whole)(engine, warps, NONE) };
             let spent = QUANTUM - engine.fuel;
             budget -= spent.max(1);
-            warps.iter_mut().for_each(|warp| warp.elapsed += spent.max(0) as u64);
+            warps.iter_mut().for_each(|warp| warp.elapsed = warp.elapsed.wrapping_add_signed(spent.max(0)));
             self.alive -= before - self.living(group.clone());
             let slept = std::mem::take(&mut engine.slept);
-            engine.spend(&self.warps[first], (spent - slept) * count as i64)?;
+            let missed = std::mem::take(&mut engine.missed);
+            engine.spend(&self.warps[first], (spent - slept) * count as i64 - missed)?;
             match end {
                 Err(fault) => {
                     let failed = first + engine.failed;

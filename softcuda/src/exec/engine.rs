@@ -141,6 +141,12 @@ pub(crate) struct Engine<'a> {
     pub(crate) local_bytes: u32,
     /// Where warps that go different ways meet again.
     pub(crate) meeting: u32,
+    /// Whether threads that part may go on as one group: nobody follows accesses, and no order is left to chance.
+    pub(crate) parts: bool,
+    /// Paths of warps in lock-step whose threads have parted.
+    pub(crate) parted: Vec<super::parted::Frame>,
+    /// Warp instructions of the turn of several warps that some of them have not executed.
+    pub(crate) missed: i64,
     /// Which of several warps has failed: those before it have executed the op, it and those behind it have not.
     pub(crate) failed: usize,
     /// The warps that run are all that the block has left, and nobody waits at a barrier.
@@ -175,6 +181,9 @@ impl<'a> Engine<'a> {
             unsettled: 0,
             local_bytes: launch.local_bytes(kernel),
             meeting: 0,
+            parts: machine.config.lock_step && !machine.config.checks.watch() && machine.config.schedule.is_none(),
+            parted: Vec::new(),
+            missed: 0,
             failed: 0,
             whole_block: false,
             watch: Watch::new(machine.config.checks),

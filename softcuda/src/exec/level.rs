@@ -2,6 +2,7 @@
 
 use super::alu::Active;
 use super::engine::Engine;
+use super::parted::run_parted;
 #[cfg(target_arch = "x86_64")]
 use super::registers::{Avx2, Avx512};
 use super::registers::{Plain, Simd};
@@ -46,6 +47,17 @@ macro_rules! level {
             pub(crate) unsafe fn path(engine: &mut Engine<'_>, warp: &mut Warp, from: u32, end: u32, mask: u32) -> Checked<Stop> {
                 // SAFETY: the caller's promise.
                 unsafe { run_path::<$simd>(engine, warp, from, end, mask) }
+            }
+
+            /// Runs warps whose threads part: see [`run_parted`].
+            ///
+            /// # Safety
+            /// The host must have the level's instructions.
+            $(#[target_feature(enable = $features)])?
+            #[inline(never)]
+            pub(crate) unsafe fn parted(engine: &mut Engine<'_>, warps: &mut [Warp], from: u32) -> Checked<Stop> {
+                // SAFETY: the caller's promise.
+                unsafe { run_parted::<$simd>(engine, warps, from) }
             }
 
             /// One 32-bit word a lane between memory and a slot, all lanes active.
@@ -104,6 +116,11 @@ macro_rules! level {
                 unsafe { $module::path(engine, warp, from, end, mask) }
             }
             #[inline(always)]
+            unsafe fn parted(engine: &mut Engine<'_>, warps: &mut [Warp], from: u32) -> Checked<Stop> {
+                // SAFETY: the caller's promise.
+                unsafe { $module::parted(engine, warps, from) }
+            }
+            #[inline(always)]
             unsafe fn words<const SHARED: bool, const LOAD: bool>(engine: &mut Engine<'_>, warps: &mut [Warp], op: &Op, at: u32) -> Checked<()> {
                 // SAFETY: the caller's promise.
                 unsafe { $module::words::<SHARED, LOAD>(engine, warps, op, at) }
@@ -131,6 +148,7 @@ macro_rules! level {
 pub(super) trait Level: Simd {
     unsafe fn whole(engine: &mut Engine<'_>, warps: &mut [Warp], meet: u32) -> Checked<Stop>;
     unsafe fn path(engine: &mut Engine<'_>, warp: &mut Warp, from: u32, end: u32, mask: u32) -> Checked<Stop>;
+    unsafe fn parted(engine: &mut Engine<'_>, warps: &mut [Warp], from: u32) -> Checked<Stop>;
     unsafe fn words<const SHARED: bool, const LOAD: bool>(
         engine: &mut Engine<'_>,
         warps: &mut [Warp],

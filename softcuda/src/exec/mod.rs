@@ -1,6 +1,7 @@
 //! Runs a kernel: blocks over host threads, warps of a block in turns, 32 lanes side by side.
 
 mod access;
+mod active;
 mod alu;
 mod async_copy;
 mod atomic;
@@ -18,6 +19,7 @@ mod matrix;
 pub mod mma;
 mod observe;
 mod other;
+mod parted;
 mod print;
 mod race_report;
 mod rare_float;

@@ -29,7 +29,7 @@ pub(crate) enum Stop {
     Turn,
     /// The warp is where its group wants to meet again.
     Met,
-    /// The warps of a group go different ways; they meet again at [`Engine::meeting`].
+    /// The warps of a group go different ways, each on paths of its own; they meet again at [`Engine::meeting`].
     Apart,
 }
 
@@ -73,6 +73,8 @@ pub(super) unsafe fn run_whole<S: Level>(engine: &mut Engine<'_>, warps: &mut [W
         threads += u64::from(warp.mask.count_ones());
         full &= warp.mask == u32::MAX;
     }
+    // Where order matters, and where a warp is on its way to others, threads that part go on paths of their warp's own.
+    let parts = engine.parts && meet == NONE && warps.iter().all(|warp| warp.together().is_some());
     let mut active = Active::ALL;
     loop {
         debug_assert!((pc as usize) < kernel.ops.len(), "targets lie within the program");
@@ -133,6 +135,12 @@ pub(super) unsafe fn run_whole<S: Level>(engine: &mut Engine<'_>, warps: &mut [W
                     pc += 1;
                 } else if all == u32::MAX {
                     pc = op.imm as u32;
+                } else if parts {
+                    // SAFETY: the caller's promise.
+                    match unsafe { S::parted(engine, warps, pc)? } {
+                        Stop::Met => pc = engine.meeting,
+                        stop => return Ok(stop),
+                    }
                 } else {
                     return Ok(divide::branch(engine, warps, op, pc, op.second()));
                 }
@@ -150,6 +158,12 @@ pub(super) unsafe fn run_whole<S: Level>(engine: &mut Engine<'_>, warps: &mut [W
                     pc = end;
                 } else if all == u32::MAX {
                     pc += 1;
+                } else if parts && warps.len() > 1 {
+                    // SAFETY: the caller's promise.
+                    match unsafe { S::parted(engine, warps, pc)? } {
+                        Stop::Met => pc = engine.meeting,
+                        stop => return Ok(stop),
+                    }
                 } else {
                     for index in 0..warps.len() {
                         let warp = &mut warps[index];
@@ -353,7 +367,7 @@ pub(super) unsafe fn run_path<S: Level>(
 impl Engine<'_> {
     /// The fault of a `Trap`.
     #[cold]
-    fn trap(&self, warp: &Warp, op: &Op, at: u32, mask: u32) -> Box<Fault> {
+    pub(super) fn trap(&self, warp: &Warp, op: &Op, at: u32, mask: u32) -> Box<Fault> {
         self.fault(FaultKind::LaunchFailed, warp, at, mask.trailing_zeros(), super::calls::trap_text(op.aux))
     }
 

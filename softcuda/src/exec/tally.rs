@@ -3,6 +3,7 @@
 
 use super::access::Direction;
 use super::engine::Engine;
+use super::registers::Simd;
 use super::shape::{Halves, Run, Shape};
 use super::traffic::lanes;
 use crate::profile::{Access, Records};
@@ -72,6 +73,32 @@ impl Engine<'_> {
         if let Some(trace) = &mut self.site.trace {
             if SHARED { trace.shared(warp, at, cost) } else { trace.global(warp, at, cost) }
         }
+    }
+
+    /// Notes the sectors of an access, each once; how many there are.
+    ///
+    /// # Safety
+    /// The host must have the instructions of `S`.
+    #[inline(always)]
+    pub(super) unsafe fn note_sectors<S: Simd>(
+        &mut self,
+        access: Access,
+        shape: &Shape<'_>,
+        low: u64,
+        mask: u32,
+    ) -> u64 {
+        if shape.regular() {
+            self.note_shape(access, shape, low, mask);
+            // SAFETY: the caller's promise.
+            return unsafe { super::traffic::sectors::<S>(shape, low, mask) };
+        }
+        // SAFETY: the caller's promise.
+        let firsts = unsafe { super::traffic::first_of_sectors::<S>(shape, low, mask) };
+        if self.records.on() {
+            let sector = |lane: usize| (low + u64::from(shape.offsets[lane])) >> 5;
+            self.records.scattered(access, lanes(firsts).map(sector));
+        }
+        u64::from(firsts.count_ones())
     }
 
     /// Notes the sectors of an access.

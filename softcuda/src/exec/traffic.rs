@@ -18,13 +18,24 @@ pub(super) unsafe fn sectors<S: Simd>(shape: &Shape<'_>, origin: u64, mask: u32)
         };
         return sectors_of_ranges(bytes(0), bytes(1));
     }
+    // SAFETY: the caller's promise.
+    u64::from(unsafe { first_of_sectors::<S>(shape, origin, mask) }.count_ones())
+}
+
+/// The first of the active lanes in each sector.
+///
+/// # Safety
+/// The host must have the instructions of `S`.
+#[inline(always)]
+pub(super) unsafe fn first_of_sectors<S: Simd>(shape: &Shape<'_>, origin: u64, mask: u32) -> u32 {
+    let base = origin as u32 & 31;
     // An aligned lane of at most 32 bytes lies within one piece.
     let mut pieces = Lanes::ZERO;
     for (piece, &offset) in pieces.0.iter_mut().zip(shape.offsets) {
         *piece = ((u64::from(offset) + u64::from(base)) >> 5) as u32;
     }
     // SAFETY: the caller's promise.
-    u64::from(unsafe { S::distinct(&pieces, mask) })
+    unsafe { S::firsts(&pieces, mask) }
 }
 
 /// The same of a word access with regular halves.

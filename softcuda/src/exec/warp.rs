@@ -221,7 +221,7 @@ impl Warp {
         }
     }
 
-    fn add_child(&mut self, parent: u32) {
+    pub(super) fn add_child(&mut self, parent: u32) {
         if parent != NONE {
             self.paths[parent as usize].children += 1;
         }

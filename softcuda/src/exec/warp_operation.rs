@@ -79,7 +79,7 @@ fn at_odds(members: &[u32; 32], present: u32) -> Option<(usize, usize)> {
 }
 
 /// Union of the member masks of some lanes.
-fn named_lanes(warp: &Warp, operation: &WarpOperation, mask: u32) -> u32 {
+pub(super) fn named_lanes(warp: &Warp, operation: &WarpOperation, mask: u32) -> u32 {
     let members = warp.registers.word(operation.mask());
     lanes(mask).fold(0, |named, lane| named | members[lane])
 }

@@ -8,6 +8,7 @@ mod coverage;
 mod definitions;
 mod determinism;
 mod device_memory;
+mod divergence;
 mod forms;
 mod gemm;
 mod library;

@@ -108,9 +108,9 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
-    unsafe fn distinct(values: &Lanes, mask: u32) -> u32 {
+    unsafe fn firsts(values: &Lanes, mask: u32) -> u32 {
         // SAFETY: the caller's promise.
-        unsafe { distinct(values, mask) }
+        unsafe { firsts(values, mask) }
     }
     #[inline(always)]
     unsafe fn gather(row: &mut [u32; 32], base: *const u8, offsets: &[u32; 32], mask: u32) {
@@ -137,10 +137,10 @@ impl Simd for Avx512 {
     }
 }
 
-/// How many different values below `u32::MAX` the lanes of `mask` hold.
+/// The lanes of `mask` that hold a value, below `u32::MAX`, which none before them holds.
 #[inline]
-#[target_feature(enable = "avx512f,avx512cd")]
-unsafe fn distinct(values: &Lanes, mask: u32) -> u32 {
+#[target_feature(enable = "avx512f,avx512cd,bmi2")]
+unsafe fn firsts(values: &Lanes, mask: u32) -> u32 {
     let (first, second) = (mask as u16, (mask >> 16) as u16);
     // SAFETY: the row has two vectors.
     let (low, high) =
@@ -152,7 +152,7 @@ unsafe fn distinct(values: &Lanes, mask: u32) -> u32 {
         // A value is new where no lane before has it.
         let earlier = _mm512_conflict_epi32(all);
         let new = _mm512_testn_epi32_mask(earlier, earlier);
-        return (u32::from(new) & ((1 << mask.count_ones()) - 1)).count_ones();
+        return _pdep_u32(u32::from(new), mask);
     }
     let new = |row, active: u16| {
         let earlier = _mm512_conflict_epi32(row);
@@ -173,7 +173,7 @@ unsafe fn distinct(values: &Lanes, mask: u32) -> u32 {
         }
         turned = _mm512_shuffle_i32x4::<0b00_11_10_01>(turned, turned);
     }
-    new(low, first).count_ones() + (new(high, second) & !again).count_ones()
+    u32::from(new(low, first)) | u32::from(new(high, second) & !again) << 16
 }
 
 /// Reads sixteen words where `mask` says so: in assembly, because other threads may be writing them.

@@ -75,22 +75,23 @@ pub(crate) trait Simd: Copy {
         };
         apart(0, if LOW { 4 } else { 0 }) | apart(16, if HIGH { 4 } else { 0 }) == 0
     }
-    /// How many different values below `u32::MAX` the lanes of `mask` hold.
+    /// The lanes of `mask` that hold a value, below `u32::MAX`, which none before them holds.
     ///
     /// # Safety
     /// The level's instructions must exist on this host.
     #[inline(always)]
-    unsafe fn distinct(values: &Lanes, mask: u32) -> u32 {
+    unsafe fn firsts(values: &Lanes, mask: u32) -> u32 {
         let mut seen = [0; 32];
-        let mut count = 0;
+        let (mut count, mut firsts) = (0, 0);
         for lane in lanes(mask) {
             let value = values.0[lane];
             if !seen[..count].contains(&value) {
                 seen[count] = value;
                 count += 1;
+                firsts |= 1 << lane;
             }
         }
-        count as u32
+        firsts
     }
     /// Reads the word at `base` plus its offset into each lane of `mask`, from memory that other threads may be writing.
     ///

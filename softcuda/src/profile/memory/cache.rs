@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 /// Lines of a page of the table: 1 MiB of device memory.
 const PAGE_LINES: u64 = 8192;
-/// The end of the list.
+/// No place.
 const NONE: u32 = 0;
 
 /// A line of device memory that some access has touched: its place in the cache in 24 bits (0: none), and for its sectors
@@ -20,9 +20,8 @@ const PLACE: u32 = (1 << 24) - 1;
 /// A place of the cache.
 #[derive(Clone, Copy)]
 struct Place {
-    /// Used more recently, and less recently.
-    newer: u32,
-    older: u32,
+    /// When it was used last.
+    used: u64,
     /// Where the table has the line: the page, and the line within it.
     page: u32,
     line: u16,
@@ -42,21 +41,29 @@ pub(super) struct Cache {
     numbers: HashMap<u64, u32>,
     /// The page used last: its number, and where it is.
     last: (u64, u32),
-    /// Place 0 is the list's end on both sides.
+    /// Place 0 is none.
     places: Vec<Place>,
+    /// How often places have been used.
+    now: u64,
+    /// Places to be replaced next, with the last use that they are here for, the last one first: who has been used again is not
+    /// meant any more, and has been used later than all that are. Made anew when it has run out, so that nothing but the time
+    /// is noted of an access.
+    oldest: Vec<(u64, u32)>,
     traffic: DeviceTraffic,
 }
 
 impl Cache {
     pub(super) fn new(bytes: u64) -> Cache {
         let capacity = (bytes / (SECTOR_BYTES * LINE_SECTORS)).clamp(1, u64::from(PLACE) - 1) as usize;
-        let end = Place { newer: NONE, older: NONE, page: 0, line: 0, valid: 0, dirty: 0 };
+        let none = Place { used: 0, page: 0, line: 0, valid: 0, dirty: 0 };
         Cache {
             capacity,
             pages: Vec::new(),
             numbers: HashMap::new(),
             last: (u64::MAX, 0),
-            places: vec![end],
+            places: vec![none],
+            now: 0,
+            oldest: Vec::new(),
             traffic: DeviceTraffic::default(),
         }
     }
@@ -94,11 +101,15 @@ impl Cache {
         let (mut place, read, written) = (entry & PLACE, (entry >> 24 & 15) as u8, (entry >> 28) as u8);
         if place == NONE {
             place = self.place_for(page, line);
-        } else if self.places[0].older != place {
-            self.unlink(place);
-            self.link(place);
         }
+        self.now += 1;
         let held = &mut self.places[place as usize];
+        held.used = self.now;
+        // What has all been here before, as it usually has, changes nothing else.
+        let known = held.valid & if access == Access::Read { read | written } else { written & held.dirty };
+        if mask & !known == 0 {
+            return;
+        }
         let (mut first_reads, mut first_writes) = (0, 0);
         if access != Access::Write {
             self.traffic.read_sectors += u64::from((mask & !held.valid).count_ones());
@@ -115,36 +126,31 @@ impl Cache {
         self.pages[page as usize][line as usize] = entry;
     }
 
-    /// A place for a line, the most recently used one from now on.
+    /// A place for a line.
+    #[inline(never)]
     fn place_for(&mut self, page: u32, line: u16) -> u32 {
-        let fresh = Place { newer: NONE, older: NONE, page, line, valid: 0, dirty: 0 };
-        let place = if self.places.len() <= self.capacity {
+        let fresh = Place { used: 0, page, line, valid: 0, dirty: 0 };
+        if self.places.len() <= self.capacity {
             self.places.push(fresh);
-            (self.places.len() - 1) as u32
-        } else {
-            let oldest = self.places[0].newer;
-            self.unlink(oldest);
-            let old = std::mem::replace(&mut self.places[oldest as usize], fresh);
-            self.traffic.write_sectors += u64::from(old.dirty.count_ones());
-            self.pages[old.page as usize][old.line as usize] &= !PLACE;
-            oldest
-        };
-        self.link(place);
-        place
+            return (self.places.len() - 1) as u32;
+        }
+        let oldest = self.least_recently_used();
+        let old = std::mem::replace(&mut self.places[oldest as usize], fresh);
+        self.traffic.write_sectors += u64::from(old.dirty.count_ones());
+        self.pages[old.page as usize][old.line as usize] &= !PLACE;
+        oldest
     }
 
-    /// Puts a place in front: place 0 has the newest as `older`, the oldest as `newer`.
-    fn link(&mut self, place: u32) {
-        let newest = self.places[0].older;
-        (self.places[place as usize].newer, self.places[place as usize].older) = (NONE, newest);
-        self.places[newest as usize].newer = place;
-        self.places[0].older = place;
-    }
-
-    fn unlink(&mut self, place: u32) {
-        let Place { newer, older, .. } = self.places[place as usize];
-        self.places[newer as usize].older = older;
-        self.places[older as usize].newer = newer;
+    fn least_recently_used(&mut self) -> u32 {
+        loop {
+            while let Some((used, place)) = self.oldest.pop() {
+                if self.places[place as usize].used == used {
+                    return place;
+                }
+            }
+            self.oldest.extend((1..).zip(&self.places[1..]).map(|(number, place)| (place.used, number)));
+            self.oldest.sort_unstable_by_key(|&(used, _)| std::cmp::Reverse(used));
+        }
     }
 
     /// The traffic, with what is still to be written back.

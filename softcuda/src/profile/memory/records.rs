@@ -81,6 +81,29 @@ impl Records {
         (self.access, self.first, self.end) = (access, first, end);
     }
 
+    /// The same for up to 32 single sectors, anywhere.
+    #[inline(always)]
+    pub(crate) fn scattered(&mut self, access: Access, sectors: impl Iterator<Item = u64>) {
+        if access != self.access || self.first == self.end || self.end - self.first > LONGEST - 32 {
+            self.close();
+            (self.access, self.first, self.end) = (access, u64::MAX, u64::MAX);
+        }
+        let (mut first, mut end) = (self.first, self.end);
+        // No branch: whether a sector continues the run before it is anybody's guess.
+        let mut runs = [Run(0); 64];
+        let mut last = 0;
+        for sector in sectors {
+            runs[last % 64] = Run::new(access, first, end.wrapping_sub(first));
+            let continues = sector >= first && sector <= end;
+            last += usize::from(!continues);
+            end = if continues { end.max(sector + 1) } else { sector + 1 };
+            first = if continues { first } else { sector };
+        }
+        let begun = usize::from(self.first == u64::MAX);
+        (self.first, self.end) = (first, end);
+        self.runs.extend_from_slice(&runs[begun.min(last)..last.min(64)]);
+    }
+
     #[inline(never)]
     fn close(&mut self) {
         while self.first < self.end {
