@@ -76,7 +76,8 @@ fn run(options: &Options) -> Result<()> {
     if !options.json {
         print!("{}", tokenizer.decode(&prompt)?);
     }
-    let generation = generate(&mut engine, &prompt, &wanted, show)?;
+    // What the report says of a token is measured of one more.
+    let generation = verify::unmeasured(|| generate(&mut engine, &prompt, &wanted, show))?;
     if options.json {
         let report = json!({
             "prompt_ids": prompt,
@@ -98,7 +99,7 @@ fn score_text(queue: &Queue, file: &File, tokenizer: &Tokenizer, text: &str, opt
         return Err("a text without tokens has no likelihood".into());
     }
     let mut engine = Engine::load(queue, file, ids.len(), ids.len(), options.settings())?;
-    let mean = score::mean_negative_log_likelihood(&mut engine, &ids)?;
+    let mean = verify::unmeasured(|| score::mean_negative_log_likelihood(&mut engine, &ids))?;
     println!("{}", json!({ "tokens": ids.len() - 1, "mean_negative_log_likelihood": mean }));
     Ok(())
 }

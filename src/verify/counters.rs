@@ -56,6 +56,12 @@ pub fn profiled<T>(queue: &Queue, lines: usize, work: impl FnOnce() -> Result<T>
     Ok((result, Some(Profiled { counters: device::counters(), modelled, hot: device::hot(lines) })))
 }
 
+/// Runs work that is not to be measured: of the software device's counters those alone that cost nothing, unless
+/// `SOFTCUDA_PROFILE` or `SOFTCUDA_REPORT` asks for more.
+pub fn unmeasured<T>(work: impl FnOnce() -> T) -> T {
+    device::unmeasured(work)
+}
+
 /// What of work runs, where only its modelled time is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
@@ -96,6 +102,9 @@ mod device {
     }
     pub(super) fn hot(_lines: usize) -> Hot {
         Hot::default()
+    }
+    pub(super) fn unmeasured<T>(work: impl FnOnce() -> T) -> T {
+        work()
     }
     pub(super) fn with_everything<T>(_sample: super::Sample, work: impl FnOnce() -> T) -> T {
         work()

@@ -19,7 +19,7 @@ pub mod tolerance;
 
 pub use bindings::{Bindings, Value};
 pub use compare::{Agreement, Mismatch, OutputAgreement, compare, compare_rows};
-pub use counters::{Counters, Profiled, Sample, counted, modelled_sample, profiled};
+pub use counters::{Counters, Profiled, Sample, counted, modelled_sample, profiled, unmeasured};
 pub use describe::{Description, OptionSpec, OptionType, TensorSpec};
 pub use device::{DEVICE_VARIABLE, bench_queue, check_everything, open_device, queue, shuffle_schedule};
 pub use host::{DeviceTensor, HostTensor};

@@ -12,6 +12,16 @@ pub(super) fn forget() {
 
 /// Runs work, or a part of it, with everything measured.
 pub(super) fn with_everything<T>(sample: Sample, work: impl FnOnce() -> T) -> T {
+    with(Profile { sample: sample.blocks, copies: sample.copies, ..Profile::ALL }, work)
+}
+
+/// Runs work with nothing measured that costs time, unless the environment asks for it.
+pub(super) fn unmeasured<T>(work: impl FnOnce() -> T) -> T {
+    let asked = ["SOFTCUDA_PROFILE", "SOFTCUDA_REPORT"].iter().any(|name| std::env::var_os(name).is_some());
+    if asked { work() } else { with(Profile::NONE, work) }
+}
+
+fn with<T>(profile: Profile, work: impl FnOnce() -> T) -> T {
     /// Puts back what was set, whatever happens.
     struct Restore(Option<Profile>);
     impl Drop for Restore {
@@ -19,7 +29,7 @@ pub(super) fn with_everything<T>(sample: Sample, work: impl FnOnce() -> T) -> T 
             set_profile(self.0);
         }
     }
-    let _restore = Restore(set_profile(Some(Profile { sample: sample.blocks, copies: sample.copies, ..Profile::ALL })));
+    let _restore = Restore(set_profile(Some(profile)));
     work()
 }
 
