@@ -33,7 +33,7 @@ __device__ __forceinline__ void multiply_steps(float (&sums)[4][8][4], const Den
   constexpr int kParts = Tile::Packed::kChunkSteps;
   auto load_packed = [&](int step) {
     const int chunk = step / kParts;
-    Tile::Packed::template load_words<kParts>(ptx::shared_address(packed(chunk)), loader.params, loader.first_column, chunk,
+    Tile::Packed::template load_words<kParts, true>(ptx::shared_address(packed(chunk)), loader.params, loader.first_column, chunk,
                                               step % kParts, chunk * kParts < loader.last_step, thread);
   };
   auto read_group = [&](int step) { return loader.read_group(packed(step / Tile::Packed::kChunkSteps), step, thread); };

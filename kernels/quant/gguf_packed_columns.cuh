@@ -50,15 +50,15 @@ struct PackedColumns {
   static __device__ __forceinline__ void load(uint32_t packed, const MatrixParams& params, int first_column, int chunk,
                                               unsigned thread) {
     if (in_words(params)) {
-      load_words<1>(packed, params, first_column, chunk, 0, true, thread);
+      load_words<1, false>(packed, params, first_column, chunk, 0, true, thread);
     } else {
       load_anywhere(packed, params, first_column, chunk, thread);
     }
   }
 
-  // Part number `part` of kParts of a chunk, where rows start at whole words; nothing unless it `exists`, without a branch. What
-  // lies behind the matrix is replaced by its last word: nobody uses it.
-  template <int kParts>
+  // Part number `part` of kParts of a chunk, where rows start at whole words. What lies behind the matrix is replaced by its last
+  // word: nobody uses it. If kGuarded, nothing unless it `exists`, without a branch.
+  template <int kParts, bool kGuarded>
   static __device__ __forceinline__ void load_words(uint32_t packed, const MatrixParams& params, int first_column, int chunk,
                                                     int part, bool exists, unsigned thread) {
     constexpr int kItems = kColumns * kPitch, kCopies = (kItems + kThreads * kParts - 1) / (kThreads * kParts);
@@ -74,8 +74,13 @@ struct PackedColumns {
 #pragma unroll kUnroll
     for (int i = 0; i < kCopies; ++i) {
       const bool whole = ((kParts - 1) * kCopies + i + 1) * kThreads <= kItems;
-      ptx::cp_async_4_if(exists && (whole || item + i * kThreads < kItems), packed + (item + i * kThreads) * 4,
-                         from + min(at, last));
+      const bool wanted = whole || item + i * kThreads < kItems;
+      const uint32_t to = packed + (item + i * kThreads) * 4;
+      if constexpr (kGuarded) {
+        ptx::cp_async_4_if(exists && wanted, to, from + min(at, last));
+      } else if (wanted) {
+        ptx::cp_async_4(to, from + min(at, last));
+      }
       word += kWordStep;
       at += word < kPitch ? step : next;
       if (word >= kPitch) word -= kPitch;

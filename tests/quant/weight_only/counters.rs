@@ -98,12 +98,9 @@ fn few_rows_are_bound_by_memory_and_many_by_tensor_cores() {
 #[test]
 fn sixty_four_rows_take_the_modelled_time_that_is_stated() {
     let mut failures = Vec::new();
-    for (sizes, most) in [
-        ([64, 57344, 8192], 1.25),
-        ([64, 28672, 4096], 1.6),
-        ([64, 8192, 8192], 1.75),
-        ([64, 4096, 4096], 3.8),
-    ] {
+    for (sizes, most) in
+        [([64, 57344, 8192], 1.25), ([64, 28672, 4096], 1.6), ([64, 8192, 8192], 1.75), ([64, 4096, 4096], 3.8)]
+    {
         let Some((_, ratio, text)) = modelled(&Product::new(Int4, 128, sizes)) else {
             return;
         };
