@@ -29,7 +29,7 @@ __device__ __forceinline__ void multiply_steps(float (&sums)[4][8][4], const Den
   auto packed = [&](int chunk) {
     return shared + 2 * (Tile::Activations::kBytes + Tile::Weights::kBytes) + chunk % 2 * Tile::Packed::kBytes;
   };
-  // What is packed comes a step's part at a time, two chunks ahead.
+  // What is packed comes a step's part at a time, a chunk ahead or two.
   constexpr int kParts = Tile::Packed::kChunkSteps;
   auto load_packed = [&](int step) {
     const int chunk = step / kParts;

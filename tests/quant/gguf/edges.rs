@@ -61,6 +61,36 @@ fn without_elements_the_result_is_the_bias() {
     }
 }
 
+/// Columns 1 to 22 of 24: rows and columns in pairs, but none at a multiple of a pair's size.
+#[test]
+fn a_result_may_begin_at_any_element() {
+    for (m, y_dtype) in [(3, F16), (12, F16), (130, F16), (130, F32)] {
+        let product = Product::new(Format::Q5_1, Q8, [m, 22, 96]).with_types(F16, y_dtype);
+        let expected = product.run().bytes;
+        let [x, y] = [[m, 96], [m, 24]].map(|shape| Layout::contiguous(&shape).unwrap());
+        let mut tensors = product.tensors([x, y]).unwrap();
+        let _shared = LAUNCHES.read().unwrap_or_else(PoisonError::into_inner);
+        let untouched = tensors.y.download(queue(), "y").unwrap().bytes;
+        let Problem { format, n, k, activations, .. } = product.problem;
+        let args = Args {
+            w: PackedTensor { format, n, k, bytes: tensors.w.view().unwrap() },
+            x: tensors.x.view().unwrap(),
+            bias: tensors.bias.as_ref().map(|bias| bias.view().unwrap()),
+            y: tensors.y.view_mut().unwrap().narrow(1, 1, 22).unwrap(),
+            workspace: Some(tensors.workspace.view_mut().unwrap()),
+            activations,
+        };
+        gguf(queue(), args).unwrap();
+        let found = tensors.y.download(queue(), "y").unwrap().bytes;
+        let size = y_dtype.size_bytes();
+        for (row, found) in found.chunks(24 * size).enumerate() {
+            let beside = &untouched[row * 24 * size..][..24 * size];
+            assert_eq!(found[size..23 * size], expected[row * 22 * size..][..22 * size], "{m} rows, row {row}");
+            assert_eq!((&found[..size], &found[23 * size..]), (&beside[..size], &beside[23 * size..]), "row {row}");
+        }
+    }
+}
+
 #[test]
 fn rows_of_x_and_y_may_lie_apart() {
     for (activations, m) in [(Q8, 3), (Exact, 3), (Q8, 12), (Q8, 130), (Exact, 2500)] {
